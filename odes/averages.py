@@ -1,0 +1,103 @@
+r"""Gaussian averages of activations in closed form (Saad & Solla 1995; Biehl & Schwarze 1995).
+
+The local fields of all units, students and teachers, are jointly normal with zero mean and
+covariance C.  Write g_a for the activation at field a.  Every rule whose update is
+``g'_k`` times a signal linear in the error needs four averages:
+
+    I2(a,b)     = <g_a g_b>
+    J2(k,a)     = <g'_k g'_a>
+    I3(k,y,a)   = <g'_k y g_a>           y any field, also that of a direction without a unit
+    I4(k,l,a,b) = <g'_k g'_l g_a g_b>
+
+Two identities reduce the last two to the first two.  Integration by parts over the field y gives
+
+    I3(k,y,a) = J2(k,a) C_ya + G2(k,a) C_yk,        G2(k,a) = <g''_k g_a>,
+
+linear in the covariances of y, so that sums over a are matrix products.  And where g' is a
+Gaussian, as for erf, the weight ``g'_k g'_l`` tilts the normal law of the fields into another one
+of covariance C', so that
+
+    I4(k,l,a,b) = J2(k,l) I2(a,b)  with C' for C.
+
+An activation is four functions: I2, J2 and G2 of matching entries of C, which broadcast, and
+``tilt``, which gives C'.  They use only what NumPy and JAX share.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from odes.order_parameters import Array
+
+
+class Erf:
+    r"""``g(z) = erf(z / sqrt 2)``, so that ``g'(z) = sqrt(2/pi) exp(-z^2 / 2)``."""
+
+    @staticmethod
+    def I2(C_ab: Array, C_aa: Array, C_bb: Array) -> Array:
+        """``<g_a g_b> = (2/pi) asin( C_ab / sqrt((1 + C_aa)(1 + C_bb)) )``."""
+        xp = C_ab.__array_namespace__()
+        return 2 / math.pi * xp.asin(C_ab / (xp.sqrt(1 + C_aa) * xp.sqrt(1 + C_bb)))
+
+    @staticmethod
+    def J2(C_ka: Array, C_kk: Array, C_aa: Array) -> Array:
+        """``<g'_k g'_a> = (2/pi) / sqrt( (1 + C_kk)(1 + C_aa) - C_ka^2 )``."""
+        xp = C_ka.__array_namespace__()
+        return 2 / math.pi / xp.sqrt((1 + C_kk) * (1 + C_aa) - C_ka * C_ka)
+
+    @staticmethod
+    def G2(C_ka: Array, C_kk: Array, J2_ka: Array) -> Array:
+        """``<g''_k g_a> = -C_ka J2(k,a) / (1 + C_kk)``."""
+        return -C_ka * J2_ka / (1 + C_kk)
+
+    @staticmethod
+    def tilt(C: Array, k: np.ndarray, l: np.ndarray) -> Array:
+        """Covariance of the fields under the weights ``g'_k g'_l``, for P pairs of units.
+
+        Each factor ``exp(-z^2 / 2)`` conditions the fields on a unit-variance observation of z:
+        ``C' = C - C_.k C_k. / (1 + C_kk)``, then the same for l with C' in place of C.
+
+        Args:
+            C: covariance of all n fields, (n, n).
+            k, l: indices of the pairs, (P,).
+
+        Returns:
+            C' of shape (P, n, n).
+        """
+        xp = C.__array_namespace__()
+        pair = np.arange(k.size)
+        along_k = C[k]
+        along_k = along_k / xp.sqrt(1 + along_k[pair, k])[:, None]  # (P, n)
+        along_l = C[l] - along_k[pair, l][:, None] * along_k  # row l of C' after the first factor
+        along_l = along_l / xp.sqrt(1 + along_l[pair, l])[:, None]
+        tilted = C - along_k[:, :, None] * along_k[:, None, :]
+        return tilted - along_l[:, :, None] * along_l[:, None, :]
+
+
+class Linear:
+    """``g(z) = z``: the fields keep their law, and only second moments are left."""
+
+    @staticmethod
+    def I2(C_ab: Array, C_aa: Array, C_bb: Array) -> Array:
+        """``<z_a z_b> = C_ab``."""
+        return C_ab
+
+    @staticmethod
+    def J2(C_ka: Array, C_kk: Array, C_aa: Array) -> Array:
+        """``<1> = 1``."""
+        return 0 * C_ka + 1
+
+    @staticmethod
+    def G2(C_ka: Array, C_kk: Array, J2_ka: Array) -> Array:
+        """``<0> = 0``."""
+        return 0 * C_ka
+
+    @staticmethod
+    def tilt(C: Array, k: np.ndarray, l: np.ndarray) -> Array:
+        """C, unchanged, for all pairs at once, (1, n, n)."""
+        return C[None]
+
+
+ACTIVATIONS = {"erf": Erf, "linear": Linear}

@@ -1,0 +1,156 @@
+"""Order parameters: the state of the theory, what stays fixed, and what comes out.
+
+A student with K hidden units learns from a teacher with M hidden units, both with O outputs, on
+fresh inputs ``x`` of N independent standard normal entries, one at a time.  As N grows, everything
+that the learning curve depends on is held by a few overlaps between weight vectors.  This table
+is where the symbols of all packages are defined.
+
+========== ======= ====================================================================
+symbol     shape   meaning
+========== ======= ====================================================================
+``Q``      (K, K)  overlaps of the student's first-layer weights, ``w_k . w_l / N``
+``R``      (K, M)  overlaps of student and teacher, ``w_k . w*_m / N``
+``T``      (M, M)  overlaps of the teacher, ``w*_m . w*_n / N``
+``v``      (K, O)  readout weights of the student
+``v_star`` (M, O)  readout weights of the teacher
+``B``      (K, O)  the feedback signal that a rule sends back instead of ``v``
+``S``      (M, O)  overlaps of the teacher with the top-down feedback matrix F
+``P``      (O, O)  overlaps of the columns of F with one another
+========== ======= ====================================================================
+
+Indices: i, k, l a student unit; m, n a teacher unit; a, b any unit, students first; o an output.
+The error is ``e_o = prediction - label``.  Time is ``t = samples / N``, a pure number, as are all
+the quantities in the table.
+
+For rules with a feedback matrix F of shape (N, O), whose second pass sees ``x - F e``, the overlap
+is ``B = W F / sqrt(N)`` and ``S = W* F / sqrt(N)``.  Two scalings of F make these O(1):
+
+* *aligned*: entries of F of O(1 / sqrt(N)), correlated with the weights; ``P = F^T F``.  B is
+  self-averaging and obeys an ordinary differential equation.
+* *random*: entries of F of O(1), independent of the weights; ``P = F^T F / N``.  B diffuses, and
+  the ordinary differential equation holds only to leading order in the learning rate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any  # a NumPy or JAX array
+
+DIMENSIONS = {
+    "Q": ("K", "K"),
+    "R": ("K", "M"),
+    "v": ("K", "O"),
+    "B": ("K", "O"),
+    "T": ("M", "M"),
+    "v_star": ("M", "O"),
+    "S": ("M", "O"),
+    "P": ("O", "O"),
+}
+
+MAGNITUDE_LIMIT = 1e6
+"""An order parameter above this has diverged.
+
+Q^2 / (1 + Q), on which the averages rest, is then known to about 1e-10 only, and an integrator at
+the default tolerance would follow the rounding."""
+
+
+class OrderParameters(NamedTuple):
+    """The state that evolves; on a :class:`Trajectory` every array has leading axes of its own."""
+
+    Q: Array  # (K, K)
+    R: Array  # (K, M)
+    v: Array  # (K, O)
+    B: Array | None = None  # (K, O); None for backpropagation, whose feedback is v
+
+
+class Teacher(NamedTuple):
+    """What learning leaves as it is: the teacher, and the overlaps of the feedback matrix F."""
+
+    T: Array  # (M, M)
+    v_star: Array  # (M, O)
+    S: Array | None = None  # (M, O)
+    P: Array | None = None  # (O, O)
+
+
+class Hyperparameters(NamedTuple):
+    """The scalars of the online update; :func:`hyperparameters` checks and completes them."""
+
+    lr: Array  # learning rate of the first layer
+    lr_v: Array  # learning rate of the readout
+    noise: Array  # standard deviation of the label noise
+    weight_decay: Array  # of the first layer, per unit of t
+    weight_decay_v: Array  # of the readout, per unit of t
+
+
+class Trajectory(NamedTuple):
+    """A learning curve, from theory (arrays as listed) or from simulation (a leading run axis).
+
+    ``status`` is "ok"; "diverged" (an order parameter beyond :data:`MAGNITUDE_LIMIT`); "nonfinite"
+    (the equations gave no finite number); or "max_steps".  Simulations have an array of them, one
+    a run.  What was reached before is kept, and everything after is NaN.
+    """
+
+    times: np.ndarray  # (n,) samples / N
+    order_parameters: OrderParameters  # leading axis n
+    generalization_error: np.ndarray  # (n,) half the mean squared error, summed over outputs
+    status: Any
+
+
+def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
+    """Covariance ``C = [[Q, R], [R^T, T]]`` of all local fields, (..., K + M, K + M)."""
+    Q, R, T = state.Q, state.R, teacher.T
+    xp = R.__array_namespace__()
+    if R.ndim > 2:
+        T = xp.broadcast_to(T, R.shape[:-2] + T.shape)
+    return xp.concat([xp.concat([Q, R], axis=-1), xp.concat([R.mT, T], axis=-1)], axis=-2)
+
+
+def hyperparameters(
+    *,
+    lr: float,
+    lr_v: float | None = None,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+) -> Hyperparameters:
+    """Checked scalars of the online update.
+
+    ``lr_v=None`` means equal to ``lr``, and ``weight_decay_v=None`` equal to ``weight_decay``, but
+    0 where ``lr_v`` is 0: a frozen readout stays as it is.
+
+    Raises ValueError for anything but finite numbers >= 0.
+    """
+    lr_v = lr if lr_v is None else lr_v
+    if weight_decay_v is None:
+        weight_decay_v = weight_decay if lr_v else 0.0
+    values = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v)
+    for name, value in zip(Hyperparameters._fields, values, strict=True):
+        if np.ndim(value) != 0 or not math.isfinite(value) or value < 0:
+            raise ValueError(f"Argument `{name}` must be a finite number >= 0, but is {value!r}.")
+    return Hyperparameters(*(float(value) for value in values))
+
+
+def check_times(times: Any) -> np.ndarray:
+    """The times as a float array (n,); ValueError unless strictly increasing and >= 0."""
+    array = np.asarray(times, dtype=float)
+    increasing = array.ndim == 1 and array.size > 0 and bool(np.all(np.diff(array) > 0))
+    if not increasing or array[0] < 0 or not np.all(np.isfinite(array)):
+        raise ValueError(
+            "Argument `times` must be a one-dimensional, strictly increasing array of finite "
+            f"numbers >= 0, but is {times!r}."
+        )
+    return array
+
+
+def lookup(kind: str, known: dict[str, Any], choice: Any) -> Any:
+    """``choice`` itself, or what it names in ``known``; ValueError with the names otherwise."""
+    if not isinstance(choice, str):
+        return choice
+    if choice not in known:
+        listed = ", ".join(f'"{name}"' for name in known)
+        raise ValueError(f"Argument `{kind}` must be one of {listed}, but is {choice!r}.")
+    return known[choice]

@@ -1,0 +1,11 @@
+"""Finite networks: the learning rules as algorithms on weights, run on samples.
+
+Importing this package imports JAX.  :func:`simulate` computes in the dtype it is asked for inside
+``jax.enable_x64`` and leaves JAX's global settings alone.
+"""
+
+from simulations.networks import Network, sample_network
+from simulations.online_sgd import simulate
+from simulations.rules import RULES, Rule
+
+__all__ = ["RULES", "Network", "Rule", "sample_network", "simulate"]

@@ -1,0 +1,137 @@
+"""Finite networks: a teacher, a student, and the feedback matrices that the rules use."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odes.order_parameters import OrderParameters, Teacher, lookup
+from simulations.rules import RULES
+
+
+class Network(NamedTuple):
+    """The weights of one student and its teacher, and two kinds of feedback.
+
+    First-layer weights have entries of O(1); the preactivations are ``W x / sqrt(N)``.
+    """
+
+    W: Any  # (K, N) first layer of the student
+    v: Any  # (K, O) readout of the student
+    W_star: Any  # (M, N) first layer of the teacher
+    v_star: Any  # (M, O) readout of the teacher
+    B: Any  # (K, O) fixed feedback weights, for feedback alignment
+    F: Any  # (N, O) top-down feedback, for rules whose second pass sees x - F e
+    aligned: Any  # whether entries of F are O(1 / sqrt(N)) and correlated with the weights
+
+    def overlaps(self, rule: Any) -> tuple[OrderParameters, Teacher]:
+        """Order parameters and teacher measured on this network, in float64.
+
+        They are the initial condition of the theory for ``rule``, whose B they hold (shapes in
+        ``odes/order_parameters.py``).  Raises ValueError for an unknown rule.
+        """
+        network = Network(*(np.asarray(weights, dtype=float) for weights in self))
+        W, v, W_star, v_star, _, F, aligned = network
+        N = W.shape[1]
+        state = OrderParameters(
+            Q=W @ W.T / N,
+            R=W @ W_star.T / N,
+            v=v,
+            B=lookup("rule", RULES, rule).feedback(network),
+        )
+        P = F.T @ F / (1 if aligned else N)
+        return state, Teacher(T=W_star @ W_star.T / N, v_star=v_star, S=W_star @ F / N**0.5, P=P)
+
+
+def sample_network(
+    *,
+    N: int,
+    K: int,
+    M: int,
+    O: int = 1,
+    teacher: str = "orthonormal",
+    student_scale: float = 0.5,
+    v: Any = None,
+    v_star: Any = None,
+    feedback: str = "aligned",
+    B: Any = None,
+    S: Any = None,
+    feedback_scale: float = 1.0,
+    seed: int = 0,
+) -> Network:
+    """A network drawn at random; the same arguments give the same network.
+
+    Teacher, student, readouts and feedback draw from separate streams of the seed, so that changing
+    one leaves the others as they were.
+
+    Args:
+        N, K, M, O: number of inputs, hidden units of the student, of the teacher, and outputs.
+        teacher: "orthonormal" rows of norm sqrt(N), so that T is the identity, or "gaussian".
+        student_scale: standard deviation of the student's first-layer weights.
+        v, v_star: readouts, (K, O) and (M, O), or (K,) and (M,); None draws standard normals for
+            v and sets v_star = 1.
+        feedback: "aligned" makes an F whose overlaps with student and teacher are exactly B and S
+            and which has no further component; then B is self-averaging and the equations of
+            ``odes.solve`` are exact as N grows.  "random" draws F independently of the weights, as
+            PEPITA does at initialisation; then they hold only for small learning rates.
+        B: fixed feedback of FA, (K, O), and for aligned feedback also the overlap of F with the
+            student; None draws standard normals.
+        S: overlap of an aligned F with the teacher, (M, O); None for v_star, feedback that tells
+            the teacher's units apart as their readout does.
+        feedback_scale: multiplies B and F.
+        seed: of all that is drawn.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    for name, size in (("N", N), ("K", K), ("M", M), ("O", O)):
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"Argument `{name}` must be an integer >= 1, but is {size!r}.")
+    if N < K + M + O:
+        raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
+    for name, scale in (("student_scale", student_scale), ("feedback_scale", feedback_scale)):
+        if not np.isfinite(scale) or scale < 0:
+            raise ValueError(f"Argument `{name}` must be a finite number >= 0, but is {scale!r}.")
+    draw_teacher = lookup("teacher", {"orthonormal": _orthonormal, "gaussian": _gaussian}, teacher)
+    aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
+    if S is not None and not aligned:
+        raise ValueError(
+            'Argument `S` must be None with feedback="random", whose overlaps are drawn with F, '
+            f"but is {S!r}."
+        )
+    for_teacher, for_student, for_readout, for_feedback = np.random.default_rng(seed).spawn(4)
+    W_star = draw_teacher(for_teacher, M, N)
+    W = student_scale * for_student.normal(size=(K, N))
+    v = for_readout.normal(size=(K, O)) if v is None else _given("v", v, (K, O))
+    v_star = np.ones((M, O)) if v_star is None else _given("v_star", v_star, (M, O))
+    B = for_feedback.normal(size=(K, O)) if B is None else _given("B", B, (K, O))
+    if not aligned:
+        F = for_feedback.normal(size=(N, O))
+    else:
+        S = v_star if S is None else _given("S", S, (M, O))
+        units = np.concatenate([W, W_star]) / np.sqrt(N)
+        F = np.linalg.lstsq(units, np.concatenate([B, S]), rcond=None)[0]
+    return Network(W, v, W_star, v_star, feedback_scale * B, feedback_scale * F, aligned)
+
+
+def _orthonormal(rng: np.random.Generator, M: int, N: int) -> np.ndarray:
+    """M orthogonal rows of norm sqrt(N), in a direction drawn uniformly."""
+    Q, triangle = np.linalg.qr(rng.normal(size=(N, M)))
+    return np.sqrt(N) * (Q * np.sign(np.diag(triangle))).T
+
+
+def _gaussian(rng: np.random.Generator, M: int, N: int) -> np.ndarray:
+    """M rows of standard normal entries."""
+    return rng.normal(size=(M, N))
+
+
+def _given(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
+    """The caller's array in float64 and with an output axis; ValueError for another shape."""
+    array = np.asarray(value, dtype=float)
+    if array.ndim == 1 and shape[1] == 1:
+        array = array[:, None]
+    if array.shape != shape or not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"Argument `{name}` must be a finite array of shape {shape}, but is {value!r}."
+        )
+    return array

@@ -1,0 +1,201 @@
+"""The training loop: online SGD on the weights of finite networks, many runs at once.
+
+Inputs are drawn in blocks and forgotten, so that memory does not grow with time.  Sample s of run r
+is a function of the seed, r and s alone: neither the saved times, the block size nor the number of
+runs change the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from odes.order_parameters import (
+    MAGNITUDE_LIMIT,
+    Hyperparameters,
+    OrderParameters,
+    Trajectory,
+    check_times,
+    hyperparameters,
+    lookup,
+)
+from simulations.networks import Network
+from simulations.rules import RULES
+
+ACTIVATIONS: dict[str, Callable] = {
+    "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
+    "linear": lambda z: z,
+}
+
+BLOCK = 64  # inputs drawn together, where memory allows
+BLOCK_ELEMENTS = 2**22  # numbers held at once in all blocks of inputs
+
+
+def simulate(
+    network: Network,
+    *,
+    rule: Any,
+    lr: float,
+    lr_v: float | None = None,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+    activation: Any = "erf",
+    times: Any,
+    n_runs: int = 1,
+    seed: int = 0,
+    n_test: int = 2000,
+    dtype: str = "float32",
+) -> Trajectory:
+    """Train copies of a network on different data and measure them as they learn.
+
+    Args:
+        network: where every run starts; see :func:`simulations.sample_network`.
+        rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`.
+        lr, lr_v, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`.
+        activation: "erf", "linear", or a function that JAX can differentiate, elementwise.
+        times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole
+            samples.
+        n_runs: number of runs, which differ in their training and test inputs.
+        seed: of all inputs and label noise.
+        n_test: fresh inputs on which each run is tested at each time.
+        dtype: "float32" or "float64", of the weights and of the arithmetic.
+
+    Returns:
+        A Trajectory.  The generalization error, (n_runs, n), is half the squared difference to the
+        noiseless teacher, summed over outputs and averaged over the test inputs.  The order
+        parameters, with leading axes (n_runs, n), are measured on the weights.  ``times`` are the
+        rounded ones, and ``status`` has one entry a run, "ok" or "diverged".
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    chosen = lookup("rule", RULES, rule)
+    g = lookup("activation", ACTIVATIONS, activation)
+    parameters = hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
+    )
+    times = check_times(times)
+    lookup("dtype", {"float32": 4, "float64": 8}, dtype)
+    for name, count in (("n_runs", n_runs), ("n_test", n_test)):
+        if not isinstance(count, (int, np.integer)) or count < 1:
+            raise ValueError(f"Argument `{name}` must be an integer >= 1, but is {count!r}.")
+    N = network.W.shape[1]
+    block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
+    steps = np.rint(times * N).astype(int)
+
+    if steps[-1] >= 2**31:
+        raise ValueError(
+            f"Argument `times` must end before 2^31 samples, but ends after {steps[-1]} (N = {N})."
+        )
+
+    with jax.enable_x64(dtype == "float64"):
+        start = Network(*(jnp.asarray(weights, dtype) for weights in network))
+        scalars = Hyperparameters(*(jnp.asarray(value, dtype) for value in parameters))
+        root = jax.random.key(seed, impl="threefry2x32")
+        keys = jax.vmap(lambda r: jax.random.split(jax.random.fold_in(root, r)))(jnp.arange(n_runs))
+        networks = start._replace(**{w: jnp.tile(getattr(start, w), (n_runs, 1, 1)) for w in "Wv"})
+        saved, done = [], 0
+        with tqdm(total=int(steps[-1]), unit=" samples", disable=None, delay=1, leave=False) as bar:
+            for index, step in enumerate(steps):
+                networks = _train(
+                    networks, keys[:, 0], done, step, scalars, update=chosen.update, g=g, block=block
+                )
+                measured = _measure(
+                    networks, keys[:, 1], index, n_test, feedback=chosen.feedback, g=g, block=block
+                )
+                saved.append(jax.tree.map(np.asarray, measured))
+                bar.update(int(step) - done)
+                done = int(step)
+    states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1, dtype=float), *saved)
+    return _trajectory(steps / N, states, errors)
+
+
+PER_RUN = Network(W=0, v=0, W_star=None, v_star=None, B=None, F=None, aligned=None)
+"""Which weights have a leading run axis: those that learn."""
+
+
+def _inputs(key: Any, first: Any, block: int, network: Network) -> tuple[Any, Any]:
+    """Samples first, first + 1, ...: inputs (block, N) and standard normals per output (block, O)."""
+    N, O = network.F.shape
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(block))
+    normals = jax.vmap(lambda k: jax.random.normal(k, (N + O,), network.F.dtype))(keys)
+    return normals[:, :N], normals[:, N:]
+
+
+def _outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
+    """Outputs of a network on a block of inputs, (block, O)."""
+    return g(X @ W.T / X.shape[1] ** 0.5) @ v
+
+
+@partial(jax.jit, static_argnames=("update", "g", "block"))
+def _train(networks, keys, first, last, parameters, *, update, g, block):
+    """The networks after their samples first, ..., last - 1."""
+    lr, lr_v, noise, decay, decay_v = parameters
+    N = networks.F.shape[0]
+
+    def one_run(network: Network, key: Any) -> Network:
+        def learn_block(b, weights):
+            start = first + b * block
+            X, zeta = _inputs(key, start, block, network)
+            Y = _outputs(network.W_star, network.v_star, X, g) + noise * zeta
+
+            def learn(s, weights):
+                W, v = weights
+                dW, dv = update(network._replace(W=W, v=v), X[s], Y[s], g)
+                return (
+                    W - lr / N**0.5 * dW - decay / N * W,
+                    v - lr_v / N * dv - decay_v / N * v,
+                )
+
+            return jax.lax.fori_loop(0, jnp.minimum(block, last - start), learn, weights)
+
+        blocks = (last - first + block - 1) // block
+        W, v = jax.lax.fori_loop(0, blocks, learn_block, (network.W, network.v))
+        return network._replace(W=W, v=v)
+
+    return jax.vmap(one_run, (PER_RUN, 0), PER_RUN)(networks, keys)
+
+
+@partial(jax.jit, static_argnames=("feedback", "g", "block"))
+def _measure(networks, keys, index, n_test, *, feedback, g, block):
+    """Order parameters and generalization error of every network, on test set ``index``."""
+    N = networks.F.shape[0]
+
+    def one_run(network: Network, key: Any) -> tuple[OrderParameters, Any]:
+        W, v, W_star, v_star = network[:4]
+        key = jax.random.fold_in(key, index)
+
+        def add_block(b, total):
+            X, _ = _inputs(key, b * block, block, network)
+            difference = _outputs(W, v, X, g) - _outputs(W_star, v_star, X, g)
+            counted = b * block + jnp.arange(block) < n_test
+            return total + jnp.sum(jnp.where(counted[:, None], difference**2, 0))
+
+        blocks = (n_test + block - 1) // block
+        total = jax.lax.fori_loop(0, blocks, add_block, jnp.zeros((), W.dtype))
+        state = OrderParameters(Q=W @ W.T / N, R=W @ W_star.T / N, v=v, B=feedback(network))
+        return state, total / (2 * n_test)
+
+    return jax.vmap(one_run, (PER_RUN, 0))(networks, keys)
+
+
+def _trajectory(times: np.ndarray, states: OrderParameters, errors: np.ndarray) -> Trajectory:
+    """NaN from where a run diverged, and its status; arrays have leading axes (n_runs, n)."""
+    fine = np.isfinite(errors)
+    for array in states:
+        if array is not None:
+            fine &= np.max(np.abs(array), axis=(-2, -1)) <= MAGNITUDE_LIMIT
+    fine = np.logical_and.accumulate(fine, axis=1)
+    states = OrderParameters(
+        *(None if a is None else np.where(fine[..., None, None], a, np.nan) for a in states)
+    )
+    status = np.where(fine[:, -1], "ok", "diverged")
+    return Trajectory(times, states, np.where(fine, errors, np.nan), status)
