@@ -38,12 +38,7 @@ def make_rhs(K, M, T, v_star, lr):
         Cka, Ckb = Ck[:, None, :, None], Ck[:, None, None, :]
         Cla, Clb = Ck[None, :, :, None], Ck[None, :, None, :]
         L4 = dk * dl - Ckl**2
-        L0 = (
-            L4 * C
-            - Cla * Clb * dk
-            - Cka * Ckb * dl
-            + Ckl * (Cka * Clb + Ckb * Cla)
-        )
+        L0 = L4 * C - Cla * Clb * dk - Cka * Ckb * dl + Ckl * (Cka * Clb + Ckb * Cla)
         L1 = L4 * d[:, None] - Cla**2 * dk - Cka**2 * dl + 2 * Ckl * Cka * Cla
         L2 = L4 * d - Clb**2 * dk - Ckb**2 * dl + 2 * Ckl * Ckb * Clb
         I4 = 4 / np.pi**2 / np.sqrt(L4) * np.arcsin(L0 / np.sqrt(L1 * L2))
@@ -56,7 +51,7 @@ def make_rhs(K, M, T, v_star, lr):
 
 
 def initial_state(K, M):
-    """The same state for every script: a random student of norm 1/2, v = 1, teacher T = identity."""
+    """One state for every script: a random student of norm about 1/2, and Q, R, T, v, v_star."""
     W = np.random.default_rng(0).normal(size=(K + M, 400))
     C = W @ W.T / 400
     scale = np.concatenate([np.full(K, 0.5), np.ones(M)])
@@ -84,4 +79,6 @@ if __name__ == "__main__":
     C = np.block([[Q.reshape(K, K), R.reshape(K, M)], [R.reshape(K, M).T, T]])
     U, d = np.concatenate([v, -v_star]), 1 + np.diag(C)
     error = U @ np.arcsin(C / np.sqrt(np.outer(d, d))) @ U / np.pi
-    print(json.dumps({"integration": seconds, "generalization_error": error, "nfev": solution.nfev}))
+    print(
+        json.dumps({"integration": seconds, "generalization_error": error, "nfev": solution.nfev})
+    )

@@ -25,7 +25,11 @@ def run(script, K, M):
     command = [sys.executable, str(HERE / script), str(K), str(M), "1000"]
     start = time.perf_counter()
     output = subprocess.run(
-        command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE.parent)}
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
     ).stdout
     process = time.perf_counter() - start
     result = json.loads(output)

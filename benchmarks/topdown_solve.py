@@ -1,6 +1,6 @@
 """The same problem as ``bare_scipy.py``, through :func:`odes.solve`.
 
-    python benchmarks/topdown_solve.py [K] [M] [t]
+python benchmarks/topdown_solve.py [K] [M] [t]
 """
 
 import json
@@ -17,9 +17,7 @@ if __name__ == "__main__":
     Q, R, T, v, v_star = initial_state(K, M)
     times = np.geomspace(0.1, t_end, 60)
     start = time.perf_counter()
-    theory = solve(
-        OrderParameters(Q, R, v), Teacher(T, v_star), rule="bp", lr=0.5, times=times
-    )
+    theory = solve(OrderParameters(Q, R, v), Teacher(T, v_star), rule="bp", lr=0.5, times=times)
     seconds = time.perf_counter() - start
     error = float(theory.generalization_error[-1])
     print(json.dumps({"integration": seconds, "generalization_error": error}))

@@ -3,6 +3,7 @@
 Importing this package imports NumPy and SciPy only.
 """
 
+from odes.alignment import feedback_angle
 from odes.averages import ACTIVATIONS
 from odes.drift import drift, generalization_error
 from odes.order_parameters import (
@@ -24,6 +25,7 @@ __all__ = [
     "Teacher",
     "Trajectory",
     "drift",
+    "feedback_angle",
     "generalization_error",
     "hyperparameters",
     "solve",

@@ -1,9 +1,12 @@
-"""The equations of motion that every closed-form rule shares (Saad & Solla 1995; Goldt et al. 2019).
+"""The equations of motion that every closed-form rule shares.
+
+Saad & Solla (1995), Goldt et al. (2019) and, for the feedback, Refinetti et al. (2021).
 
 Stack all units, students then teachers, with covariance ``C = [[Q, R], [R^T, T]]`` and signed
-readouts ``U = [v; -v*]``: the error is ``e_o = sum_a U_ao g_a - noise * zeta_o``.  A rule that sends
-back B enters the first layer only through the credit matrix ``c = B U^T``, shape (K, K + M), since
-``delta_k = g'_k sum_a c_ka g_a`` up to the noise.  Averaged over an input, with kappa the decays:
+readouts ``U = [v; -v*]``: the error is ``e_o = sum_a U_ao g_a - noise zeta_o``, zeta_o normal.  A
+rule that sends back B enters the first layer only through the credit matrix ``c = B U^T``, shape
+(K, K + M), since ``delta_k = g'_k sum_a c_ka g_a`` up to the noise.  Averaged over an input, with
+kappa the decays:
 
     d(w_k . u / N)/dt = -lr <delta_k y> - kappa w_k . u / N           u any direction, y its field
         <delta_k y>   = sum_a c_ka I3(k, y, a)
@@ -79,10 +82,10 @@ def drift(
     Returns:
         d/dt of each entry of ``state``, of the same shapes; t in samples / N.
     """
-    Q, R, v, B = state
+    v, B = state.v, state.B
     lr, lr_v, noise, decay, decay_v = parameters
-    xp = Q.__array_namespace__()
-    K = Q.shape[0]
+    xp = v.__array_namespace__()
+    K = v.shape[0]
 
     C = joint_covariance(state, teacher)
     U = xp.concat([v, -teacher.v_star])

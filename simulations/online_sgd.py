@@ -106,7 +106,14 @@ def simulate(
         with tqdm(total=int(steps[-1]), unit=" samples", disable=None, delay=1, leave=False) as bar:
             for index, step in enumerate(steps):
                 networks = _train(
-                    networks, keys[:, 0], done, step, scalars, update=chosen.update, g=g, block=block
+                    networks,
+                    keys[:, 0],
+                    done,
+                    step,
+                    scalars,
+                    update=chosen.update,
+                    g=g,
+                    block=block,
                 )
                 measured = _measure(
                     networks, keys[:, 1], index, n_test, feedback=chosen.feedback, g=g, block=block
@@ -123,7 +130,7 @@ PER_RUN = Network(W=0, v=0, W_star=None, v_star=None, B=None, F=None, aligned=No
 
 
 def _inputs(key: Any, first: Any, block: int, network: Network) -> tuple[Any, Any]:
-    """Samples first, first + 1, ...: inputs (block, N) and standard normals per output (block, O)."""
+    """Samples first, first + 1, ...: inputs (block, N), and normals for the noise (block, O)."""
     N, O = network.F.shape
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(block))
     normals = jax.vmap(lambda k: jax.random.normal(k, (N + O,), network.F.dtype))(keys)

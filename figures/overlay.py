@@ -1,0 +1,146 @@
+"""Theory over simulation: lines and markers of one observable against time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+
+from figures.style import ERROR_LABEL, NEUTRAL, TIME_LABEL, rule_color, rule_label
+from odes.order_parameters import DIMENSIONS, Trajectory
+
+MARKERS = "osD^vP*X"
+LINES = ("-", "--", "-.", ":")
+
+
+def generalization_error(trajectory: Trajectory) -> Any:
+    """The observable that is drawn unless another is asked for."""
+    return trajectory.generalization_error
+
+
+def plot_overlay(
+    theory: Trajectory | None,
+    simulation: Trajectory | None = None,
+    *,
+    observable: Callable[[Trajectory], Any] = generalization_error,
+    rule: str | None = None,
+    label: str | None = None,
+    color: Any = None,
+    marker: str = "o",
+    linestyle: str = "-",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw an observable: theory as a line, simulation as means over runs with standard errors.
+
+    Args:
+        theory: a Trajectory without run axis, or None.
+        simulation: a Trajectory with a leading run axis, or None.  Runs that diverged count as long
+            as they lasted.
+        observable: gives the numbers to draw, (n,) for theory and (n_runs, n) for simulation.
+        rule: chooses colour and label, as in every figure.
+        label, color: instead of the rule's.
+        marker, linestyle: of simulation and theory.
+        ax: where to draw; None for a new figure.
+
+    Returns:
+        The Axes, with a logarithmic time axis, and a logarithmic error axis for the default
+        observable.
+    """
+    if ax is None:
+        _, ax = plt.subplots()
+    color = rule_color(rule) if color is None else color
+    label = rule_label(rule) if label is None else label
+    if theory is not None:
+        ax.plot(theory.times, observable(theory), color=color, ls=linestyle, label=label)
+    if simulation is not None:
+        mean, error = mean_and_standard_error(np.asarray(observable(simulation)))
+        ax.errorbar(
+            simulation.times,
+            mean,
+            error,
+            fmt=marker,
+            color=color,
+            mfc="white",
+            mew=0.8,
+            elinewidth=0.8,
+            label=label if theory is None else None,
+            zorder=3,
+        )
+    ax.set_xscale("log")
+    ax.set_xlabel(TIME_LABEL)
+    if observable is generalization_error:
+        ax.set_yscale("log")
+        ax.set_ylabel(ERROR_LABEL)
+    return ax
+
+
+def mean_and_standard_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Over the first axis, leaving NaN out; no error where there is one run only."""
+    counted = np.sum(np.isfinite(samples), axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(samples, axis=0) / counted
+        variance = np.nansum((samples - mean) ** 2, axis=0) / (counted - 1)
+        return mean, np.sqrt(variance / counted) if len(samples) > 1 else None
+
+
+def plot_order_parameter(
+    theory: Trajectory | None,
+    simulation: Trajectory | None = None,
+    *,
+    name: str,
+    rule: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw every distinct entry of one order parameter, theory over simulation.
+
+    Args:
+        theory, simulation: as for :func:`plot_overlay`.
+        name: "Q", "R", "v" or "B".
+        rule: chooses the colour.
+        ax: where to draw; None for a new figure.
+
+    Returns:
+        The Axes, with a legend that names the entries, from 1 as in the literature.
+    """
+    if ax is None:
+        _, ax = plt.subplots()
+    shown = simulation if theory is None else theory
+    rows, columns = getattr(shown.order_parameters, name).shape[-2:]
+    entries = [(i, j) for i in range(rows) for j in range(columns) if name != "Q" or i <= j]
+    one_output = columns == 1 and DIMENSIONS[name][1] == "O"
+    handles = []
+    for count, (i, j) in enumerate(entries):
+        darkening = 0.5 * count / max(1, len(entries) - 1)
+        color = (1 - darkening) * np.array(to_rgb(rule_color(rule)))
+        marker, linestyle = MARKERS[count % len(MARKERS)], LINES[count % len(LINES)]
+        plot_overlay(
+            theory,
+            simulation,
+            observable=lambda shown, i=i, j=j: getattr(shown.order_parameters, name)[..., i, j],
+            color=color,
+            marker=marker,
+            linestyle=linestyle,
+            ax=ax,
+        )
+        index = f"{i + 1}" if one_output else f"{i + 1}{j + 1}"
+        handles.append(
+            Line2D([], [], color=color, ls=linestyle, marker=marker, mfc="white", mew=0.8)
+        )
+        handles[-1].set_label(f"${name}_{{{index}}}$")
+    ax.set_ylabel(f"${name}$")
+    ax.legend(handles=handles)
+    return ax
+
+
+def add_key(ax: Axes, **legend: Any) -> Axes:
+    """A legend of the labelled curves, and of what lines and markers stand for."""
+    handles, labels = ax.get_legend_handles_labels()
+    handles.append(Line2D([], [], color=NEUTRAL))
+    handles.append(Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8))
+    ax.legend(handles, [*labels, "theory", "simulation"], **legend)
+    return ax

@@ -1,0 +1,332 @@
+"""Every figure of the paper, theory and simulation computed afresh and drawn over each other.
+
+    python paper_figs.py                    all figures, as published
+    python paper_figs.py --quick            all figures, on small networks
+    python paper_figs.py --list             their names
+    python paper_figs.py --only alignment   one of them
+
+Each figure is written as PDF and PNG with its data beside it (.npz), and ``manifest.json`` says
+what made it.  Data whose parameters and code are unchanged is drawn again, not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from figures import add_key, paper_style, plot_order_parameter, plot_overlay
+from figures.style import ANGLE_LABEL
+from odes import RULES as THEORIES
+from odes import OrderParameters, Trajectory, feedback_angle, solve
+from simulations import sample_network, simulate
+
+ROOT = Path(__file__).parent
+PACKAGES = ("numpy", "scipy", "jax", "matplotlib")
+TOLERANCES = {"rtol": 1e-8, "atol": 1e-10}
+
+Curves = dict[str, Trajectory]  # "theory/afa", "simulation/afa", ...
+
+
+class PaperFigure(NamedTuple):
+    """How a figure is computed and drawn, and its parameters in quick and in full form."""
+
+    compute: Callable[..., Curves]
+    draw: Callable[[Curves], Figure]
+    quick: dict[str, Any]
+    full: dict[str, Any]
+
+
+FIGURES: dict[str, PaperFigure] = {}
+
+
+def paper_figure(draw: Callable[[Curves], Figure], *, quick: dict, full: dict) -> Callable:
+    """Decorator that registers a function computing the data of the figure of its name."""
+
+    def register(compute: Callable[..., Curves]) -> Callable[..., Curves]:
+        FIGURES[compute.__name__] = PaperFigure(compute, draw, quick, full)
+        return compute
+
+    return register
+
+
+@cache
+def theory_and_simulation(rule: str, *, N: int, n_runs: int, t_max: float, seed: int) -> Curves:
+    """A rule on the network that several figures share, and its theory where there is one.
+
+    K = M = 2, lr = 0.5.  F is aligned, so that the equations hold at any learning rate: with a
+    random F, B would diffuse at this one, and the ordinary differential equation would be the wrong
+    theory.  FA's fixed feedback is the one that AFA and PEPITA start from.
+    """
+    network = sample_network(N=N, K=2, M=2, seed=seed)
+    simulation = simulate(
+        network, rule=rule, lr=0.5, times=np.geomspace(0.1, t_max, 19), n_runs=n_runs, seed=seed
+    )
+    curves = {f"simulation/{rule}": simulation}
+    if rule in THEORIES:
+        initial, teacher = network.overlaps(rule)
+        times = np.geomspace(0.1, t_max, 200)
+        curves[f"theory/{rule}"] = solve(
+            initial, teacher, rule=rule, lr=0.5, times=times, **TOLERANCES
+        )
+    return curves
+
+
+ONE_NETWORK = {
+    "quick": {"N": 500, "n_runs": 4, "t_max": 100.0},
+    "full": {"N": 2000, "n_runs": 10, "t_max": 200.0},
+}
+
+
+def gather(rules: tuple[str, ...], parameters: dict[str, Any]) -> Curves:
+    """The curves of several rules."""
+    curves: Curves = {}
+    for rule in tqdm(rules, disable=None, leave=False):
+        curves |= theory_and_simulation(rule, **parameters)
+    return curves
+
+
+def rules_of(curves: Curves) -> dict[str, tuple[Trajectory | None, Trajectory | None]]:
+    """(theory, simulation) of each rule."""
+    rules = dict.fromkeys(key.split("/")[1] for key in curves)
+    return {r: (curves.get(f"theory/{r}"), curves.get(f"simulation/{r}")) for r in rules}
+
+
+def draw_learning_curves(curves: Curves) -> Figure:
+    figure, ax = plt.subplots()
+    for rule, (theory, simulation) in rules_of(curves).items():
+        plot_overlay(theory, simulation, rule=rule, ax=ax)
+    add_key(ax, loc="lower left")
+    return figure
+
+
+@paper_figure(draw_learning_curves, **ONE_NETWORK)
+def learning_curves(**parameters: Any) -> Curves:
+    """Generalisation error of BP, FA, AFA and PEPITA from one initial network."""
+    return gather(("bp", "fa", "afa", "pepita"), parameters)
+
+
+def draw_order_parameters(curves: Curves) -> Figure:
+    figure, axes = plt.subplots(2, 2, figsize=(3.4, 3.6), sharex=True)
+    for name, ax in zip(("Q", "R", "v", "B"), axes.flat, strict=True):
+        plot_order_parameter(
+            curves["theory/afa"], curves["simulation/afa"], name=name, rule="afa", ax=ax
+        )
+    for ax in axes[0]:
+        ax.set_xlabel("")
+    return figure
+
+
+@paper_figure(draw_order_parameters, **ONE_NETWORK)
+def order_parameters(**parameters: Any) -> Curves:
+    """Every order parameter of AFA."""
+    return gather(("afa",), parameters)
+
+
+def draw_alignment(curves: Curves) -> Figure:
+    figure, (above, below) = plt.subplots(2, 1, figsize=(3.4, 3.8), sharex=True)
+    for rule, (theory, simulation) in rules_of(curves).items():
+        plot_overlay(theory, simulation, observable=angle, rule=rule, ax=above)
+        plot_overlay(theory, simulation, rule=rule, ax=below)
+    above.set(ylabel=ANGLE_LABEL, xlabel="", ylim=(0, 180), yticks=(0, 45, 90, 135, 180))
+    add_key(above)
+    return figure
+
+
+def angle(trajectory: Trajectory) -> np.ndarray:
+    return feedback_angle(trajectory.order_parameters)
+
+
+@paper_figure(draw_alignment, **ONE_NETWORK)
+def alignment(**parameters: Any) -> Curves:
+    """Align, then memorise: the angle between B and v falls before the generalisation error does.
+
+    In FA the readout turns towards the fixed B; in AFA both move.
+    """
+    return gather(("fa", "afa"), parameters)
+
+
+def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
+    """Changes with the parameters and with the code that computes, not with the code that draws."""
+    sources = [
+        path.read_text()
+        for d in ("odes", "simulations")
+        for path in sorted((ROOT / d).glob("*.py"))
+    ]
+    sources += [inspect.getsource(f) for f in (figure.compute, gather, theory_and_simulation)]
+    return hashlib.sha256(json.dumps([parameters, TOLERANCES, sources]).encode()).hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` when all went well and vanishes otherwise."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        beside.chmod(0o644)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_curves(path: Path, curves: Curves, made_by: str) -> None:
+    """Curves as an .npz of plain arrays named like "theory/afa/Q", with the fingerprint."""
+    arrays: dict[str, Any] = {"fingerprint": made_by}
+    for name, (times, states, error, status) in curves.items():
+        for symbol, array in states._asdict().items():
+            if array is not None:
+                arrays[f"{name}/{symbol}"] = array
+        arrays |= {
+            f"{name}/times": times,
+            f"{name}/generalization_error": error,
+            f"{name}/status": status,
+        }
+    with atomic(path) as beside:
+        np.savez_compressed(beside, **arrays)
+
+
+def load_curves(path: Path, made_by: str) -> Curves | None:
+    """What :func:`save_curves` wrote, or None if that is missing, damaged or made by other code."""
+    try:
+        with np.load(path) as data:
+            arrays = dict(data)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    if str(arrays.pop("fingerprint", "")) != made_by:
+        return None
+    curves = {}
+    for name in dict.fromkeys(key.rsplit("/", 1)[0] for key in arrays):
+        states = OrderParameters(*(arrays.get(f"{name}/{s}") for s in OrderParameters._fields))
+        curves[name] = Trajectory(
+            arrays[f"{name}/times"],
+            states,
+            arrays[f"{name}/generalization_error"],
+            arrays[f"{name}/status"],
+        )
+    return curves
+
+
+def commit() -> str | None:
+    """The commit of the code, with "-dirty" for a changed tree; None outside a checkout."""
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[str, Any]:
+    """Compute or reload, draw and write one figure; returns its entry in the manifest."""
+    start = time.perf_counter()
+    figure = FIGURES[name]
+    made_by = fingerprint(figure, parameters)
+    data = out / f"{name}.npz"
+    curves = None if force else load_curves(data, made_by)
+    computed = curves is None
+    if curves is None:
+        curves = figure.compute(**parameters)
+        save_curves(data, curves, made_by)
+    with paper_style():
+        drawn = figure.draw(curves)
+        for suffix in (".pdf", ".png"):
+            with atomic(out / f"{name}{suffix}") as beside:
+                drawn.savefig(beside, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+        plt.close(drawn)
+    return {
+        "parameters": parameters,
+        "tolerances": TOLERANCES,
+        "fingerprint": made_by,
+        "computed": computed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the number of figures that failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="list the figures and stop")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="draw these figures alone")
+    parser.add_argument("--quick", action="store_true", help="small networks, for a first look")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: out")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of networks and data")
+    parser.add_argument("--force", action="store_true", help="compute even what is unchanged")
+    options = parser.parse_args(arguments)
+    if options.list:
+        for name, figure in FIGURES.items():
+            print(f"{name:20s} {(figure.compute.__doc__ or '').splitlines()[0]}")
+        return 0
+    names = options.only or list(FIGURES)
+    unknown = [name for name in names if name not in FIGURES]
+    if unknown:
+        parser.error(f"unknown figure {', '.join(unknown)}; known are {', '.join(FIGURES)}")
+    if options.seed < 0:
+        parser.error(f"argument --seed must be >= 0, but is {options.seed}")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"argument --out must be a folder that can be written: {error}")
+
+    manifest_path = options.out / "manifest.json"
+    try:
+        entries = json.loads(manifest_path.read_text())["figures"]
+    except (OSError, ValueError, KeyError):
+        entries = {}
+    failed = 0
+    for name in tqdm(names, unit="figure", disable=None):
+        figure = FIGURES[name]
+        parameters = {**(figure.quick if options.quick else figure.full), "seed": options.seed}
+        try:
+            entries[name] = make(name, parameters, options.out, options.force)
+        except Exception:  # one figure's failure, whatever it is, must not lose the others
+            failed += 1
+            print(f"{name} failed:\n{traceback.format_exc()}", file=sys.stderr)
+            continue
+        print(f"{options.out / name}.pdf, .png, .npz: {entries[name]['seconds']} s")
+        manifest = {
+            "commit": commit(),
+            "python": platform.python_version(),
+            "versions": {package: version(package) for package in PACKAGES},
+            "figures": entries,
+        }
+        with atomic(manifest_path) as beside:
+            beside.write_text(json.dumps(manifest, indent=2) + "\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))

@@ -1,0 +1,171 @@
+"""The drift against brute-force averages over inputs, its exact reductions, and NumPy against JAX."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from odes import RULES, OrderParameters, drift, generalization_error, hyperparameters
+from odes.averages import ACTIVATIONS
+from tests.conftest import gaussian_grid, random_problem
+
+PARAMETERS = hyperparameters(lr=0.7, lr_v=0.3, noise=0.4, weight_decay=0.05, weight_decay_v=0.02)
+
+
+def averaged_drift(state, teacher, parameters, rule, points=24):
+    """One sample's increments of the order parameters, averaged by quadrature over every field.
+
+    It is the update of the weights with delta_k = g'_k (B e)_k and nothing else: no closed form, no
+    integration by parts.  Fields: students, teachers, then rho_o = F_o . x for each output.
+    """
+    lr, lr_v, noise, decay, decay_v = parameters
+    K, M = state.R.shape
+    O = state.v.shape[1]
+    C = np.block(
+        [
+            [state.Q, state.R, state.B],
+            [state.R.T, teacher.T, teacher.S],
+            [state.B.T, teacher.S.T, teacher.P],
+        ]
+    )
+    fields, weight = gaussian_grid(C, points)
+    labels, label_weight = gaussian_grid(noise**2 * np.eye(O), 3)
+    g = erf(fields[: K + M] / np.sqrt(2))
+    slope = np.sqrt(2 / np.pi) * np.exp(-(fields[:K] ** 2) / 2)
+    B = state.v if rule == "bp" else state.B
+    dQ, dy, dv = 0, 0, 0
+    for zeta, chance in zip(labels.T, label_weight, strict=True):
+        e = state.v.T @ g[:K] - teacher.v_star.T @ g[K:] - zeta[:, None]
+        delta = slope * (B @ e)
+        dy = dy - lr * chance * (delta * weight) @ fields.T
+        dQ = dQ + lr**2 * chance * (delta * weight) @ delta.T
+        dv = dv - lr_v * chance * (g[:K] * weight) @ e.T
+    dy = dy - decay * C[:K]
+    dQ = dQ + dy[:, :K] + dy[:, :K].T
+    dB = {"bp": None, "fa": np.zeros_like(state.B), "afa": dy[:, K + M :]}[rule]
+    return OrderParameters(dQ, dy[:, K : K + M], dv - decay_v * state.v, dB)
+
+
+def assert_close(actual, expected, atol):
+    for name, a, b in zip(OrderParameters._fields, actual, expected, strict=True):
+        if b is None:
+            assert a is None, name
+        else:
+            np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=name, strict=True)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("K", "M", "O"), [(1, 1, 2), (2, 1, 1), (1, 2, 1)])
+def test_drift_is_the_average_increment(rule, K, M, O):
+    state, teacher = random_problem(K, M, O, seed=K + 2 * M)
+    exact = averaged_drift(state, teacher, PARAMETERS, rule, points=26)
+    if rule == "bp":
+        state = state._replace(B=None)
+    assert_close(drift(state, teacher, PARAMETERS, rule=RULES[rule]), exact, atol=1e-9)
+
+
+def test_linear_drift_is_that_of_linear_algebra(problem):
+    """g(z) = z: delta = B e and e = U^T fields, so that every average is a matrix product."""
+    state, teacher = problem
+    lr, lr_v, noise, decay, decay_v = PARAMETERS
+    K = len(state.Q)
+    C = np.block([[state.Q, state.R], [state.R.T, teacher.T]])
+    U = np.concatenate([state.v, -teacher.v_star])
+    c = state.B @ U.T
+    first = -lr * c @ C - decay * C[:K]
+    towards_F = -lr * c @ np.concatenate([state.B, teacher.S]) - decay * state.B
+    delta_delta = c @ C @ c.T + noise**2 * state.B @ state.B.T
+    exact = OrderParameters(
+        first[:, :K] + first[:, :K].T + lr**2 * delta_delta,
+        first[:, K:],
+        -lr_v * C[:K] @ U - decay_v * state.v,
+        towards_F,
+    )
+    linear = drift(state, teacher, PARAMETERS, rule=RULES["afa"], activation=ACTIVATIONS["linear"])
+    assert_close(linear, exact, atol=1e-14)
+
+
+def test_generalization_error_is_the_mean_squared_error():
+    state, teacher = random_problem(2, 2, 2, seed=5)
+    C = np.block([[state.Q, state.R], [state.R.T, teacher.T]])
+    fields, weight = gaussian_grid(C, 30)
+    g = erf(fields / np.sqrt(2))
+    e = state.v.T @ g[:2] - teacher.v_star.T @ g[2:]
+    assert abs(generalization_error(state, teacher) - np.sum(e**2 @ weight) / 2) < 1e-12
+
+
+def test_generalization_error_keeps_leading_axes(problem):
+    state, teacher = problem
+    stacked = OrderParameters(*(np.stack([[x, 2 * x, x]] * 4) for x in state))
+    errors = generalization_error(stacked, teacher)
+    assert errors.shape == (4, 3)
+    np.testing.assert_allclose(errors[:, 0], generalization_error(state, teacher), rtol=1e-14)
+
+
+def test_fa_with_B_equal_to_v_is_bp(problem):
+    state, teacher = problem
+    state = state._replace(B=state.v)
+    fa = drift(state, teacher, PARAMETERS, rule=RULES["fa"])
+    bp = drift(state._replace(B=None), teacher, PARAMETERS, rule=RULES["bp"])
+    assert_close(fa._replace(B=None), bp, atol=0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_student_equal_to_its_teacher_is_stationary(rule):
+    _, teacher = random_problem(1, 3, 2)
+    B = None if rule == "bp" else teacher.S
+    state = OrderParameters(teacher.T, teacher.T, teacher.v_star, B)
+    change = drift(state, teacher, hyperparameters(lr=0.9), rule=RULES[rule])
+    for array in change:
+        assert array is None or np.max(np.abs(array)) < 1e-14
+    assert abs(generalization_error(state, teacher)) < 1e-14
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_permuting_units_permutes_the_drift(rule):
+    state, teacher = random_problem(3, 2, 2, seed=3)
+    k, m = [2, 0, 1], [1, 0]
+    permuted = OrderParameters(state.Q[np.ix_(k, k)], state.R[np.ix_(k, m)], state.v[k], state.B[k])
+    other = teacher._replace(T=teacher.T[np.ix_(m, m)], v_star=teacher.v_star[m], S=teacher.S[m])
+    dQ, dR, dv, dB = drift(state, teacher, PARAMETERS, rule=RULES[rule])
+    expected = OrderParameters(dQ[np.ix_(k, k)], dR[np.ix_(k, m)], dv[k], dB[k])
+    assert_close(drift(permuted, other, PARAMETERS, rule=RULES[rule]), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["fa", "afa"])
+def test_zero_feedback_freezes_the_first_layer(problem, rule):
+    state, teacher = problem
+    silent = state._replace(B=np.zeros_like(state.B))
+    change = drift(silent, teacher, hyperparameters(lr=0.7, noise=0.4), rule=RULES[rule])
+    for array in (change.Q, change.R, change.B):
+        np.testing.assert_array_equal(array, 0)
+    assert np.max(np.abs(change.v)) > 0.1
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_numpy_and_jax_drifts_are_equal(problem, activation):
+    """Under jit, vmap and grad, with rates as traced arguments; one compilation per activation."""
+    state, teacher = problem
+    closed = ACTIVATIONS[activation]
+    rates = np.array([0.1, 0.7, 1.3])
+
+    def on_jax(lr):
+        parameters = PARAMETERS._replace(lr=lr)
+        change = drift(state_jax, teacher_jax, parameters, rule=RULES["afa"], activation=closed)
+        return change, generalization_error(state_jax, teacher_jax, closed)
+
+    with jax.enable_x64(True):
+        state_jax, teacher_jax = jax.tree.map(jax.numpy.asarray, (state, teacher))
+        changes, errors = jax.tree.map(np.asarray, jax.jit(jax.vmap(on_jax))(rates))
+        slope = jax.jit(jax.grad(lambda lr: on_jax(lr)[0].Q[0, 1]))(0.7).item()
+    for lr, error, *arrays in zip(rates, errors, *changes, strict=True):
+        exact = drift(
+            state, teacher, PARAMETERS._replace(lr=lr), rule=RULES["afa"], activation=closed
+        )
+        assert_close(OrderParameters(*arrays), exact, atol=1e-14)
+        assert abs(error - generalization_error(state, teacher, closed)) < 1e-14
+    at = [
+        drift(state, teacher, PARAMETERS._replace(lr=lr), rule=RULES["afa"], activation=closed)
+        for lr in (0.7 - 1e-4, 0.7 + 1e-4)
+    ]
+    assert abs(slope - (at[1].Q[0, 1] - at[0].Q[0, 1]) / 2e-4) < 1e-10
