@@ -34,6 +34,7 @@ is ``B = W F / sqrt(N)`` and ``S = W* F / sqrt(N)``.  Two scalings of F make the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,11 +147,20 @@ def check_times(times: Any) -> np.ndarray:
     return array
 
 
-def lookup(kind: str, known: dict[str, Any], choice: Any) -> Any:
-    """``choice`` itself, or what it names in ``known``; ValueError with the names otherwise."""
-    if not isinstance(choice, str):
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """ValueError unless ``value`` is an integer >= ``least``."""
+    if not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"Argument `{name}` must be an integer >= {least}, but is {value!r}.")
+
+
+def lookup(
+    name: str, known: dict[str, Any], choice: Any, accepts: Callable[[Any], bool] | None = None
+) -> Any:
+    """What ``choice`` names in ``known``, or ``choice`` itself if it is no name and accepted."""
+    if isinstance(choice, str) and choice in known:
+        return known[choice]
+    if accepts is not None and not isinstance(choice, str) and accepts(choice):
         return choice
-    if choice not in known:
-        listed = ", ".join(f'"{name}"' for name in known)
-        raise ValueError(f"Argument `{kind}` must be one of {listed}, but is {choice!r}.")
-    return known[choice]
+    listed = ", ".join(f'"{key}"' for key in known)
+    own = "" if accepts is None else ", or an object of that kind"
+    raise ValueError(f"Argument `{name}` must be one of {listed}{own}, but is {choice!r}.")

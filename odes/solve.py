@@ -19,12 +19,13 @@ from odes.order_parameters import (
     OrderParameters,
     Teacher,
     Trajectory,
+    check_count,
     check_times,
     hyperparameters,
     joint_covariance,
     lookup,
 )
-from odes.rules import RULES
+from odes.rules import RULES, Rule
 
 STEP = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
@@ -79,13 +80,14 @@ def solve(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    rule = lookup("rule", RULES, rule)
-    activation = lookup("activation", ACTIVATIONS, activation)
+    rule = lookup("rule", RULES, rule, lambda own: isinstance(own, Rule))
+    activation = lookup("activation", ACTIVATIONS, activation, lambda own: hasattr(own, "tilt"))
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
     times = check_times(times)
-    for name, value in (("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
+    check_count("max_steps", max_steps)
+    for name, value in (("rtol", rtol), ("atol", atol)):
         if not (np.ndim(value) == 0 and value > 0 and math.isfinite(value)):
             raise ValueError(f"Argument `{name}` must be a finite number > 0, but is {value!r}.")
     initial, teacher = check_overlaps(initial, teacher, rule.needs)
@@ -96,9 +98,7 @@ def solve(
         return pack(drift(unpack(y), teacher, parameters, rule=rule, activation=activation))
 
     with np.errstate(all="ignore"):
-        y, status = _integrate(
-            velocity, pack(initial), times, STEP * rtol, STEP * atol, int(max_steps)
-        )
+        y, status = _integrate(velocity, pack(initial), times, STEP * rtol, STEP * atol, max_steps)
         states = unpack(y)
         error = generalization_error(states, teacher, activation)
     return Trajectory(times, states, error, status)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.order_parameters import OrderParameters, Teacher, lookup
-from simulations.rules import RULES
+from odes.order_parameters import OrderParameters, Teacher, check_count, lookup
+from simulations.rules import choose_rule
 
 
 class Network(NamedTuple):
@@ -37,7 +37,7 @@ class Network(NamedTuple):
             Q=W @ W.T / N,
             R=W @ W_star.T / N,
             v=v,
-            B=lookup("rule", RULES, rule).feedback(network),
+            B=choose_rule(rule).feedback(network),
         )
         P = F.T @ F / (1 if aligned else N)
         return state, Teacher(T=W_star @ W_star.T / N, v_star=v_star, S=W_star @ F / N**0.5, P=P)
@@ -85,8 +85,8 @@ def sample_network(
         ValueError: names the argument, what it must be and what it was.
     """
     for name, size in (("N", N), ("K", K), ("M", M), ("O", O)):
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"Argument `{name}` must be an integer >= 1, but is {size!r}.")
+        check_count(name, size)
+    check_count("seed", seed, least=0)
     if N < K + M + O:
         raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
     for name, scale in (("student_scale", student_scale), ("feedback_scale", feedback_scale)):
@@ -112,6 +112,14 @@ def sample_network(
         units = np.concatenate([W, W_star]) / np.sqrt(N)
         F = np.linalg.lstsq(units, np.concatenate([B, S]), rcond=None)[0]
     return Network(W, v, W_star, v_star, feedback_scale * B, feedback_scale * F, aligned)
+
+
+def check_network(network: Network) -> None:
+    """ValueError unless all weights are finite and their shapes agree."""
+    N, K, M, O = network.F.shape[0], len(network.W), len(network.W_star), network.F.shape[-1]
+    shapes = {"W": (K, N), "v": (K, O), "W_star": (M, N), "v_star": (M, O), "B": (K, O)}
+    for name, shape in {**shapes, "F": (N, O)}.items():
+        _given(f"network.{name}", getattr(network, name), shape)
 
 
 def _orthonormal(rng: np.random.Generator, M: int, N: int) -> np.ndarray:

@@ -22,12 +22,13 @@ from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
     Trajectory,
+    check_count,
     check_times,
     hyperparameters,
     lookup,
 )
-from simulations.networks import Network
-from simulations.rules import RULES
+from simulations.networks import Network, check_network
+from simulations.rules import choose_rule
 
 ACTIVATIONS: dict[str, Callable] = {
     "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
@@ -77,16 +78,17 @@ def simulate(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    chosen = lookup("rule", RULES, rule)
-    g = lookup("activation", ACTIVATIONS, activation)
+    chosen = choose_rule(rule)
+    g = lookup("activation", ACTIVATIONS, activation, callable)
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
     times = check_times(times)
     lookup("dtype", {"float32": 4, "float64": 8}, dtype)
-    for name, count in (("n_runs", n_runs), ("n_test", n_test)):
-        if not isinstance(count, (int, np.integer)) or count < 1:
-            raise ValueError(f"Argument `{name}` must be an integer >= 1, but is {count!r}.")
+    check_count("n_runs", n_runs)
+    check_count("n_test", n_test)
+    check_count("seed", seed, least=0)
+    check_network(network)
     N = network.W.shape[1]
     block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
     steps = np.rint(times * N).astype(int)

@@ -17,12 +17,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from odes.order_parameters import lookup
+
 
 class Rule(NamedTuple):
     """A learning rule and the order parameter B that belongs to it."""
 
     update: Callable  # (network, x, y, g) -> (dW, dv)
     feedback: Callable  # network -> B (K, O), or None where B is v
+
+
+def choose_rule(rule: Any) -> Rule:
+    """The rule of that name, or a Rule itself; ValueError with the names for anything else."""
+    return lookup("rule", RULES, rule, lambda own: isinstance(own, Rule))
 
 
 def preactivation(W: Any, x: Any) -> Any:

@@ -185,6 +185,7 @@ def bad(**changes):
         (bad(S=None), ("`S`", "(M, O)", "None")),
         (bad(rule="fa", B=None), ("`B`", "(K, O)", "None")),
         (bad(rule="hebb"), ("`rule`", '"bp", "fa", "afa"', "hebb")),
+        (bad(rule=3), ("`rule`", "object of that kind", "3")),
         (bad(activation="relu"), ("`activation`", '"erf", "linear"', "relu")),
         (bad(times=[-1.0, 1.0]), ("`times`", "increasing", "-1")),
         (bad(times=[1.0, 1.0]), ("`times`", "increasing", "[1.0, 1.0]")),
@@ -197,7 +198,7 @@ def bad(**changes):
         (bad(noise=-1.0), ("`noise`", ">= 0", "-1")),
         (bad(weight_decay=-1.0), ("`weight_decay`", ">= 0", "-1")),
         (bad(rtol=0.0), ("`rtol`", "> 0", "0.0")),
-        (bad(max_steps=0), ("`max_steps`", "> 0", "0")),
+        (bad(max_steps=0), ("`max_steps`", ">= 1", "0")),
     ],
 )
 def test_bad_input_is_named(call, words):

@@ -1,0 +1,103 @@
+"""Sampling networks and measuring their overlaps."""
+
+import numpy as np
+import pytest
+
+from simulations import Network, sample_network
+
+
+def test_orthonormal_teacher_has_unit_overlaps():
+    _, teacher = sample_network(N=60, K=2, M=4).overlaps("bp")
+    np.testing.assert_allclose(teacher.T, np.eye(4), atol=1e-14)
+
+
+def test_gaussian_teacher_and_student_have_the_chosen_scale():
+    """Norms over 2e5 entries: five standard errors are 5 sqrt(2 / 2e5) = 1.6 per cent."""
+    network = sample_network(N=50_000, K=4, M=4, teacher="gaussian", student_scale=0.3)
+    state, teacher = network.overlaps("bp")
+    assert abs(np.trace(teacher.T) / 4 - 1) < 0.016
+    assert abs(np.trace(state.Q) / 4 / 0.09 - 1) < 0.016
+    assert np.max(np.abs(teacher.T - np.diag(np.diag(teacher.T)))) < 5 / np.sqrt(50_000)
+
+
+def test_aligned_feedback_has_the_chosen_overlaps():
+    rng = np.random.default_rng(3)
+    B, S = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
+    network = sample_network(N=40, K=2, M=4, O=3, B=B, S=S, feedback_scale=2.0)
+    state, teacher = network.overlaps("afa")
+    np.testing.assert_allclose(state.B, 2 * B, atol=1e-12)
+    np.testing.assert_allclose(teacher.S, 2 * S, atol=1e-12)
+    np.testing.assert_allclose(network.overlaps("fa")[0].B, 2 * B)
+    C = np.block([[state.Q, state.R], [state.R.T, teacher.T]])
+    overlaps = np.concatenate([state.B, teacher.S])
+    np.testing.assert_allclose(teacher.P, overlaps.T @ np.linalg.solve(C, overlaps), atol=1e-10)
+
+
+def test_random_feedback_is_independent_of_the_weights():
+    """[B; S] over sqrt of their covariance C x P: 600 standard normals, five standard errors."""
+    z = []
+    for seed in range(60):
+        network = sample_network(
+            N=400, K=2, M=3, O=2, feedback="random", feedback_scale=0.5, seed=seed
+        )
+        state, teacher = network.overlaps("pepita")
+        assert np.max(np.abs(teacher.P - 0.25 * np.eye(2))) < 0.25 * 5 * np.sqrt(2 / 400)
+        C = np.block([[state.Q, state.R], [state.R.T, teacher.T]])
+        B_S = np.concatenate([state.B, teacher.S])
+        z.append(np.linalg.solve(np.linalg.cholesky(C), B_S) / 0.5)
+    assert abs(np.mean(z)) < 5 / np.sqrt(600)
+    assert abs(np.var(z) - 1) < 5 * np.sqrt(2 / 600)
+
+
+def test_which_B_belongs_to_which_rule():
+    network = sample_network(N=30, K=2, M=2, feedback="random")
+    assert network.overlaps("bp")[0].B is None
+    np.testing.assert_array_equal(network.overlaps("fa")[0].B, network.B)
+    for rule in ("afa", "pepita", "pepita-modulated"):
+        B = network.overlaps(rule)[0].B
+        np.testing.assert_allclose(B, network.W @ network.F / np.sqrt(30))
+
+
+def test_the_seed_fixes_everything_and_its_parts_are_independent():
+    same = sample_network(N=30, K=2, M=2, seed=4)
+    for a, b in zip(same, sample_network(N=30, K=2, M=2, seed=4), strict=True):
+        np.testing.assert_array_equal(a, b)
+    wider = sample_network(N=30, K=5, M=2, seed=4)
+    np.testing.assert_array_equal(wider.W_star, same.W_star)
+    assert not np.allclose(sample_network(N=30, K=2, M=2, seed=5).W, same.W)
+
+
+def test_overlaps_are_measured_in_double_precision():
+    network = sample_network(N=30, K=2, M=2)
+    single = Network(*(np.asarray(weights, np.float32) for weights in network[:-1]), True)
+    state, teacher = single.overlaps("afa")
+    for array in (*state, *teacher):
+        assert array.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"N": 4}, ("`N`", "at least K + M + O = 5", "4")),
+        ({"K": 0}, ("`K`", ">= 1", "0")),
+        ({"M": 2.0}, ("`M`", "integer", "2.0")),
+        ({"teacher": "random"}, ("`teacher`", '"orthonormal", "gaussian"', "random")),
+        ({"feedback": "none"}, ("`feedback`", '"aligned", "random"', "none")),
+        ({"feedback": "random", "S": np.ones((2, 1))}, ("`S`", "None", "random")),
+        ({"v": np.ones(3)}, ("`v`", "(2, 1)", "array([1., 1., 1.])")),
+        ({"B": np.full((2, 1), np.inf)}, ("`B`", "finite", "inf")),
+        ({"student_scale": -1.0}, ("`student_scale`", ">= 0", "-1.0")),
+        ({"feedback_scale": np.nan}, ("`feedback_scale`", "finite", "nan")),
+        ({"seed": -1}, ("`seed`", ">= 0", "-1")),
+    ],
+)
+def test_bad_input_is_named(changes, words):
+    with pytest.raises(ValueError, match="Argument") as error:
+        sample_network(**{"N": 20, "K": 2, "M": 2, **changes})
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_overlaps_of_an_unknown_rule_are_refused():
+    with pytest.raises(ValueError, match=r'"bp".*"pepita-modulated".*hebb'):
+        sample_network(N=20, K=2, M=2).overlaps("hebb")

@@ -1,0 +1,198 @@
+"""The training loop against a plain NumPy loop, its bookkeeping, and what it refuses."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from odes import generalization_error
+from simulations import RULES, Network, sample_network, simulate
+from simulations.online_sgd import _inputs
+
+NETWORK = sample_network(N=40, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
+TRAINING = {"lr": 0.8, "lr_v": 0.4, "noise": 0.3, "weight_decay": 0.2, "weight_decay_v": 0.1}
+
+
+def run_zero(seed, samples):
+    """Inputs and label noise of the first run, as the simulator draws them."""
+    root = jax.random.key(seed, impl="threefry2x32")
+    key = jax.random.split(jax.random.fold_in(root, 0))[0]
+    network = Network(*(jnp.asarray(weights) for weights in NETWORK))
+    return [np.asarray(array) for array in _inputs(key, 0, samples, network)]
+
+
+def numpy_loop(rule, X, zeta):
+    """Online learning in plain NumPy, one sample after another, as the papers write it."""
+    W, v, W_star, v_star, B, F, _ = NETWORK
+    N = W.shape[1]
+    for x, noise in zip(X, zeta, strict=True):
+        fields = W @ x / np.sqrt(N)
+        h = erf(fields / np.sqrt(2))
+        y = erf(W_star @ x / np.sqrt(2 * N)) @ v_star + 0.3 * noise
+        e = h @ v - y
+        x_err = x - F @ e
+        h_err = erf(W @ x_err / np.sqrt(2 * N))
+        slope = np.sqrt(2 / np.pi) * np.exp(-(fields**2) / 2)
+        delta = {
+            "bp": slope * (v @ e),
+            "fa": slope * (B @ e),
+            "afa": slope * (W @ (F @ e) / np.sqrt(N)),
+            "pepita": h - h_err,
+            "pepita-modulated": h - h_err,
+        }[rule]
+        modulated = rule == "pepita-modulated"
+        dv = np.outer(h_err if modulated else h, e)
+        W = W - 0.8 / np.sqrt(N) * np.outer(delta, x_err if modulated else x) - 0.2 / N * W
+        v = v - 0.4 / N * dv - 0.1 / N * v
+    return W, v
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_training_is_that_of_a_plain_loop(rule):
+    """150 samples, more than two blocks, in float64."""
+    with jax.enable_x64(True):
+        X, zeta = run_zero(7, 150)
+    W, v = numpy_loop(rule, X, zeta)
+    measured = simulate(
+        NETWORK, rule=rule, **TRAINING, times=[150 / 40], seed=7, n_test=1, dtype="float64"
+    ).order_parameters
+    np.testing.assert_allclose(measured.Q[0, 0], W @ W.T / 40, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(measured.R[0, 0], W @ NETWORK.W_star.T / 40, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(measured.v[0, 0], v, rtol=0, atol=1e-12)
+    expected = {"bp": None, "fa": NETWORK.B}.get(rule, W @ NETWORK.F / np.sqrt(40))
+    if expected is None:
+        assert measured.B is None
+    else:
+        np.testing.assert_allclose(measured.B[0, 0], expected, rtol=0, atol=1e-12)
+
+
+def test_inputs_are_standard_normal():
+    """1e6 normals: mean, variance and fourth moment within five standard errors."""
+    network = NETWORK._replace(F=np.zeros((999, 1), np.float32))
+    x = np.concatenate([a.ravel() for a in _inputs(jax.random.key(0), 0, 1000, network)])
+    assert x.size == 1_000_000
+    assert abs(x.mean()) < 5e-3
+    assert abs(np.mean(x**2) - 1) < 5e-3 * np.sqrt(2)
+    assert abs(np.mean(x.astype(float) ** 4) - 3) < 5e-3 * np.sqrt(96)
+
+
+def test_data_depend_on_seed_run_and_sample_alone():
+    """Not on the number of runs, on the saved times, or on how many samples share a block."""
+    keywords = {"rule": "afa", "lr": 0.5, "n_test": 10, "dtype": "float64"}
+    one = simulate(NETWORK, **keywords, times=[0, 5.0], seed=3)
+    many = simulate(NETWORK, **keywords, times=[0, 1.3, 2.1, 5.0], seed=3, n_runs=3)
+    np.testing.assert_allclose(
+        one.order_parameters.Q[0, -1], many.order_parameters.Q[0, -1], rtol=1e-12
+    )
+    again = simulate(NETWORK, **keywords, times=[0, 1.3, 2.1, 5.0], seed=3, n_runs=3)
+    jax.tree.map(np.testing.assert_array_equal, many[:3], again[:3])
+    Q, error = many.order_parameters.Q, many.generalization_error
+    np.testing.assert_array_equal(Q[0, 0], Q[1, 0])
+    assert len(np.unique(Q[:, -1, 0, 0])) == 3
+    assert len(np.unique(error[:, 0])) == 3
+    other = simulate(NETWORK, **keywords, times=[5.0], seed=4)
+    assert other.order_parameters.Q[0, 0, 0, 0] != Q[0, -1, 0, 0]
+
+
+def test_trajectory_starts_at_the_measured_overlaps():
+    simulation = simulate(NETWORK, rule="afa", lr=0.5, times=[0, 0.51], n_runs=2, n_test=1)
+    initial, _ = NETWORK.overlaps("afa")
+    assert simulation.times.tolist() == [0, 0.5]
+    assert simulation.status.tolist() == ["ok", "ok"]
+    for measured, exact in zip(simulation.order_parameters, initial, strict=True):
+        assert measured.shape == (2, 2, *exact.shape)
+        np.testing.assert_allclose(measured[:, 0], [exact] * 2, atol=1e-6)
+
+
+def test_error_is_that_of_fresh_inputs():
+    """Mean over 40 tests of 500 inputs, at five standard errors of those 40 tests."""
+    simulation = simulate(NETWORK, rule="fa", lr=0.0, times=[0.0], n_runs=40, n_test=500)
+    exact = generalization_error(*NETWORK.overlaps("fa"))
+    measured = simulation.generalization_error[:, 0]
+    assert abs(measured.mean() - exact) < 5 * measured.std(ddof=1) / np.sqrt(40)
+    assert 0.02 < measured.std(ddof=1) / exact < 0.1
+
+
+def test_an_odd_number_of_test_inputs_counts_each_once():
+    """65 test inputs are one block and one more."""
+    several = simulate(NETWORK, rule="fa", lr=0.0, times=[0.0], n_test=65, dtype="float64")
+    with jax.enable_x64(True):
+        root = jax.random.key(0, impl="threefry2x32")
+        key = jax.random.fold_in(jax.random.split(jax.random.fold_in(root, 0))[1], 0)
+        X = np.asarray(_inputs(key, 0, 65, Network(*map(jnp.asarray, NETWORK)))[0])
+    W, v, W_star, v_star = NETWORK[:4]
+    e = erf(X @ W.T / np.sqrt(80)) @ v - erf(X @ W_star.T / np.sqrt(80)) @ v_star
+    np.testing.assert_allclose(
+        several.generalization_error, np.sum(e**2) / 130, rtol=1e-12, strict=False
+    )
+
+
+def test_precision_is_chosen_without_touching_global_settings():
+    before = jax.config.jax_enable_x64
+    keywords = {"rule": "bp", "lr": 0.5, "times": [10.0], "seed": 2}
+    single = simulate(NETWORK, **keywords, dtype="float32").order_parameters.Q
+    double = simulate(NETWORK, **keywords, dtype="float64").order_parameters.Q
+    assert jax.config.jax_enable_x64 == before
+    assert single.dtype == double.dtype == np.float64
+    assert not np.allclose(single, double, rtol=1e-3)  # the two dtypes draw different inputs
+    with jax.enable_x64(True):
+        under = simulate(NETWORK, **keywords, dtype="float32").order_parameters.Q
+    np.testing.assert_array_equal(single, under)
+
+
+def test_an_activation_may_be_any_function():
+    tanh = simulate(NETWORK, rule="bp", lr=0.5, times=[1.0], activation=jnp.tanh)
+    erf_ = simulate(NETWORK, rule="bp", lr=0.5, times=[1.0])
+    assert tanh.status.tolist() == ["ok"]
+    assert not np.allclose(tanh.order_parameters.Q, erf_.order_parameters.Q, rtol=1e-3)
+
+
+def test_a_run_that_diverges_is_data():
+    simulation = simulate(
+        NETWORK, rule="bp", lr=5.0, activation="linear", times=[0, 1.0, 2.0, 40.0], n_runs=2
+    )
+    assert simulation.status.tolist() == ["diverged", "diverged"]
+    assert np.all(np.isfinite(simulation.generalization_error[:, 0]))
+    assert np.all(np.isnan(simulation.generalization_error[:, -1]))
+    assert np.all(np.isnan(simulation.order_parameters.Q[:, -1]))
+
+
+def test_memory_does_not_grow_with_N_times_samples():
+    """N = 100,000 for 1000 samples: all inputs would be 400 MB, the process may take 1 GB."""
+    code = (
+        "import resource\n"
+        "from simulations import sample_network, simulate\n"
+        "network = sample_network(N=100_000, K=2, M=2)\n"
+        "simulate(network, rule='pepita', lr=0.5, times=[0.01], n_test=100)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peak = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    assert int(peak) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rule": "hebb"}, ("`rule`", '"pepita"', "hebb")),
+        ({"activation": "swish"}, ("`activation`", '"erf"', "swish")),
+        ({"lr": -1.0}, ("`lr`", ">= 0", "-1.0")),
+        ({"noise": np.inf}, ("`noise`", "finite", "inf")),
+        ({"times": [2.0, 1.0]}, ("`times`", "increasing", "[2.0, 1.0]")),
+        ({"times": [1e9]}, ("`times`", "2^31", "40000000000")),
+        ({"n_runs": 0}, ("`n_runs`", ">= 1", "0")),
+        ({"n_test": 1.5}, ("`n_test`", "integer", "1.5")),
+        ({"dtype": "float16"}, ("`dtype`", '"float32", "float64"', "float16")),
+        ({"seed": -1}, ("`seed`", ">= 0", "-1")),
+        ({"network": NETWORK._replace(v=np.ones((3, 2)))}, ("`network.v`", "(2, 2)", "1.")),
+        ({"network": NETWORK._replace(W=np.nan * NETWORK.W)}, ("`network.W`", "finite", "nan")),
+    ],
+)
+def test_bad_input_is_named(changes, words):
+    with pytest.raises(ValueError, match="Argument") as error:
+        simulate(**{"network": NETWORK, "rule": "bp", "lr": 0.5, "times": [1.0], **changes})
+    for word in words:
+        assert word in str(error.value)
