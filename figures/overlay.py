@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -109,19 +110,24 @@ def plot_order_parameter(
     """
     if ax is None:
         _, ax = plt.subplots()
-    shown = simulation if theory is None else theory
-    rows, columns = getattr(shown.order_parameters, name).shape[-2:]
+
+    def entry(trajectory: Trajectory, i: int, j: int) -> Any:
+        return getattr(trajectory.order_parameters, name)[..., i, j]
+
+    given = next(trajectory for trajectory in (theory, simulation) if trajectory is not None)
+    rows, columns = getattr(given.order_parameters, name).shape[-2:]
     entries = [(i, j) for i in range(rows) for j in range(columns) if name != "Q" or i <= j]
     one_output = columns == 1 and DIMENSIONS[name][1] == "O"
     handles = []
     for count, (i, j) in enumerate(entries):
         darkening = 0.5 * count / max(1, len(entries) - 1)
-        color = (1 - darkening) * np.array(to_rgb(rule_color(rule)))
+        red, green, blue = (1 - darkening) * np.array(to_rgb(rule_color(rule)))
+        color = (red, green, blue)
         marker, linestyle = MARKERS[count % len(MARKERS)], LINES[count % len(LINES)]
         plot_overlay(
             theory,
             simulation,
-            observable=lambda shown, i=i, j=j: getattr(shown.order_parameters, name)[..., i, j],
+            observable=partial(entry, i=i, j=j),
             color=color,
             marker=marker,
             linestyle=linestyle,
@@ -133,7 +139,7 @@ def plot_order_parameter(
         )
         handles[-1].set_label(f"${name}_{{{index}}}$")
     ax.set_ylabel(f"${name}$")
-    ax.legend(handles=handles)
+    ax.legend(handles=handles, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     return ax
 
 

@@ -20,7 +20,7 @@ NEUTRAL = "#333333"
 
 TIME_LABEL = r"$t$ = samples / $N$"
 ERROR_LABEL = r"generalisation error $\epsilon_g$"
-ANGLE_LABEL = r"angle between $B$ and $v$ (degrees)"
+ANGLE_LABEL = r"angle of $B$ and $v$ (degrees)"
 
 
 def rule_color(rule: str | None) -> str:

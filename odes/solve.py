@@ -32,8 +32,8 @@ STEP = 0.03
 
 Errors of single steps add up, and an escape from a plateau multiplies them.  At the default
 tolerances and t up to 1000, the generalization error is within 1e-9 of a solution at rtol = 1e-12
-for students whose weights start at a scale of 0.1 or more, and within 3e-8 down to a scale of 0.001;
-with STEP = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
+for students whose weights start at a scale of 0.1 or more, and within 3e-8 down to 0.001; with
+STEP = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
 
 PSD_TOLERANCE = 1e-7
 """How negative an eigenvalue of a covariance may be, relative to the largest: overlaps measured in
@@ -184,7 +184,7 @@ def _check_covariance(name: str, matrix: np.ndarray) -> None:
 
 def _packing(like: OrderParameters) -> tuple[Callable, Callable]:
     """Functions between order parameters and one vector, which holds each distinct Q_kl once."""
-    K, M, O = *like.R.shape, like.v.shape[1]
+    (K, M), O = like.R.shape, like.v.shape[1]
     k, l, pair = distinct_pairs(K)
     ends = np.cumsum([k.size, K * M, K * O, K * O])
 

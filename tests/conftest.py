@@ -1,4 +1,4 @@
-"""What several test files share: random valid problems, and quadrature that knows no closed form."""
+"""What several test files share: random valid problems, and Gauss-Hermite quadrature."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from odes import OrderParameters, Teacher
 
 
 def random_problem(K, M, O, seed=0, scale=0.7, N=50):
-    """Order parameters and teacher as measured on random vectors, F among them, with K + M + O < N."""
+    """Order parameters and teacher as measured on random vectors, F among them."""
     rng = np.random.default_rng(seed)
     W = scale * rng.normal(size=(K, N))
     W_star = rng.normal(size=(M, N))

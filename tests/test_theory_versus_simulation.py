@@ -7,7 +7,7 @@ from odes import RULES, solve
 from simulations import sample_network, simulate
 
 SIZES = (100, 400)
-RUNS = 64
+RUNS = 128
 TIMES = np.array([0.5, 2.0, 6.0])
 TRAINING = {"lr": 0.6, "lr_v": 0.4, "noise": 0.2, "weight_decay": 0.05}
 
@@ -19,12 +19,14 @@ def network(N):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_networks_approach_the_theory(rule):
-    """The mean over runs is the theory up to 10/N of each overlap, and the spread falls as 1/sqrt(N).
+    """The mean over runs is the theory up to O(1/N), and the spread falls as 1/sqrt(N).
 
-    Means: at 4.5 standard errors over about 200 correlated numbers, false alarms below 2e-3 in all.
-    Spread: the root mean square over the entries at the last time falls by 2 from N = 100 to 400.
-    One variance of 64 runs is known to 18 per cent, and averaging over entries narrows that, so
-    that 1.5 and 2.7 are more than four standard errors away.
+    Means: five standard errors, Student's t with 127 degrees of freedom, over 250 correlated
+    numbers in all: false alarms below 5e-4.  With 1000 runs the O(1/N) bias of BP was found below
+    0.2/N.  Spread: the root mean square over the entries at the last time falls by 2 from N = 100
+    to 400.  One variance of 128 runs is known to 13 per cent, so that 1.6 and 2.5, which are 22 and
+    25 per cent off in the standard deviation, are more than three errors away even if all entries
+    move together: false alarms below 3e-3 for three rules.
     """
     spread = []
     for N in SIZES:
@@ -42,8 +44,8 @@ def test_networks_approach_the_theory(rule):
         ]
         for exact, measured in numbers:
             error = measured.std(axis=0, ddof=1) / np.sqrt(RUNS)
-            allowed = 4.5 * error + 10 / N * np.abs(exact)
+            allowed = 5 * error + 0.3 / N * (1 + np.abs(exact))
             assert np.all(np.abs(measured.mean(axis=0) - exact) < allowed)
         last = [measured[:, -1].std(axis=0, ddof=1).ravel() for _, measured in numbers[1:]]
         spread.append(np.sqrt(np.mean(np.concatenate(last) ** 2)))
-    assert 1.5 < spread[0] / spread[1] < 2.7
+    assert 1.6 < spread[0] / spread[1] < 2.5

@@ -76,7 +76,7 @@ def test_I4_by_tilting_matches_quadrature(case):
 
 
 def test_I4_has_the_published_closed_form():
-    """Saad & Solla's (2/pi)^2 asin(L0 / sqrt(L1 L2)) / sqrt(L4), written out for one (k, l, a, b)."""
+    """Saad & Solla's (2/pi)^2 asin(L0 / sqrt(L1 L2)) / sqrt(L4), for one (k, l, a, b)."""
     closed, C = ACTIVATIONS["erf"], covariance("general")
     k, l, a, b = 0, 1, 2, 3
     d = 1 + np.diag(C)

@@ -1,4 +1,4 @@
-"""The drift against brute-force averages over inputs, its exact reductions, and NumPy against JAX."""
+"""The drift against brute-force averages, its exact reductions, and NumPy against JAX."""
 
 import jax
 import numpy as np

@@ -1,0 +1,109 @@
+"""What is drawn: the right numbers, on the Axes given, as lines and as markers."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from figures import add_key, paper_style, plot_order_parameter, plot_overlay
+from figures.style import COLORS, rule_color, rule_label
+from odes import OrderParameters, Trajectory
+from simulations import RULES
+
+TIMES = np.array([0.1, 1.0, 10.0])
+
+
+def trajectory(*runs):
+    rng = np.random.default_rng(0)
+    shapes = ((2, 2), (2, 2), (2, 1), (2, 1))
+    states = OrderParameters(*(rng.random((*runs, 3, *shape)) for shape in shapes))
+    status = np.full(runs, "ok") if runs else "ok"
+    return Trajectory(TIMES, states, rng.random((*runs, 3)) + 0.1, status)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_theory_is_a_line_and_simulation_markers_with_standard_errors():
+    theory, simulation = trajectory(), trajectory(5)
+    ax = plot_overlay(theory, simulation, rule="fa")
+    (bars,) = ax.containers
+    line, markers = ax.lines[0], bars.lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), theory.generalization_error)
+    assert line.get_linestyle() == "-"
+    assert line.get_color() == markers.get_color() == COLORS["fa"]
+    assert markers.get_linestyle() == "None"
+    samples = simulation.generalization_error
+    np.testing.assert_allclose(markers.get_ydata(), samples.mean(axis=0))
+    (ends,) = (segment.get_segments() for segment in bars.lines[2])
+    heights = [bottom_top[1, 1] - bottom_top[0, 1] for bottom_top in ends]
+    np.testing.assert_allclose(heights, 2 * samples.std(axis=0, ddof=1) / np.sqrt(5))
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert ax.get_xlabel()
+    assert ax.get_ylabel()
+
+
+def test_one_run_has_no_error_bars_and_diverged_runs_count_while_they_last():
+    single = plot_overlay(None, trajectory(1), rule="pepita")
+    assert not single.containers[0].has_yerr
+    assert single.get_legend_handles_labels()[1] == ["PEPITA"]
+    some = trajectory(3)
+    some.generalization_error[0, 1:] = np.nan
+    some.generalization_error[1, 2:] = np.nan
+    markers = plot_overlay(None, some).containers[0].lines[0]
+    errors = some.generalization_error
+    expected = [errors[:, 0].mean(), errors[1:, 1].mean(), errors[2, 2]]
+    np.testing.assert_allclose(markers.get_ydata(), expected)
+
+
+def test_any_observable_is_drawn_on_the_axes_given():
+    _, ax = plt.subplots()
+    theory = trajectory()
+    returned = plot_overlay(
+        theory, observable=lambda t: t.order_parameters.Q[..., 0, 1], label="$Q$", ax=ax
+    )
+    assert returned is ax
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), theory.order_parameters.Q[:, 0, 1])
+    assert ax.get_yscale() == "linear"
+    add_key(ax)
+    assert [text.get_text() for text in ax.get_legend().texts] == ["$Q$", "theory", "simulation"]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("Q", ["$Q_{11}$", "$Q_{12}$", "$Q_{22}$"]),
+        ("R", ["$R_{11}$", "$R_{12}$", "$R_{21}$", "$R_{22}$"]),
+        ("v", ["$v_{1}$", "$v_{2}$"]),
+        ("B", ["$B_{1}$", "$B_{2}$"]),
+    ],
+)
+def test_every_distinct_entry_of_an_order_parameter_is_drawn(name, labels):
+    theory = trajectory()
+    ax = plot_order_parameter(theory, trajectory(3), name=name, rule="afa")
+    assert [text.get_text() for text in ax.get_legend().texts] == labels
+    assert len(ax.containers) == len(labels)
+    array = getattr(theory.order_parameters, name)
+    lines = [line.get_ydata() for line in ax.lines if line.get_linestyle() != "None"]
+    assert len(lines) == len(labels)
+    for label, values in zip(labels, lines, strict=True):
+        indices = [int(digit) - 1 for digit in label if digit.isdigit()]
+        np.testing.assert_array_equal(values, array[(slice(None), *indices, 0)[:3]])
+
+
+def test_every_rule_has_a_colour_of_its_own():
+    assert len({rule_color(rule) for rule in RULES} | {rule_color(None)}) == len(RULES) + 1
+    assert rule_label("pepita-modulated") == "PEPITA-modulated"
+
+
+def test_the_paper_style_is_local():
+    before = plt.rcParams["figure.figsize"]
+    with paper_style():
+        assert plt.rcParams["figure.figsize"] == [3.4, 2.6]
+    assert plt.rcParams["figure.figsize"] == before
