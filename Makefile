@@ -16,6 +16,7 @@ check: $(READY)
 	$(VENV)/bin/mypy
 
 bench: $(READY)
+	$(VENV)/bin/python benchmarks/accuracy.py
 	$(VENV)/bin/python benchmarks/bench_solve.py
 	$(VENV)/bin/python benchmarks/bench_simulate.py
 

@@ -1,0 +1,163 @@
+"""The command line: what it writes, what it computes again, and how it fails."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+import paper_figs
+from figures import plot_overlay
+
+TINY = {"N": 40, "n_runs": 2, "t_max": 2.0}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """All figures at a size that takes no time."""
+    figures = {
+        name: figure._replace(quick=TINY, full=TINY) for name, figure in paper_figs.FIGURES.items()
+    }
+    monkeypatch.setattr(paper_figs, "FIGURES", figures)
+    return figures
+
+
+def counting(figure):
+    """The figure, and a list that grows with each computation."""
+    calls = []
+
+    def compute(**parameters):
+        calls.append(parameters)
+        return figure.compute(**parameters)
+
+    return figure._replace(compute=compute), calls
+
+
+def test_every_figure_is_written_with_its_data_and_a_manifest(tiny, tmp_path):
+    assert (
+        paper_figs.main(["--quick", "--seed", "3", "--out", str(tmp_path / "new" / "folder")]) == 0
+    )
+    out = tmp_path / "new" / "folder"
+    expected = {f"{name}.{kind}" for name in tiny for kind in ("pdf", "png", "npz")}
+    assert set(os.listdir(out)) == expected | {"manifest.json"}
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert set(manifest["versions"]) == {"numpy", "scipy", "jax", "matplotlib"}
+    for name in tiny:
+        entry = manifest["figures"][name]
+        assert entry["parameters"] == {**TINY, "seed": 3}
+        assert entry["tolerances"] == {"rtol": 1e-8, "atol": 1e-10}
+        assert entry["seconds"] >= 0
+    with np.load(out / "alignment.npz") as data:
+        assert data["simulation/afa/B"].shape == (2, 17, 2, 1)
+        assert data["theory/fa/generalization_error"].shape == (200,)
+
+
+def test_data_survive_the_disk(tmp_path):
+    curves = paper_figs.FIGURES["learning_curves"].compute(**TINY, seed=0)
+    paper_figs.save_curves(tmp_path / "a.npz", curves, fingerprint="f", seconds=1.5)
+    loaded, origin = paper_figs.load_curves(tmp_path / "a.npz")
+    assert origin == {"fingerprint": "f", "seconds": 1.5}
+    assert list(loaded) == list(curves)
+    for name, trajectory in curves.items():
+        for a, b in zip(trajectory.order_parameters, loaded[name].order_parameters, strict=True):
+            np.testing.assert_array_equal(a, b) if a is not None else None
+            assert (a is None) == (b is None)
+        np.testing.assert_array_equal(trajectory.times, loaded[name].times)
+        np.testing.assert_array_equal(
+            trajectory.generalization_error, loaded[name].generalization_error
+        )
+        assert np.all(trajectory.status == loaded[name].status)
+
+
+def test_unchanged_data_is_drawn_again_without_being_computed(tiny, tmp_path):
+    tiny["alignment"], calls = counting(tiny["alignment"])
+    run = ["--only", "alignment", "--out", str(tmp_path)]
+    assert paper_figs.main(run) == 0
+    (tmp_path / "alignment.png").unlink()
+    assert paper_figs.main(run) == 0
+    assert (tmp_path / "alignment.png").exists()
+    assert len(calls) == 1
+    assert paper_figs.main([*run, "--seed", "1"]) == 0
+    assert len(calls) == 2
+    assert paper_figs.main([*run, "--seed", "1", "--force"]) == 0
+    assert len(calls) == 3
+    (tmp_path / "alignment.npz").write_bytes(b"PK damaged")
+    assert paper_figs.main([*run, "--seed", "1"]) == 0
+    assert len(calls) == 4
+
+
+def test_changed_code_is_computed_again(tiny, tmp_path, monkeypatch):
+    tiny["alignment"], calls = counting(tiny["alignment"])
+    run = ["--only", "alignment", "--out", str(tmp_path)]
+    paper_figs.main(run)
+    for package in ("odes", "simulations"):
+        (tmp_path / "code" / package).mkdir(parents=True)
+        (tmp_path / "code" / package / "new.py").write_text("x = 1")
+    monkeypatch.setattr(paper_figs, "ROOT", tmp_path / "code")
+    paper_figs.main(run)
+    assert len(calls) == 2
+    (tmp_path / "code" / "odes" / "new.py").write_text("x = 2")
+    paper_figs.main(run)
+    assert len(calls) == 3
+
+
+def test_a_figure_that_fails_loses_neither_the_others_nor_its_old_self(tiny, tmp_path, capsys):
+    names = list(tiny)
+    run = ["--out", str(tmp_path)]
+    assert paper_figs.main([*run, "--only", names[0]]) == 0
+    before = (tmp_path / f"{names[0]}.pdf").read_bytes()
+
+    def fail(curves):
+        plot_overlay(None)
+        raise RuntimeError("no ink")
+
+    tiny[names[0]] = tiny[names[0]]._replace(draw=fail)
+    assert paper_figs.main(run) == 1
+    assert "no ink" in capsys.readouterr().err
+    assert (tmp_path / f"{names[0]}.pdf").read_bytes() == before
+    for name in names[1:]:
+        assert (tmp_path / f"{name}.pdf").exists()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    target = tmp_path / "file.npz"
+    target.write_text("old")
+
+    def interrupted():
+        with paper_figs.atomic(target) as beside:
+            beside.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.npz"]
+
+
+def test_list_names_every_figure(capsys):
+    assert paper_figs.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(paper_figs.FIGURES)
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--only", "nonesuch"], ("nonesuch", "learning_curves")),
+        (["--seed", "-1"], ("--seed", ">= 0", "-1")),
+        (["--out", "/dev/null/folder"], ("--out", "folder")),
+    ],
+)
+def test_bad_arguments_are_named_and_nothing_is_written(
+    arguments, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        paper_figs.main(arguments)
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,18 @@
+"""The README's script runs as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_script_runs_as_it_stands(tmp_path):
+    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(script.strip().splitlines()) <= 12
+    (tmp_path / "script.py").write_text(script)
+    subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, check=True, env={"MPLBACKEND": "Agg"}
+    )
+    assert (tmp_path / "overlay.png").stat().st_size > 10_000
