@@ -54,10 +54,9 @@ def second_moment(c: Array, C: Array, activation: Any) -> Array:
         C: covariance of all fields, (K + M, K + M).
         activation: closed forms, as in :mod:`odes.averages`.
     """
-    xp = C.__array_namespace__()
     k, l, pair = distinct_pairs(c.shape[0])
     C_kl = activation.tilt(C, k, l)
-    variance = xp.linalg.diagonal(C_kl)
+    variance = C_kl.diagonal(0, -2, -1)
     I2 = activation.I2(C_kl, variance[:, :, None], variance[:, None, :])  # (P, K + M, K + M)
     return (c[k][:, None, :] @ I2 @ c[l][:, :, None])[pair, 0, 0]
 
@@ -92,7 +91,7 @@ def drift(
     sent_back = rule.feedback(state)
     c = sent_back @ U.T
 
-    variance = xp.linalg.diagonal(C)
+    variance = C.diagonal()
     C_ka, C_kk = C[:K], variance[:K, None]
     J2 = activation.J2(C_ka, C_kk, variance)
     own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[:, None]
@@ -124,7 +123,7 @@ def generalization_error(state: OrderParameters, teacher: Teacher, activation: A
     """
     xp = state.v.__array_namespace__()
     C = joint_covariance(state, teacher)
-    variance = xp.linalg.diagonal(C)
+    variance = C.diagonal(0, -2, -1)
     v_star = xp.broadcast_to(teacher.v_star, state.v.shape[:-2] + teacher.v_star.shape)
     U = xp.concat([state.v, -v_star], axis=-2)
     I2 = activation.I2(C, variance[..., :, None], variance[..., None, :])
