@@ -114,8 +114,14 @@ def plot_order_parameter(
     def entry(trajectory: Trajectory, i: int, j: int) -> Any:
         return getattr(trajectory.order_parameters, name)[..., i, j]
 
-    given = next(trajectory for trajectory in (theory, simulation) if trajectory is not None)
-    rows, columns = getattr(given.order_parameters, name).shape[-2:]
+    given = simulation if theory is None else theory
+    if given is None:
+        raise ValueError("Argument `theory` must be a Trajectory if `simulation` is None.")
+    shown = given.order_parameters._asdict().get(name)
+    if shown is None:
+        known = ", ".join(n for n, a in given.order_parameters._asdict().items() if a is not None)
+        raise ValueError(f"Argument `name` must be one of {known}, but is {name!r}.")
+    rows, columns = shown.shape[-2:]
     entries = [(i, j) for i in range(rows) for j in range(columns) if name != "Q" or i <= j]
     one_output = columns == 1 and DIMENSIONS[name][1] == "O"
     handles = []

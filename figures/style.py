@@ -13,6 +13,8 @@ COLORS = {
     "afa": "#009E73",
     "pepita": "#CC79A7",
     "pepita-modulated": "#D55E00",
+    "pepita-hebbian": "#56B4E9",
+    "pepita-tl": "#8A6D00",
 }
 """Okabe and Ito's palette, which readers with colour-blindness can tell apart."""
 

@@ -1,32 +1,52 @@
 """The theory: closed equations for the order parameters of online learning.
 
-Importing this package imports NumPy and SciPy only.
+Importing this package imports NumPy and SciPy only; JAX follows when it is needed.
 """
 
+from typing import Any
+
 from odes.alignment import feedback_angle
-from odes.averages import ACTIVATIONS
+from odes.averages import ACTIVATIONS, Activation
+from odes.checks import hyperparameters
 from odes.drift import drift, generalization_error
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
     Teacher,
     Trajectory,
-    hyperparameters,
 )
-from odes.rules import RULES, Rule
+from odes.quadrature import Points, gauss_hermite, sobol
+from odes.rules import RULES, Rule, Sample, Update
 from odes.solve import solve
+
+
+def __getattr__(name: str) -> Any:
+    """``solve_paths`` on first use: it imports JAX and diffrax."""
+    if name == "solve_paths":
+        from odes.random_feedback import solve_paths
+
+        return solve_paths
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ACTIVATIONS",
     "RULES",
+    "Activation",
     "Hyperparameters",
     "OrderParameters",
+    "Points",
     "Rule",
+    "Sample",
     "Teacher",
     "Trajectory",
+    "Update",
     "drift",
     "feedback_angle",
+    "gauss_hermite",
     "generalization_error",
     "hyperparameters",
+    "sobol",
     "solve",
+    "solve_paths",
 ]

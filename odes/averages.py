@@ -26,14 +26,32 @@ An activation is four functions: I2, J2 and G2 of matching entries of C, which b
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from odes.order_parameters import Array
 
 
+class Activation(NamedTuple):
+    """An activation without closed forms, to be averaged numerically."""
+
+    g: Callable[[Array], Array]  # elementwise, of JAX arrays
+    smooth: bool = True  # without kinks, so that Gauss-Hermite quadrature converges fast
+
+
 class Erf:
     r"""``g(z) = erf(z / sqrt 2)``, so that ``g'(z) = sqrt(2/pi) exp(-z^2 / 2)``."""
+
+    smooth = True
+
+    @staticmethod
+    def g(z: Array) -> Array:
+        """On JAX arrays."""
+        from jax.scipy.special import erf
+
+        return erf(z / math.sqrt(2))
 
     @staticmethod
     def I2(C_ab: Array, C_aa: Array, C_bb: Array) -> Array:
@@ -79,6 +97,13 @@ class Erf:
 class Linear:
     """``g(z) = z``: the fields keep their law, and only second moments are left."""
 
+    smooth = True
+
+    @staticmethod
+    def g(z: Array) -> Array:
+        """The field itself."""
+        return z
+
     @staticmethod
     def I2(C_ab: Array, C_aa: Array, C_bb: Array) -> Array:
         """``<z_a z_b> = C_ab``."""
@@ -100,4 +125,23 @@ class Linear:
         return C[None]
 
 
-ACTIVATIONS = {"erf": Erf, "linear": Linear}
+def tanh(z: Array) -> Array:
+    """The hyperbolic tangent, on JAX arrays."""
+    import jax.numpy as jnp
+
+    return jnp.tanh(z)
+
+
+def relu(z: Array) -> Array:
+    """The rectified linear unit max(z, 0), on JAX arrays."""
+    import jax
+
+    return jax.nn.relu(z)
+
+
+ACTIVATIONS = {
+    "erf": Erf,
+    "linear": Linear,
+    "tanh": Activation(tanh),
+    "relu": Activation(relu, smooth=False),
+}

@@ -22,8 +22,9 @@ under jit, vmap and grad.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,46 @@ def second_moment(c: Array, C: Array, activation: Any) -> Array:
     return (c[k][:, None, :] @ I2 @ c[l][:, :, None])[pair, 0, 0]
 
 
+class Moments(NamedTuple):
+    """Averages over one input of what a rule does to the weights."""
+
+    along: Callable[[Array], Array]  # overlaps of directions u, (K + M, any) -> <delta_k y>
+    delta_delta: Array  # <delta_k delta_l>, (K, K)
+    readout: Array  # average change of the readout per -lr_v, (K, O)
+    gamma_error: Array | None = None  # <gamma_k e_o>, (K, O), for rules whose update contains F e
+
+
+def closed_moments(
+    C: Array,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+) -> Moments:
+    """The moments of ``delta_k = g'_k sum_o B_ko e_o`` in closed form (module docstring).
+
+    C is the covariance of all fields, (K + M, K + M); the rest as for :func:`drift`.
+    """
+    v = state.v
+    xp = v.__array_namespace__()
+    K = v.shape[0]
+    U = xp.concat([v, -teacher.v_star])
+    B = rule.feedback(state)
+    c = B @ U.T
+    variance = C.diagonal(0, -2, -1)
+    C_ka, C_kk = C[:K], variance[:K, None]
+    J2 = activation.J2(C_ka, C_kk, variance)
+    own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[:, None]
+    others = c * J2
+
+    def along(overlaps: Array) -> Array:
+        return others @ overlaps + own * overlaps[:K]
+
+    noisy = second_moment(c, C, activation) + parameters.noise * parameters.noise * (B @ B.T)
+    return Moments(along, J2[:, :K] * noisy, activation.I2(C_ka, C_kk, variance) @ U)
+
+
 def drift(
     state: OrderParameters,
     teacher: Teacher,
@@ -68,50 +109,48 @@ def drift(
     *,
     rule: Any,
     activation: Any = Erf,
+    moments: Callable[..., Moments] = closed_moments,
 ) -> OrderParameters:
     """Time derivative of the order parameters, exact as N grows (module docstring).
 
+    For rules that feed back through F this is so in the aligned scaling; with a random F it is the
+    drift part of a stochastic equation (``odes/random_feedback.py``).
+
     Args:
         state: Q (K, K), R (K, M), v (K, O) and, for rules that need it, B (K, O).
-        teacher: T (M, M), v_star (M, O) and, for rules that need it, S (M, O).
+        teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O).
         parameters: learning rates, noise and decays.
         rule: a rule object of :mod:`odes.rules`.
-        activation: closed forms of :mod:`odes.averages`.
+        activation: closed forms of :mod:`odes.averages`, or what ``moments`` takes instead.
+        moments: how to average over inputs.
 
     Returns:
         d/dt of each entry of ``state``, of the same shapes; t in samples / N.
     """
     v, B = state.v, state.B
-    lr, lr_v, noise, decay, decay_v = parameters
+    lr, lr_v, _, decay, decay_v = parameters
     xp = v.__array_namespace__()
-    K = v.shape[0]
-
     C = joint_covariance(state, teacher)
-    U = xp.concat([v, -teacher.v_star])
-    sent_back = rule.feedback(state)
-    c = sent_back @ U.T
+    averages = moments(C, state, teacher, parameters, rule, activation)
 
-    variance = C.diagonal()
-    C_ka, C_kk = C[:K], variance[:K, None]
-    J2 = activation.J2(C_ka, C_kk, variance)
-    own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[:, None]
-    others = c * J2
+    def along(overlaps: Array, with_F: Array | None = None) -> Array:
+        """d(w_k . u / N)/dt from the overlaps of directions u with all units and with F."""
+        change = averages.along(overlaps)
+        if averages.gamma_error is not None:
+            change = change + averages.gamma_error @ with_F
+        return -lr * change - decay * overlaps[: v.shape[0]]
 
-    def along(overlaps: Array) -> Array:
-        """d(w_k . u / N)/dt from the overlaps of directions u with all units, (K + M, ...)."""
-        return -lr * (others @ overlaps) - (lr * own + decay) * overlaps[:K]
-
-    along_units = along(C)
-    dQ = along_units[:, :K]
-    delta_delta = second_moment(c, C, activation) + noise**2 * (sent_back @ sent_back.T)
+    units_with_F = None if averages.gamma_error is None else xp.concat([B, teacher.S]).T
+    along_units = along(C, units_with_F)
+    dQ, dR = along_units[:, : v.shape[0]], along_units[:, v.shape[0] :]
     dB = None
     if B is not None:
         dB = rule.feedback_drift(state, teacher, along)
         dB = xp.zeros_like(B) if dB is None else dB
     return OrderParameters(
-        Q=dQ + dQ.T + lr**2 * J2[:, :K] * delta_delta,
-        R=along_units[:, K:],
-        v=-lr_v * (activation.I2(C_ka, C_kk, variance) @ U) - decay_v * v,
+        Q=dQ + dQ.T + lr * lr * averages.delta_delta,
+        R=dR,
+        v=-lr_v * averages.readout - decay_v * v,
         B=dB,
     )
 

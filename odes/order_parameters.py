@@ -33,8 +33,6 @@ is ``B = W F / sqrt(N)`` and ``S = W* F / sqrt(N)``.  Two scalings of F make the
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +76,7 @@ class Teacher(NamedTuple):
 
 
 class Hyperparameters(NamedTuple):
-    """The scalars of the online update; :func:`hyperparameters` checks and completes them."""
+    """The scalars of the online update; :func:`odes.hyperparameters` checks and completes them."""
 
     lr: Array  # learning rate of the first layer
     lr_v: Array  # learning rate of the readout
@@ -91,7 +89,8 @@ class Trajectory(NamedTuple):
     """A learning curve, from theory (arrays as listed) or from simulation (a leading run axis).
 
     ``status`` is "ok"; "diverged" (an order parameter beyond :data:`MAGNITUDE_LIMIT`); "nonfinite"
-    (the equations gave no finite number); or "max_steps".  Simulations have an array of them, one
+    (the equations gave no finite number); or "max_steps" (the integrator gave up at the accuracy
+    asked for).  Simulations have an array of them, one
     a run.  What was reached before is kept, and everything after is NaN.
     """
 
@@ -110,57 +109,17 @@ def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
     return xp.concat([xp.concat([Q, R], axis=-1), xp.concat([R.mT, T], axis=-1)], axis=-2)
 
 
-def hyperparameters(
-    *,
-    lr: float,
-    lr_v: float | None = None,
-    noise: float = 0.0,
-    weight_decay: float = 0.0,
-    weight_decay_v: float | None = None,
-) -> Hyperparameters:
-    """Checked scalars of the online update.
-
-    ``lr_v=None`` means equal to ``lr``, and ``weight_decay_v=None`` equal to ``weight_decay``, but
-    0 where ``lr_v`` is 0: a frozen readout stays as it is.
-
-    Raises ValueError for anything but finite numbers >= 0.
-    """
-    lr_v = lr if lr_v is None else lr_v
-    if weight_decay_v is None:
-        weight_decay_v = weight_decay if lr_v else 0.0
-    values = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v)
-    for name, value in zip(Hyperparameters._fields, values, strict=True):
-        if np.ndim(value) != 0 or not math.isfinite(value) or value < 0:
-            raise ValueError(f"Argument `{name}` must be a finite number >= 0, but is {value!r}.")
-    return Hyperparameters(*(float(value) for value in values))
-
-
-def check_times(times: Any) -> np.ndarray:
-    """The times as a float array (n,); ValueError unless strictly increasing and >= 0."""
-    array = np.asarray(times, dtype=float)
-    increasing = array.ndim == 1 and array.size > 0 and bool(np.all(np.diff(array) > 0))
-    if not increasing or array[0] < 0 or not np.all(np.isfinite(array)):
-        raise ValueError(
-            "Argument `times` must be a one-dimensional, strictly increasing array of finite "
-            f"numbers >= 0, but is {times!r}."
-        )
-    return array
-
-
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """ValueError unless ``value`` is an integer >= ``least``."""
-    if not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"Argument `{name}` must be an integer >= {least}, but is {value!r}.")
-
-
-def lookup(
-    name: str, known: dict[str, Any], choice: Any, accepts: Callable[[Any], bool] | None = None
-) -> Any:
-    """What ``choice`` names in ``known``, or ``choice`` itself if it is no name and accepted."""
-    if isinstance(choice, str) and choice in known:
-        return known[choice]
-    if accepts is not None and not isinstance(choice, str) and accepts(choice):
-        return choice
-    listed = ", ".join(f'"{key}"' for key in known)
-    own = "" if accepts is None else ", or an object of that kind"
-    raise ValueError(f"Argument `{name}` must be one of {listed}{own}, but is {choice!r}.")
+def trajectory_of_runs(
+    times: np.ndarray, states: OrderParameters, errors: np.ndarray
+) -> Trajectory:
+    """A Trajectory from arrays with leading axes (runs, n), NaN from where a run diverged."""
+    fine = np.isfinite(errors)
+    for array in states:
+        if array is not None:
+            fine &= np.max(np.abs(array), axis=(-2, -1)) <= MAGNITUDE_LIMIT
+    fine = np.logical_and.accumulate(fine, axis=1)
+    states = OrderParameters(
+        *(None if a is None else np.where(fine[..., None, None], a, np.nan) for a in states)
+    )
+    status = np.where(fine[:, -1], "ok", "diverged")
+    return Trajectory(times, states, np.where(fine, errors, np.nan), status)

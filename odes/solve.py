@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,21 +9,27 @@ from typing import Any
 import numpy as np
 from scipy.integrate import LSODA
 
-from odes.averages import ACTIVATIONS
+from odes.averages import ACTIVATIONS, Activation
+from odes.checks import (
+    check_array,
+    check_count,
+    check_number,
+    check_times,
+    hyperparameters,
+    lookup,
+)
 from odes.drift import distinct_pairs, drift, generalization_error
 from odes.order_parameters import (
     DIMENSIONS,
     MAGNITUDE_LIMIT,
     Array,
+    Hyperparameters,
     OrderParameters,
     Teacher,
     Trajectory,
-    check_count,
-    check_times,
-    hyperparameters,
     joint_covariance,
-    lookup,
 )
+from odes.quadrature import Points
 from odes.rules import RULES, Rule
 
 STEP = 0.03
@@ -35,9 +40,18 @@ tolerances and t up to 1000, the generalization error is within 1e-9 of a soluti
 for students whose weights start at a scale of 0.1 or more, and within 3e-8 down to 0.001; with
 STEP = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
 
+SMALLEST_RTOL = 1e-12
+"""Below this, the steps would have to be more accurate than double precision is."""
+
+ROUGH = 1e-4
+"""Smallest relative tolerance of a step where the rule or the activation is not smooth.
+
+The averages over a fixed set of points then jump as points cross the kinks, by about that much at
+2^15 points, and an integrator that resolved the jumps would take tens of thousands of steps."""
+
 PSD_TOLERANCE = 1e-7
-"""How negative an eigenvalue of a covariance may be, relative to the largest: overlaps measured in
-single precision are good to about that."""
+"""How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
+are good to about that."""
 
 
 def solve(
@@ -55,24 +69,40 @@ def solve(
     rtol: float = 1e-8,
     atol: float = 1e-10,
     max_steps: int = 10_000,
+    points: int | Points | None = None,
 ) -> Trajectory:
     """The learning curve of an infinitely wide input layer, from the equations in ``odes.drift``.
 
+    Backpropagation, FA and AFA with erf or linear units have closed equations, solved in NumPy.
+    For every other rule or activation the averages over inputs are taken numerically, in JAX
+    (``odes/local_fields.py``).
+
+    The error is ``e = prediction - label``.  Rules that feed back through F are taken in the
+    aligned scaling, where B is self-averaging.  For a random F the same equations hold only to
+    leading order in the learning rate, since B diffuses: see :func:`odes.solve_paths`.
+
     Args:
-        initial: order parameters at t = 0: Q (K, K), R (K, M), v (K, O), and B (K, O) where the
+        initial: OrderParameters at t = 0: Q (K, K), R (K, M), v (K, O), and B (K, O) where the
             rule needs it.  With a single output, v and B may be (K,).
-        teacher: T (M, M), v_star (M, O), and S (M, O) where the rule needs it; likewise (M,).
-        rule: "bp", "fa", "afa", or a rule object of :mod:`odes.rules`.
+        teacher: Teacher: T (M, M), v_star (M, O), and S (M, O) and P (O, O) where the rule needs
+            them.  With a single output, v_star and S may be (M,).
+        rule: a name in ``odes.RULES``, or a :class:`odes.Rule` of one's own.
         lr: learning rate of the first layer.
         lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout.
         noise: standard deviation of the noise on the teacher's labels.
         weight_decay: decay rate of the first layer per unit of t.
         weight_decay_v: decay rate of the readout; None for the same, or 0 if it is frozen.
-        activation: "erf", "linear", or closed forms as in :mod:`odes.averages`.
+        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays; wrap
+            one that has kinks as ``odes.Activation(g, smooth=False)``.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
         rtol, atol: relative and absolute accuracy of the order parameters.  The steps of the
-            integrator (LSODA) are held to ``STEP`` times these.
+            integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or
+            the activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
+        points: how to average numerically.  None: closed forms where there are any, else a sound
+            default (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
+            for rules with jumps.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
+            K + M dimensions, and O more if there is noise.
 
     Returns:
         A Trajectory with n times.  BP has ``B=None``.  The status is one string.
@@ -80,28 +110,61 @@ def solve(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    rule = lookup("rule", RULES, rule, lambda own: isinstance(own, Rule))
-    activation = lookup("activation", ACTIVATIONS, activation, lambda own: hasattr(own, "tilt"))
+    rule, activation = choose(rule, activation)
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
     times = check_times(times)
     check_count("max_steps", max_steps)
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not (np.ndim(value) == 0 and value > 0 and math.isfinite(value)):
-            raise ValueError(f"Argument `{name}` must be a finite number > 0, but is {value!r}.")
+    check_number("atol", atol, positive=True)
+    if check_number("rtol", rtol, positive=True) < SMALLEST_RTOL:
+        raise ValueError(f"Argument `rtol` must be at least {SMALLEST_RTOL:g}, but is {rtol!r}.")
     initial, teacher = check_overlaps(initial, teacher, rule.needs)
 
+    shared = {"rule": rule, "activation": activation}
+    if points is None and has_closed_form(**shared):
+        change, error = _closed_system(teacher, parameters, **shared)
+    else:
+        from odes.local_fields import sampled_system  # imports JAX
+
+        change, error = sampled_system(initial, teacher, parameters, points, **shared)
+        if not (rule.smooth and activation.smooth):
+            rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
+
     pack, unpack = _packing(initial)
-
-    def velocity(t: float, y: np.ndarray) -> np.ndarray:
-        return pack(drift(unpack(y), teacher, parameters, rule=rule, activation=activation))
-
     with np.errstate(all="ignore"):
-        y, status = _integrate(velocity, pack(initial), times, STEP * rtol, STEP * atol, max_steps)
+        y, status = _integrate(
+            lambda t, y: pack(change(unpack(y))),
+            pack(initial),
+            times,
+            STEP * rtol,
+            STEP * atol,
+            max_steps,
+        )
         states = unpack(y)
-        error = generalization_error(states, teacher, activation)
-    return Trajectory(times, states, error, status)
+        return Trajectory(times, states, error(states), status)
+
+
+def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
+    """The rule and the activation of those names, or the user's own; ValueError otherwise."""
+    rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: isinstance(own, Rule))
+    activation = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays")
+    return rule, activation if hasattr(activation, "g") else Activation(activation)
+
+
+def _closed_system(
+    teacher: Teacher, parameters: Hyperparameters, *, rule: Rule, activation: Any
+) -> tuple[Callable[[OrderParameters], OrderParameters], Callable[[OrderParameters], Array]]:
+    """Drift and generalization error as functions of the state."""
+    return (
+        lambda state: drift(state, teacher, parameters, rule=rule, activation=activation),
+        lambda states: generalization_error(states, teacher, activation),
+    )
+
+
+def has_closed_form(rule: Rule, activation: Any) -> bool:
+    """Whether ``closed_moments`` covers this rule with this activation."""
+    return type(rule).update is Rule.update and hasattr(activation, "tilt")
 
 
 def check_overlaps(
@@ -111,10 +174,16 @@ def check_overlaps(
 
     ``needs`` lists the optional ones (B, S, P) that the rule uses; a B that it does not is dropped.
     """
+    for name, value, kind in (
+        ("initial", initial, OrderParameters),
+        ("teacher", teacher, Teacher),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"Argument `{name}` must be {kind.__name__}(...), but is {value!r}.")
     given = {**initial._asdict(), **teacher._asdict()}
     if "B" not in needs:
         given["B"] = None
-    for name in needs:
+    for name in ("Q", "R", "v", "T", "v_star", *needs):
         if given[name] is None:
             raise ValueError(
                 f"Argument `{name}` must be an array of shape "
@@ -123,11 +192,12 @@ def check_overlaps(
     arrays: dict[str, Any] = {}
     sizes: dict[str, int] = {}
     for name, value in given.items():
-        arrays[name] = None if value is None else _checked_array(name, value, sizes)
+        arrays[name] = None if value is None else _checked_overlap(name, value, sizes)
 
     for name in ("Q", "T", "P"):
-        if arrays[name] is not None:
-            _check_symmetric(name, arrays[name])
+        matrix = arrays[name]
+        if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
+            raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
     state = OrderParameters(*(arrays[name] for name in OrderParameters._fields))
     fixed = Teacher(*(arrays[name] for name in Teacher._fields))
     _check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
@@ -136,49 +206,39 @@ def check_overlaps(
     return state, fixed
 
 
-def _checked_array(name: str, value: Any, sizes: dict[str, int]) -> np.ndarray:
-    """``value`` as a finite float64 array whose shape agrees with ``sizes``, which it extends."""
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"Argument `{name}` must be a real array, but is {value!r}.") from None
+def _checked_overlap(name: str, value: Any, sizes: dict[str, int]) -> np.ndarray:
+    """``value`` in float64, if its shape agrees with ``sizes``, which it extends."""
+    array = check_array(name, value)
     dimensions = DIMENSIONS[name]
     if array.ndim == 1 and dimensions[1] == "O":
         array = array[:, None]
-    if array.ndim != 2 or 0 in array.shape:
+    for dimension, size in zip(dimensions, array.shape, strict=False):
+        sizes.setdefault(dimension, size)
+    expected = tuple(sizes.get(dimension, 1) for dimension in dimensions)
+    if array.shape != expected or array.size == 0:
+        known = ", ".join(f"{d} = {sizes[d]}" for d in dict.fromkeys(dimensions) if d in sizes)
         raise ValueError(
-            f"Argument `{name}` must have shape ({', '.join(dimensions)}), "
+            f"Argument `{name}` must have shape ({', '.join(dimensions)}) with {known}, "
             f"but has shape {np.shape(value)}."
         )
-    for dimension, size in zip(dimensions, array.shape, strict=True):
-        if sizes.setdefault(dimension, size) != size:
-            expected = ", ".join(f"{d} = {sizes[d]}" for d in dimensions if d in sizes)
-            raise ValueError(
-                f"Argument `{name}` must have shape ({', '.join(dimensions)}) with {expected}, "
-                f"but has shape {np.shape(value)}."
-            )
-    limit = MAGNITUDE_LIMIT if name in OrderParameters._fields else np.finfo(float).max
-    if not np.all(np.abs(array) <= limit):
+    if name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
         raise ValueError(
-            f"Argument `{name}` must hold finite numbers of magnitude up to {limit:g}, "
+            f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
             f"but is {value!r}."
         )
     return array
 
 
-def _check_symmetric(name: str, array: np.ndarray) -> None:
-    """ValueError unless the matrix equals its transpose to single precision."""
-    if not np.allclose(array, array.T, rtol=1e-6, atol=1e-6):
-        raise ValueError(f"Argument `{name}` must be symmetric, but is {array.tolist()}.")
-
-
 def _check_covariance(name: str, matrix: np.ndarray) -> None:
     """ValueError unless the symmetric matrix is positive semidefinite to single precision."""
-    eigenvalues = np.linalg.eigvalsh(matrix)
-    if eigenvalues[0] < -PSD_TOLERANCE * max(1.0, eigenvalues[-1]):
+    variance = matrix.diagonal()
+    scale = np.sqrt(np.where(variance > 0, variance, 1))
+    smallest = np.linalg.eigvalsh(matrix / scale[:, None] / scale)[0]
+    null = variance == 0
+    if np.any(variance < 0) or np.any(matrix[null]) or smallest < -PSD_TOLERANCE:
         raise ValueError(
-            f"Argument {name} must be positive semidefinite, "
-            f"but has the eigenvalue {eigenvalues[0]:.3g}."
+            f"Argument {name} must be positive semidefinite, but has the eigenvalue "
+            f"{np.linalg.eigvalsh(matrix)[0]:.3g}."
         )
 
 
@@ -233,8 +293,11 @@ def _integrate(
         for _ in range(max_steps):
             solver.step()
             size = abs(solver.y).max()
-            if np.isnan(size) or solver.status == "failed":
+            if np.isnan(size):
                 return y, "nonfinite"
+            if solver.status == "failed":
+                finite = np.all(np.isfinite(velocity(solver.t, solver.y)))
+                return y, "max_steps" if finite else "nonfinite"
             if times[done] <= solver.t:
                 reached = np.searchsorted(times, solver.t, side="right")
                 y[done:reached] = solver.dense_output()(times[done:reached]).T

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.order_parameters import OrderParameters, Teacher, check_count, lookup
+from odes.checks import check_array, check_count, check_number, check_seed, lookup
+from odes.order_parameters import OrderParameters, Teacher
 from simulations.rules import choose_rule
 
 
@@ -28,16 +29,24 @@ class Network(NamedTuple):
         """Order parameters and teacher measured on this network, in float64.
 
         They are the initial condition of the theory for ``rule``, whose B they hold (shapes in
-        ``odes/order_parameters.py``).  Raises ValueError for an unknown rule.
+        ``odes/order_parameters.py``).  Raises ValueError for an unknown rule, and for one that has
+        no theory with random feedback.
         """
-        network = Network(*(np.asarray(weights, dtype=float) for weights in self))
+        chosen = choose_rule(rule)
+        if chosen.aligned_only and not self.aligned:
+            raise ValueError(
+                f"Argument `rule` must not be {rule!r} for random feedback: the update contains "
+                "F e and kicks B by O(1) at every sample, so that no limit of large N exists.  Use "
+                'feedback="aligned", or the rule "pepita".'
+            )
+        network = check_network(self)
         W, v, W_star, v_star, _, F, aligned = network
         N = W.shape[1]
         state = OrderParameters(
             Q=W @ W.T / N,
             R=W @ W_star.T / N,
             v=v,
-            B=choose_rule(rule).feedback(network),
+            B=chosen.feedback(network),
         )
         P = F.T @ F / (1 if aligned else N)
         return state, Teacher(T=W_star @ W_star.T / N, v_star=v_star, S=W_star @ F / N**0.5, P=P)
@@ -75,9 +84,10 @@ def sample_network(
             ``odes.solve`` are exact as N grows.  "random" draws F independently of the weights, as
             PEPITA does at initialisation; then they hold only for small learning rates.
         B: fixed feedback of FA, (K, O), and for aligned feedback also the overlap of F with the
-            student; None draws standard normals.
-        S: overlap of an aligned F with the teacher, (M, O); None for v_star, feedback that tells
-            the teacher's units apart as their readout does.
+            student; None draws standard normals.  The norm P of F then grows as
+            (B / student_scale)^2.
+        S: overlap of an aligned F with the teacher, (M, O); None for v_star, so that F knows the
+            teacher's units as their readout weighs them.
         feedback_scale: multiplies B and F.
         seed: of all that is drawn.
 
@@ -86,12 +96,11 @@ def sample_network(
     """
     for name, size in (("N", N), ("K", K), ("M", M), ("O", O)):
         check_count(name, size)
-    check_count("seed", seed, least=0)
+    check_seed(seed)
     if N < K + M + O:
         raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
-    for name, scale in (("student_scale", student_scale), ("feedback_scale", feedback_scale)):
-        if not np.isfinite(scale) or scale < 0:
-            raise ValueError(f"Argument `{name}` must be a finite number >= 0, but is {scale!r}.")
+    check_number("student_scale", student_scale)
+    check_number("feedback_scale", feedback_scale)
     draw_teacher = lookup("teacher", {"orthonormal": _orthonormal, "gaussian": _gaussian}, teacher)
     aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
     if S is not None and not aligned:
@@ -110,16 +119,38 @@ def sample_network(
     else:
         S = v_star if S is None else _given("S", S, (M, O))
         units = np.concatenate([W, W_star]) / np.sqrt(N)
-        F = np.linalg.lstsq(units, np.concatenate([B, S]), rcond=None)[0]
+        overlaps = np.concatenate([B, S])
+        F = np.linalg.lstsq(units, overlaps, rcond=None)[0]
+        if np.max(np.abs(units @ F - overlaps)) > 1e-9 * np.max(np.abs(overlaps)):
+            raise ValueError(
+                "Argument `student_scale` must be large enough for F to have the overlaps B, "
+                f"but is {student_scale!r}."
+            )
     return Network(W, v, W_star, v_star, feedback_scale * B, feedback_scale * F, aligned)
 
 
-def check_network(network: Network) -> None:
-    """ValueError unless all weights are finite and their shapes agree."""
-    N, K, M, O = network.F.shape[0], len(network.W), len(network.W_star), network.F.shape[-1]
-    shapes = {"W": (K, N), "v": (K, O), "W_star": (M, N), "v_star": (M, O), "B": (K, O)}
-    for name, shape in {**shapes, "F": (N, O)}.items():
-        _given(f"network.{name}", getattr(network, name), shape)
+def check_network(network: Network) -> Network:
+    """The network in float64, if all weights are finite and their shapes agree."""
+    if not isinstance(network, Network):
+        raise ValueError(f"Argument `network` must be a Network(...), but is {network!r}.")
+    sizes = [np.shape(weights) for weights in (network.W, network.v, network.W_star)]
+    if any(len(shape) != 2 for shape in sizes):
+        raise ValueError(
+            "Argument `network` must have matrices W (K, N), v (K, O) and W_star (M, N), "
+            f"but they have the shapes {sizes}."
+        )
+    (K, N), (_, O), (M, _) = sizes
+    shapes = ((K, N), (K, O), (M, N), (M, O), (K, O), (N, O))
+    names = Network._fields[:-1]
+    weights = {
+        name: _given(f"network.{name}", getattr(network, name), shape)
+        for name, shape in zip(names, shapes, strict=True)
+    }
+    if network.aligned not in (True, False):
+        raise ValueError(
+            f"Argument `network.aligned` must be True or False, but is {network.aligned!r}."
+        )
+    return Network(**weights, aligned=bool(network.aligned))
 
 
 def _orthonormal(rng: np.random.Generator, M: int, N: int) -> np.ndarray:
@@ -135,11 +166,9 @@ def _gaussian(rng: np.random.Generator, M: int, N: int) -> np.ndarray:
 
 def _given(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
     """The caller's array in float64 and with an output axis; ValueError for another shape."""
-    array = np.asarray(value, dtype=float)
+    array = check_array(name, value)
     if array.ndim == 1 and shape[1] == 1:
         array = array[:, None]
-    if array.shape != shape or not np.all(np.isfinite(array)):
-        raise ValueError(
-            f"Argument `{name}` must be a finite array of shape {shape}, but is {value!r}."
-        )
+    if array.shape != shape:
+        raise ValueError(f"Argument `{name}` must be an array of shape {shape}, but is {value!r}.")
     return array

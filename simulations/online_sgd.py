@@ -17,22 +17,21 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from odes.checks import check_count, check_seed, check_times, hyperparameters, lookup
 from odes.order_parameters import (
-    MAGNITUDE_LIMIT,
     Hyperparameters,
     OrderParameters,
     Trajectory,
-    check_count,
-    check_times,
-    hyperparameters,
-    lookup,
+    trajectory_of_runs,
 )
 from simulations.networks import Network, check_network
-from simulations.rules import choose_rule
+from simulations.rules import Sample, choose_rule
 
 ACTIVATIONS: dict[str, Callable] = {
     "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
     "linear": lambda z: z,
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
 }
 
 BLOCK = 64  # inputs drawn together, where memory allows
@@ -61,9 +60,9 @@ def simulate(
         network: where every run starts; see :func:`simulations.sample_network`.
         rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`.
         lr, lr_v, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`.
-        activation: "erf", "linear", or a function that JAX can differentiate, elementwise.
+        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays.
         times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole
-            samples.
+            samples, which must still differ.
         n_runs: number of runs, which differ in their training and test inputs.
         seed: of all inputs and label noise.
         n_test: fresh inputs on which each run is tested at each time.
@@ -79,7 +78,7 @@ def simulate(
         ValueError: names the argument, what it must be and what it was.
     """
     chosen = choose_rule(rule)
-    g = lookup("activation", ACTIVATIONS, activation, callable)
+    g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays")
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
@@ -87,18 +86,18 @@ def simulate(
     lookup("dtype", {"float32": 4, "float64": 8}, dtype)
     check_count("n_runs", n_runs)
     check_count("n_test", n_test)
-    check_count("seed", seed, least=0)
-    check_network(network)
+    check_seed(seed)
+    network = check_network(network)
     N = network.W.shape[1]
-    block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
-    steps = np.rint(times * N).astype(int)
-
-    if steps[-1] >= 2**31:
+    steps = np.rint(times * N)
+    if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
         raise ValueError(
-            f"Argument `times` must end before 2^31 samples, but ends after {steps[-1]} (N = {N})."
+            "Argument `times` must be distinct numbers of samples below 2^31 at "
+            f"N = {N}, but is {times!r}."
         )
+    block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
 
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
         start = Network(*(jnp.asarray(weights, dtype) for weights in network))
         scalars = Hyperparameters(*(jnp.asarray(value, dtype) for value in parameters))
         root = jax.random.key(seed, impl="threefry2x32")
@@ -106,7 +105,7 @@ def simulate(
         networks = start._replace(**{w: jnp.tile(getattr(start, w), (n_runs, 1, 1)) for w in "Wv"})
         saved, done = [], 0
         with tqdm(total=int(steps[-1]), unit=" samples", disable=None, delay=1, leave=False) as bar:
-            for index, step in enumerate(steps):
+            for index, step in enumerate(steps.astype(int)):
                 networks = _train(
                     networks,
                     keys[:, 0],
@@ -124,7 +123,7 @@ def simulate(
                 bar.update(int(step) - done)
                 done = int(step)
     states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1, dtype=float), *saved)
-    return _trajectory(steps / N, states, errors)
+    return trajectory_of_runs(steps / N, states, errors)
 
 
 PER_RUN = Network(W=0, v=0, W_star=None, v_star=None, B=None, F=None, aligned=None)
@@ -158,7 +157,7 @@ def _train(networks, keys, first, last, parameters, *, update, g, block):
 
             def learn(s, weights):
                 W, v = weights
-                dW, dv = update(network._replace(W=W, v=v), X[s], Y[s], g)
+                dW, dv = update(network._replace(W=W, v=v), Sample(X[s], Y[s], g, lr))
                 return (
                     W - lr / N**0.5 * dW - decay / N * W,
                     v - lr_v / N * dv - decay_v / N * v,
@@ -194,17 +193,3 @@ def _measure(networks, keys, index, n_test, *, feedback, g, block):
         return state, total / (2 * n_test)
 
     return jax.vmap(one_run, (PER_RUN, 0))(networks, keys)
-
-
-def _trajectory(times: np.ndarray, states: OrderParameters, errors: np.ndarray) -> Trajectory:
-    """NaN from where a run diverged, and its status; arrays have leading axes (n_runs, n)."""
-    fine = np.isfinite(errors)
-    for array in states:
-        if array is not None:
-            fine &= np.max(np.abs(array), axis=(-2, -1)) <= MAGNITUDE_LIMIT
-    fine = np.logical_and.accumulate(fine, axis=1)
-    states = OrderParameters(
-        *(None if a is None else np.where(fine[..., None, None], a, np.nan) for a in states)
-    )
-    status = np.where(fine[:, -1], "ok", "diverged")
-    return Trajectory(times, states, np.where(fine, errors, np.nan), status)

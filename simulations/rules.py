@@ -1,7 +1,6 @@
 """Learning rules as algorithms on the weights of a network, one input at a time.
 
-A rule is a function ``(network, x, y, g) -> (dW, dv)`` of the network, an input x (N,), its label
-y (O,) and the activation g, and the training loop then makes the step
+A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop then makes the step
 
     W <- W - lr / sqrt(N) dW,        v <- v - lr_v / N dv
 
@@ -17,19 +16,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from odes.order_parameters import lookup
+from odes.checks import lookup
 
 
 class Rule(NamedTuple):
     """A learning rule and the order parameter B that belongs to it."""
 
-    update: Callable  # (network, x, y, g) -> (dW, dv)
+    update: Callable  # (network, sample) -> (dW, dv)
     feedback: Callable  # network -> B (K, O), or None where B is v
+    aligned_only: bool = False  # whether a limit of large N exists for aligned F only
+
+
+class Sample(NamedTuple):
+    """One input, its label, and what else a rule may need to know."""
+
+    x: Any  # (N,)
+    y: Any  # (O,)
+    g: Callable  # the activation
+    lr: Any  # learning rate of the first layer
 
 
 def choose_rule(rule: Any) -> Rule:
     """The rule of that name, or a Rule itself; ValueError with the names for anything else."""
-    return lookup("rule", RULES, rule, lambda own: isinstance(own, Rule))
+    return lookup("rule", RULES, rule, "a simulations.Rule", lambda own: isinstance(own, Rule))
 
 
 def preactivation(W: Any, x: Any) -> Any:
@@ -37,52 +46,75 @@ def preactivation(W: Any, x: Any) -> Any:
     return W @ x / x.shape[0] ** 0.5
 
 
-def forward(network: Any, x: Any, y: Any, g: Callable) -> tuple[Any, Any, Any]:
+def forward(network: Any, sample: Sample) -> tuple[Any, Any, Any]:
     """Hidden activities h (K,), their slopes g' (K,), and the error e = h v - y (O,)."""
-    fields = preactivation(network.W, x)
-    h, slope = jax.jvp(g, (fields,), (jnp.ones_like(fields),))
-    return h, slope, h @ network.v - y
+    fields = preactivation(network.W, sample.x)
+    h, slope = jax.jvp(sample.g, (fields,), (jnp.ones_like(fields),))
+    return h, slope, h @ network.v - sample.y
 
 
-def bp(network, x, y, g):
+def bp(network, sample):
     """Backpropagation: the gradient, ``delta = g' * (v e)``."""
-    h, slope, e = forward(network, x, y, g)
-    return jnp.outer(slope * (network.v @ e), x), jnp.outer(h, e)
+    h, slope, e = forward(network, sample)
+    return jnp.outer(slope * (network.v @ e), sample.x), jnp.outer(h, e)
 
 
-def fa(network, x, y, g):
+def fa(network, sample):
     """Feedback alignment (Lillicrap et al. 2016): fixed B in place of v, ``delta = g' * (B e)``."""
-    h, slope, e = forward(network, x, y, g)
-    return jnp.outer(slope * (network.B @ e), x), jnp.outer(h, e)
+    h, slope, e = forward(network, sample)
+    return jnp.outer(slope * (network.B @ e), sample.x), jnp.outer(h, e)
 
 
-def afa(network, x, y, g):
+def afa(network, sample):
     """Adaptive feedback alignment (Srinivasan et al. 2024): ``delta = g' * (W F e / sqrt(N))``."""
-    h, slope, e = forward(network, x, y, g)
-    return jnp.outer(slope * preactivation(network.W, network.F @ e), x), jnp.outer(h, e)
+    h, slope, e = forward(network, sample)
+    fed_back = preactivation(network.W, network.F @ e)
+    return jnp.outer(slope * fed_back, sample.x), jnp.outer(h, e)
 
 
-def pepita(network, x, y, g):
+def pepita(network, sample):
     """PEPITA (Dellaferrera & Kreiman 2022) with the clean input as the presynaptic factor.
 
     A second forward pass sees ``x - F e``; its hidden activity h_err replaces a gradient:
     ``dW = (h - h_err) x^T``.
     """
-    h, _, e = forward(network, x, y, g)
-    h_err = g(preactivation(network.W, x - network.F @ e))
-    return jnp.outer(h - h_err, x), jnp.outer(h, e)
+    h, _, e = forward(network, sample)
+    h_err = sample.g(preactivation(network.W, sample.x - network.F @ e))
+    return jnp.outer(h - h_err, sample.x), jnp.outer(h, e)
 
 
-def pepita_modulated(network, x, y, g):
+def pepita_modulated(network, sample):
     """PEPITA as published: the modulated pass supplies the presynaptic factors of both layers.
 
-    ``dW = (h - h_err) (x - F e)^T`` and ``dv = h_err e^T``.  Its limit of large N exists for
-    aligned F only.
+    ``dW = (h - h_err) (x - F e)^T`` and ``dv = h_err e^T``.
     """
-    h, _, e = forward(network, x, y, g)
-    x_err = x - network.F @ e
-    h_err = g(preactivation(network.W, x_err))
+    h, _, e = forward(network, sample)
+    x_err = sample.x - network.F @ e
+    h_err = sample.g(preactivation(network.W, x_err))
     return jnp.outer(h - h_err, x_err), jnp.outer(h_err, e)
+
+
+def pepita_hebbian(network, sample):
+    """PEPITA-Hebbian (Srinivasan et al. 2024): Hebbian in one pass, the opposite in the other.
+
+    ``dW = h x^T - h_err (x - F e)^T``, and the readout sees the prediction in the first pass and
+    the label in the second: ``dv = h prediction^T - h_err y^T``.
+    """
+    h, _, e = forward(network, sample)
+    x_err = sample.x - network.F @ e
+    h_err = sample.g(preactivation(network.W, x_err))
+    dW = jnp.outer(h, sample.x) - jnp.outer(h_err, x_err)
+    return dW, jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+
+
+def pepita_tl(network, sample):
+    """Time-local PEPITA: the step of the first pass is taken before the second pass is run."""
+    h, _, e = forward(network, sample)
+    first = jnp.outer(h, sample.x)
+    x_err = sample.x - network.F @ e
+    stepped = network.W - sample.lr / sample.x.size**0.5 * first
+    h_err = sample.g(preactivation(stepped, x_err))
+    return first - jnp.outer(h_err, x_err), jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
 
 
 def no_feedback(network):
@@ -105,5 +137,7 @@ RULES = {
     "fa": Rule(fa, fixed_feedback),
     "afa": Rule(afa, overlap_with_F),
     "pepita": Rule(pepita, overlap_with_F),
-    "pepita-modulated": Rule(pepita_modulated, overlap_with_F),
+    "pepita-modulated": Rule(pepita_modulated, overlap_with_F, aligned_only=True),
+    "pepita-hebbian": Rule(pepita_hebbian, overlap_with_F, aligned_only=True),
+    "pepita-tl": Rule(pepita_tl, overlap_with_F, aligned_only=True),
 }

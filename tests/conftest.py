@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from odes import OrderParameters, Teacher
+from odes import RULES, OrderParameters, Teacher
+from odes.averages import ACTIVATIONS
+from odes.solve import has_closed_form
+
+CLOSED_RULES = [name for name, rule in RULES.items() if has_closed_form(rule, ACTIVATIONS["erf"])]
+LOCAL_RULES = [name for name in RULES if name not in CLOSED_RULES]
 
 
 def random_problem(K, M, O, seed=0, scale=0.7, N=50):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("odes", "simulations", "figures")
 ALLOWED = {
     "odes": {"odes"},
-    "simulations": {"simulations", "odes.order_parameters"},
+    "simulations": {"simulations", "odes.order_parameters", "odes.checks"},
     "figures": {"figures", "odes.order_parameters"},
 }
 

@@ -7,16 +7,19 @@ import time
 import numpy as np
 import pytest
 
-from odes import RULES, OrderParameters, Rule, Teacher, solve
+from odes import OrderParameters, Rule, Teacher, gauss_hermite, solve
 from odes.drift import generalization_error
-from tests.conftest import random_problem
+from tests.conftest import CLOSED_RULES, random_problem
 
 TIMES = np.append(0, np.geomspace(0.1, 1000, 30))
 
 
-@pytest.mark.parametrize(("K", "M", "rules"), [(2, 2, tuple(RULES)), (8, 4, ("afa",))])
+@pytest.mark.parametrize(("K", "M", "rules"), [(2, 2, CLOSED_RULES), (8, 4, ["afa"])])
 def test_default_tolerances_give_eight_digits(K, M, rules):
-    """Against rtol = 1e-12, for a start in general position and for one close to symmetric."""
+    """Against rtol = 1e-12, for a start in general position and for one close to symmetric.
+
+    Frozen readouts and still smaller weights cost a digit: 3e-8 (``benchmarks/accuracy.py``).
+    """
     for scale in (0.5, 0.01):
         state, teacher = random_problem(K, M, 1, seed=K, scale=scale, N=400)
         for rule in rules:
@@ -154,6 +157,20 @@ def test_importing_odes_does_not_import_jax():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_arguments_in_the_wrong_place_are_named(problem):
+    state, teacher = problem
+    with pytest.raises(ValueError, match=r"`initial` must be OrderParameters"):
+        solve(teacher, state, rule="bp", lr=0.1, times=[1.0])
+    with pytest.raises(ValueError, match=r"`teacher` must be Teacher"):
+        solve(state, None, rule="bp", lr=0.1, times=[1.0])
+
+
+def test_absurd_rates_are_data(problem):
+    theory = solve(*problem, rule="bp", lr=1e200, noise=1e200, times=[0, 1.0])
+    assert theory.status in ("diverged", "nonfinite")
+    assert np.isfinite(theory.generalization_error).tolist() == [True, False]
+
+
 def bad(**changes):
     """A valid call with some arguments replaced; names in Q, R, ... change the overlaps."""
     state, teacher = random_problem(2, 3, 2)
@@ -185,8 +202,20 @@ def bad(**changes):
         (bad(S=None), ("`S`", "(M, O)", "None")),
         (bad(rule="fa", B=None), ("`B`", "(K, O)", "None")),
         (bad(rule="hebb"), ("`rule`", '"bp", "fa", "afa"', "hebb")),
-        (bad(rule=3), ("`rule`", "object of that kind", "3")),
-        (bad(activation="relu"), ("`activation`", '"erf", "linear"', "relu")),
+        (bad(rule=3), ("`rule`", "an odes.Rule", "3")),
+        (bad(activation="swish"), ("`activation`", '"erf", "linear"', "swish")),
+        (bad(R=None), ("`R`", "(K, M)", "None")),
+        (bad(v_star=None), ("`v_star`", "(M, O)", "None")),
+        (bad(Q=np.eye(2) * 1j), ("`Q`", "real", "0.+1.j")),
+        (bad(Q=-1e-8 * np.eye(2), R=np.zeros((2, 3))), ("positive semidefinite", "-1e-08")),
+        (bad(Q=np.zeros((2, 2)), R=np.full((2, 3), 1e-4)), ("positive semidefinite", "-")),
+        (bad(lr=None), ("`lr`", "number", "None")),
+        (bad(lr="0.1"), ("`lr`", "number", "'0.1'")),
+        (bad(times="soon"), ("`times`", "real array", "soon")),
+        (bad(rtol=1e-14), ("`rtol`", "at least 1e-12", "1e-14")),
+        (bad(max_steps=True), ("`max_steps`", "integer", "True")),
+        (bad(points=-3), ("`points`", ">= 1", "-3")),
+        (bad(points=gauss_hermite(2, 5)), ("`points`", "5 dimensions", "2")),
         (bad(times=[-1.0, 1.0]), ("`times`", "increasing", "-1")),
         (bad(times=[1.0, 1.0]), ("`times`", "increasing", "[1.0, 1.0]")),
         (bad(times=[]), ("`times`", "increasing", "[]")),

@@ -53,9 +53,17 @@ def test_which_B_belongs_to_which_rule():
     network = sample_network(N=30, K=2, M=2, feedback="random")
     assert network.overlaps("bp")[0].B is None
     np.testing.assert_array_equal(network.overlaps("fa")[0].B, network.B)
-    for rule in ("afa", "pepita", "pepita-modulated"):
+    for rule in ("afa", "pepita"):
         B = network.overlaps(rule)[0].B
         np.testing.assert_allclose(B, network.W @ network.F / np.sqrt(30))
+
+
+@pytest.mark.parametrize("rule", ["pepita-modulated", "pepita-hebbian", "pepita-tl"])
+def test_rules_without_a_limit_are_refused(rule):
+    sizes = {"N": 30, "K": 2, "M": 2}
+    assert sample_network(**sizes).overlaps(rule)[0].B is not None
+    with pytest.raises(ValueError, match=r"no limit of large N.*aligned"):
+        sample_network(**sizes, feedback="random").overlaps(rule)
 
 
 def test_the_seed_fixes_everything_and_its_parts_are_independent():
@@ -89,6 +97,9 @@ def test_overlaps_are_measured_in_double_precision():
         ({"student_scale": -1.0}, ("`student_scale`", ">= 0", "-1.0")),
         ({"feedback_scale": np.nan}, ("`feedback_scale`", "finite", "nan")),
         ({"seed": -1}, ("`seed`", ">= 0", "-1")),
+        ({"seed": 2**32}, ("`seed`", "below", "4294967296")),
+        ({"student_scale": 0.0}, ("`student_scale`", "large enough", "0.0")),
+        ({"student_scale": "a"}, ("`student_scale`", "number", "'a'")),
     ],
 )
 def test_bad_input_is_named(changes, words):
@@ -101,3 +112,22 @@ def test_bad_input_is_named(changes, words):
 def test_overlaps_of_an_unknown_rule_are_refused():
     with pytest.raises(ValueError, match=r'"bp".*"pepita-modulated".*hebb'):
         sample_network(N=20, K=2, M=2).overlaps("hebb")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"W": [1.0, 2.0]}, ("`network`", "W (K, N)", "(2,)")),
+        ({"W_star": np.ones((2, 7))}, ("`network.W_star`", "(2, 20)", "1.")),
+        ({"F": np.ones(3)}, ("`network.F`", "(20, 1)", "1.")),
+        ({"v": np.full((2, 1), np.nan)}, ("`network.v`", "finite", "nan")),
+        ({"B": None}, ("`network.B`", "real array", "None")),
+        ({"aligned": None}, ("`network.aligned`", "True or False", "None")),
+    ],
+)
+def test_a_network_built_by_hand_is_checked(changes, words):
+    network = sample_network(N=20, K=2, M=2)._replace(**changes)
+    with pytest.raises(ValueError, match="Argument") as error:
+        network.overlaps("bp")
+    for word in words:
+        assert word in str(error.value)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from simulations import RULES, Network, sample_network
+from simulations import RULES, Network, Sample, sample_network
 
 N, K, M, O = 30, 3, 2, 2
+LR = 0.7
 
 
 def g(z):
@@ -20,7 +21,7 @@ def updates(rule, network, x, y):
     with jax.enable_x64(True):
         on_jax = Network(*(jnp.asarray(weights) for weights in network))
         return jax.tree.map(
-            np.asarray, RULES[rule].update(on_jax, jnp.asarray(x), jnp.asarray(y), g)
+            np.asarray, RULES[rule].update(on_jax, Sample(jnp.asarray(x), jnp.asarray(y), g, LR))
         )
 
 

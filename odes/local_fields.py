@@ -1,0 +1,196 @@
+"""Averages over inputs for any rule and any activation, by quadrature over the local fields.
+
+A rule that touches w_k only through local fields has an exact limit of large N, closed form or not:
+for any direction u in input space with field y = u . x / sqrt(N),
+
+    d(w_k . u / N)/dt = -lr ( <delta_k y> + sum_o <gamma_k e_o> S_uo ) - kappa w_k . u / N
+
+where S_u are the overlaps of u with F, and dQ gains ``lr^2 <delta_k delta_l>``.  The fields are
+normal, ``fields = root z`` with root the symmetric square root of their covariance C and z standard
+normal, so that ``<delta_k y> = <delta_k z> . root^-1 C_.u``: a direction that is no unit, such as
+F, enters through its regression on the units.  The points z stay the same during a solution, so
+that its flow is smooth where the rule is.  Importing this module imports JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odes.checks import check_count
+from odes.drift import Moments, drift, generalization_error
+from odes.order_parameters import (
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    joint_covariance,
+)
+from odes.quadrature import Points, default_points, sobol
+from odes.rules import Sample, Update
+
+SINGULAR = 1e-14
+"""Eigenvalues of a covariance below this times the largest count as zero."""
+
+
+def roots(C: Any) -> tuple[Any, Any]:
+    """Symmetric square root of a covariance, (n, n), and its pseudo-inverse."""
+    eigenvalues, vectors = jnp.linalg.eigh(C)
+    positive = eigenvalues > SINGULAR * eigenvalues[-1]
+    root = jnp.sqrt(jnp.where(positive, eigenvalues, 1.0))
+    return (
+        (vectors * jnp.where(positive, root, 0)) @ vectors.T,
+        (vectors * jnp.where(positive, 1 / root, 0)) @ vectors.T,
+    )
+
+
+def sampled_moments(
+    C: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+    *,
+    points: Points,
+) -> Moments:
+    """The moments of any rule, averaged over ``points``: K + M fields, then O normals if noisy.
+
+    The rest is as for :func:`odes.drift.closed_moments`; ``activation`` has a function ``g``.
+    """
+    K, n = state.v.shape[0], C.shape[0]
+    root, inverse = roots(C)
+    B = rule.feedback(state)
+
+    def one(node: Any) -> tuple[Update, Any]:
+        fields = root @ node[:n]
+        g = activation.g(fields)
+        label = g[K:] @ teacher.v_star
+        if node.size > n:
+            label = label + parameters.noise * node[n:]
+        sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
+        return rule.update(sample), sample.error
+
+    update, error = jax.vmap(one)(points.nodes)
+    weighted = points.weights[:, None] * update.delta
+    with_z = weighted.T @ points.nodes[:, :n]
+    gamma_error = None
+    if update.gamma is not None:
+        gamma_error = (points.weights[:, None] * update.gamma).T @ error
+    return Moments(
+        along=lambda overlaps: with_z @ (inverse @ overlaps),
+        delta_delta=weighted.T @ update.delta,
+        readout=jnp.tensordot(points.weights, update.readout, 1),
+        gamma_error=gamma_error,
+    )
+
+
+@partial(jax.jit, static_argnames=("rule", "activation"))
+def sampled_drift(
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points,
+    *,
+    rule: Any,
+    activation: Any,
+) -> OrderParameters:
+    """:func:`odes.drift` with moments averaged over points, compiled."""
+    moments = partial(sampled_moments, points=points)
+    return drift(state, teacher, parameters, rule=rule, activation=activation, moments=moments)
+
+
+@partial(jax.jit, static_argnames=("activation",))
+def sampled_error(
+    states: OrderParameters, teacher: Teacher, points: Points, *, activation: Any
+) -> Any:
+    """Generalization error of states with leading axis n, averaged over points, (n,)."""
+
+    def one(state: OrderParameters) -> Any:
+        C = joint_covariance(state, teacher)
+        g = activation.g(points.nodes[:, : C.shape[0]] @ roots(C)[0])
+        K = state.v.shape[0]
+        error = g[:, :K] @ state.v - g[:, K:] @ teacher.v_star
+        return jnp.sum(points.weights @ error**2) / 2
+
+    return jax.lax.map(one, states)
+
+
+def sampled_system(
+    initial: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: int | Points | None,
+    *,
+    rule: Any,
+    activation: Any,
+) -> tuple[Callable[[OrderParameters], OrderParameters], Callable[[OrderParameters], Any]]:
+    """Drift and generalization error as functions of NumPy states, in float64.
+
+    Raises ValueError for points of the wrong dimension or number, and for a rule whose update has
+    the wrong shapes.
+    """
+    K, M = initial.R.shape
+    check_update(rule, K, initial.v.shape[1], activation)
+    dimensions = K + M + (initial.v.shape[1] if parameters.noise else 0)
+    points = choose_points(points, dimensions, rule.smooth and activation.smooth)
+    fields_alone = Points(points.nodes[:, : K + M], points.weights)
+
+    def change(state: OrderParameters) -> OrderParameters:
+        with jax.enable_x64(True):
+            moved = sampled_drift(
+                state, teacher, parameters, points, rule=rule, activation=activation
+            )
+            return jax.tree.map(np.asarray, moved)
+
+    def error(states: OrderParameters) -> Any:
+        if hasattr(activation, "tilt"):
+            return generalization_error(states, teacher, activation)
+        with jax.enable_x64(True):
+            return np.asarray(sampled_error(states, teacher, fields_alone, activation=activation))
+
+    return change, error
+
+
+def choose_points(points: int | Points | None, dimensions: int, smooth: bool) -> Points:
+    """Points in so many dimensions, as the caller of ``solve`` asked for."""
+    if points is None:
+        return default_points(dimensions, smooth)
+    if isinstance(points, Points):
+        if points.nodes.shape[1] != dimensions:
+            raise ValueError(
+                f"Argument `points` must have {dimensions} dimensions, one for each of K + M "
+                f"fields and, with noise, of O outputs, but has {points.nodes.shape[1]}."
+            )
+        return points
+    check_count("points", points)
+    return sobol(dimensions, points)
+
+
+def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
+    """Whether the rule has a gamma; ValueError unless its update has the right shapes."""
+    ones = jnp.ones(max(K, O))
+    sample = Sample(
+        fields=ones[:K],
+        prediction=ones[:O],
+        label=ones[:O],
+        B=jnp.ones((K, O)),
+        g=activation.g,
+        lr=ones[0],
+    )
+    update = rule.update(sample)
+    expected = {"delta": (K,), "readout": (K, O), "gamma": (K,)}
+    if not isinstance(update, Update):
+        raise ValueError(f"Argument `rule` must return an Update, but returned {update!r}.")
+    for name, shape in expected.items():
+        part = getattr(update, name)
+        if np.shape(part) != shape and not (name == "gamma" and part is None):
+            raise ValueError(
+                f"Argument `rule` must return a {name} of shape {shape}, "
+                f"but returned shape {np.shape(part)}."
+            )
+    return update.gamma is not None

@@ -1,0 +1,212 @@
+"""Feedback drawn independently of the weights: B diffuses, and obeys a stochastic equation.
+
+With entries of F of O(1), B = W F / sqrt(N) is kicked at every sample by
+``-lr / sqrt(N) delta_k rho_o`` with ``rho = F^T x / sqrt(N)`` of O(1), and N kicks per unit of time
+add up to O(1).  In the limit B obeys the Ito equation
+
+    dB = drift dt + Gaussian increments,   Cov(dB_ko, dB_lp) = lr^2 P_op <delta_k delta_l> dt
+
+while Q, R and v follow their noise-free equations along the path of B, and S and P are constants of
+motion.  The drift is that of ``odes/drift.py``.  Importing this module imports JAX and diffrax.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import lineax
+import numpy as np
+
+from odes.checks import check_count, check_number, check_seed, check_times, hyperparameters
+from odes.drift import closed_moments, drift, generalization_error
+from odes.local_fields import check_update, choose_points, roots, sampled_error, sampled_moments
+from odes.order_parameters import (
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    Trajectory,
+    joint_covariance,
+    trajectory_of_runs,
+)
+from odes.quadrature import Points
+from odes.solve import check_overlaps, choose, has_closed_form
+
+BROWNIAN_RESOLUTION = 2.0**-20
+"""Relative to the last time: paths of the same seed are the same down to steps of this length."""
+
+CLOSED_LANES, SAMPLED_LANES = 64, 4
+"""Paths integrated side by side, with closed forms and with averages over points."""
+
+
+def solve_paths(
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    n_paths: int,
+    seed: int = 0,
+    lr: float,
+    lr_v: float | None = None,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+    activation: Any = "erf",
+    times: Any,
+    dt: float = 0.02,
+    points: int | Points | None = None,
+) -> Trajectory:
+    """Learning curves for a random F: sample paths of the Ito equation of this module.
+
+    One network has one path; mean and spread over paths are those of networks over their data.
+    Integrated by the Euler-Maruyama scheme, of weak order 1 in ``dt``.  With P = 0 nothing
+    diffuses, and the paths are the solution of :func:`odes.solve` to that order.
+
+    Args:
+        initial, teacher: as for :func:`odes.solve`, with P (O, O) in the scaling of random
+            feedback, as :meth:`simulations.Network.overlaps` measures it.  If both B and S are
+            None, every path draws its own F, which gives [B; S] the covariance C x P; else all
+            share B and S.
+        rule: a rule that feeds back through F and does not move W along F: "afa", "pepita", or a
+            rule object.
+        n_paths: number of paths.
+        seed: of the Brownian motions and of F.  The paths of a seed do not depend on ``dt``.
+        lr, lr_v, noise, weight_decay, weight_decay_v, activation: as for :func:`odes.solve`.
+        times: where to report, (n,), in samples / N, strictly increasing and >= 0.
+        dt: longest step, in samples / N.
+        points: as for :func:`odes.solve`, but 2^10 Sobol points where there is no closed form.
+
+    Returns:
+        A Trajectory with arrays of leading axes (n_paths, n) and one status a path, "ok" or
+        "diverged".
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    rule, activation = choose(rule, activation)
+    parameters = hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
+    )
+    times = check_times(times)
+    check_count("n_paths", n_paths)
+    check_seed(seed)
+    check_number("dt", dt, positive=True)
+    if "S" not in rule.needs:
+        raise ValueError(
+            "Argument `rule` must feed back through F for its B to diffuse, but this one does not: "
+            "solve() is exact for it."
+        )
+    draws_F = initial.B is None and teacher.S is None
+    needs = {*rule.needs, "P"} - ({"B", "S"} if draws_F else set())
+    initial, teacher = check_overlaps(initial, teacher, tuple(needs))
+    (K, M), O = initial.R.shape, initial.v.shape[1]
+    if check_update(rule, K, O, activation):
+        raise ValueError(
+            "Argument `rule` must not move W along F (gamma) if F is random: that kicks B by O(1) "
+            "at every sample, so that no limit of large N exists.  Use an aligned F and solve(), "
+            'or the rule "pepita".'
+        )
+    if points is not None or not has_closed_form(rule, activation):
+        dimensions = K + M + (O if noise else 0)
+        points = choose_points(2**10 if points is None else points, dimensions, smooth=False)
+
+    grid = _steps(times, dt)
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), n_paths)
+        if draws_F:
+            overlaps = _draw_overlaps(initial, teacher, keys)
+        else:
+            overlaps = np.tile(np.concatenate([initial.B, teacher.S]), (n_paths, 1, 1))
+        states, errors = jax.tree.map(
+            np.array,
+            _paths(
+                initial, teacher, parameters, points, keys, overlaps, grid, times,
+                rule=rule, activation=activation,
+            ),
+        )  # fmt: skip
+    return trajectory_of_runs(times, states, errors)
+
+
+def _steps(times: np.ndarray, dt: float) -> np.ndarray:
+    """0, the ends of all steps, and among them the times; no step is longer than dt."""
+    grid = [np.zeros(1)]
+    for start, end in itertools.pairwise([0.0, *times]):
+        count = math.ceil((end - start) / dt)
+        grid.append(np.linspace(start, end, count + 1)[1:])
+    steps = np.concatenate(grid)
+    return steps if steps.size > 1 else np.array([0.0, dt])
+
+
+def _draw_overlaps(initial: OrderParameters, teacher: Teacher, keys: Any) -> Any:
+    """[B; S] of an F of each path's own: normal with covariance C x P, (n_paths, K + M, O)."""
+    C = roots(joint_covariance(initial, teacher))[0]
+    P = roots(teacher.P)[0]
+
+    def one(key: Any) -> Any:
+        return C @ jax.random.normal(jax.random.fold_in(key, 1), (len(C), len(P))) @ P
+
+    return jax.vmap(one)(keys)
+
+
+@partial(jax.jit, static_argnames=("rule", "activation"))
+def _paths(
+    initial: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points | None,
+    keys: Any,
+    overlaps: Any,
+    grid: Any,
+    times: Any,
+    *,
+    rule: Any,
+    activation: Any,
+) -> tuple[OrderParameters, Any]:
+    """States and errors at ``times`` of all paths; points None for closed forms."""
+    K, O = initial.v.shape
+    moments = closed_moments if points is None else partial(sampled_moments, points=points)
+    shared = {"rule": rule, "activation": activation}
+
+    def velocity(t: Any, state: OrderParameters, fixed: Teacher) -> OrderParameters:
+        return drift(state, fixed, parameters, moments=moments, **shared)
+
+    def kicks(t: Any, state: OrderParameters, fixed: Teacher) -> Any:
+        C = joint_covariance(state, fixed)
+        delta_delta = moments(C, state, fixed, parameters, **shared).delta_delta
+        left, right = parameters.lr * roots(delta_delta)[0], roots(fixed.P)[0]
+        still = jax.tree.map(jnp.zeros_like, state)
+        return lineax.FunctionLinearOperator(
+            lambda dW: still._replace(B=left @ dW @ right),
+            jax.ShapeDtypeStruct((K, O), initial.v.dtype),
+        )
+
+    def one_path(drawn: tuple[Any, Any]) -> tuple[OrderParameters, Any]:
+        key, B_S = drawn
+        fixed = teacher._replace(S=B_S[K:])
+        brownian = diffrax.VirtualBrownianTree(
+            0.0, grid[-1], tol=BROWNIAN_RESOLUTION * grid[-1], shape=(K, O), key=key
+        )
+        states = diffrax.diffeqsolve(
+            diffrax.MultiTerm(diffrax.ODETerm(velocity), diffrax.ControlTerm(kicks, brownian)),
+            diffrax.Euler(),
+            t0=0.0,
+            t1=grid[-1],
+            dt0=None,
+            y0=initial._replace(B=B_S[:K]),
+            args=fixed,
+            saveat=diffrax.SaveAt(ts=times),
+            stepsize_controller=diffrax.StepTo(ts=grid),
+            max_steps=grid.size,
+            throw=False,
+        ).ys
+        if hasattr(activation, "tilt"):
+            return states, generalization_error(states, fixed, activation)
+        return states, sampled_error(states, fixed, points, activation=activation)
+
+    lanes = CLOSED_LANES if points is None else SAMPLED_LANES
+    return jax.lax.map(one_path, (keys, overlaps), batch_size=lanes)
