@@ -84,6 +84,11 @@ def hyperparameters(
     return Hyperparameters(*map(check_number, Hyperparameters._fields, values))
 
 
+def is_activation(own: Any) -> bool:
+    """Whether this can be an activation: a function, or an object that has one as ``g``."""
+    return callable(own) or hasattr(own, "g")
+
+
 def lookup(
     name: str,
     known: dict[str, Any],

@@ -16,6 +16,7 @@ from odes.checks import (
     check_number,
     check_times,
     hyperparameters,
+    is_activation,
     lookup,
 )
 from odes.drift import distinct_pairs, drift, generalization_error
@@ -148,7 +149,9 @@ def solve(
 def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
     """The rule and the activation of those names, or the user's own; ValueError otherwise."""
     rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: isinstance(own, Rule))
-    activation = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays")
+    activation = lookup(
+        "activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation
+    )
     return rule, activation if hasattr(activation, "g") else Activation(activation)
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from odes.checks import check_count, check_seed, check_times, hyperparameters, lookup
+from odes.checks import check_count, check_seed, check_times, hyperparameters, is_activation, lookup
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -78,7 +78,8 @@ def simulate(
         ValueError: names the argument, what it must be and what it was.
     """
     chosen = choose_rule(rule)
-    g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays")
+    g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
+    g = getattr(g, "g", g)
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )

@@ -1,0 +1,139 @@
+"""The Ito equation for a random F: its limits, its order, and networks."""
+
+import numpy as np
+import pytest
+
+from odes import OrderParameters, Rule, solve, solve_paths
+from simulations import sample_network, simulate
+
+NETWORK = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], feedback="random", seed=0)
+TRAINING = {"rule": "afa", "lr": 0.5, "times": [1.0, 4.0, 12.0]}
+
+
+def test_without_diffusion_a_path_is_the_solution():
+    """To first order in dt: half the step, half the error."""
+    initial, teacher = NETWORK.overlaps("afa")
+    still = teacher._replace(P=np.zeros((1, 1)))
+    exact = solve(initial, still, **TRAINING).generalization_error
+    gaps = []
+    for dt in (0.04, 0.02):
+        path = solve_paths(initial, still, **TRAINING, n_paths=1, dt=dt)
+        assert path.status.tolist() == ["ok"]
+        gaps.append(np.abs(path.generalization_error[0] - exact).max())
+    assert gaps[1] < 3e-3
+    assert 1.8 < gaps[0] / gaps[1] < 2.2
+
+
+def test_weak_order_of_the_step_on_shared_brownian_paths():
+    """Means over the same 128 paths differ by amounts that halve with the step.
+
+    The paths being shared, what is left of their noise is a tenth of the differences.
+    """
+    initial, teacher = NETWORK.overlaps("afa")
+    means = []
+    for dt in (0.2, 0.1, 0.05):
+        paths = solve_paths(initial, teacher, **TRAINING, n_paths=128, dt=dt)
+        means.append(paths.order_parameters.Q.mean(axis=0)[-1].ravel())
+    first, second = np.linalg.norm(means[1] - means[0]), np.linalg.norm(means[2] - means[1])
+    assert first < 0.05 * np.linalg.norm(means[2])
+    assert 1.4 < first / second < 2.8
+
+
+@pytest.mark.parametrize(("rule", "N"), [("afa", 400), ("afa", 1000), ("pepita", 400)])
+def test_mean_and_spread_are_those_of_networks(rule, N):
+    """96 paths against 96 networks of the same F and initial weights, at t = 4 and 12.
+
+    Means of eps_g and B at 4.5 standard errors of the difference; spreads, known to 7 per cent
+    each, within 45 per cent, 4.5 of their errors: below 1e-3 false alarms for some 40 numbers a
+    case.  The spread of eps_g is many times that of the solution without diffusion, which is zero.
+    """
+    network = sample_network(N=N, K=2, M=2, v_star=[1.2, 0.6], feedback="random", seed=0)
+    initial, teacher = network.overlaps(rule)
+    training = {**TRAINING, "rule": rule, "times": [4.0, 12.0]}
+    paths = solve_paths(initial, teacher, n_paths=96, dt=0.05, **training)
+    networks = simulate(network, n_runs=96, n_test=2000, seed=1, **training)
+    for theory, simulation in (
+        (paths.generalization_error, networks.generalization_error),
+        (paths.order_parameters.B, networks.order_parameters.B),
+    ):
+        spread, measured = theory.std(axis=0, ddof=1), simulation.std(axis=0, ddof=1)
+        error = np.sqrt((spread**2 + measured**2) / 96)
+        gap = np.abs(theory.mean(axis=0) - simulation.mean(axis=0))
+        assert np.all(gap < 4.5 * error + np.abs(theory.mean(axis=0)) * 4 / N)
+        assert np.all(np.abs(np.log(spread / measured)) < np.log(1.45) + 20 / N)
+
+
+def test_each_path_may_draw_its_own_feedback():
+    """[B; S] has covariance C x P: 400 paths, two outputs, five standard errors."""
+    network = sample_network(N=60, K=2, M=1, O=2, feedback="random", seed=3)
+    initial, teacher = network.overlaps("afa")
+    paths = solve_paths(
+        initial._replace(B=None), teacher._replace(S=None), rule="afa", lr=0.1, times=[0.0],
+        n_paths=400,
+    )  # fmt: skip
+    B = paths.order_parameters.B[:, 0].reshape(400, 4)
+    expected = np.kron(initial.Q, teacher.P)
+    deviation = 5 * np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / 400)
+    assert np.all(np.abs(B.T @ B / 400 - expected) < deviation)
+    shared = solve_paths(initial, teacher, rule="afa", lr=0.1, times=[0.0], n_paths=3)
+    np.testing.assert_array_equal(shared.order_parameters.B[:, 0], [initial.B] * 3)
+
+
+def test_one_seed_gives_the_same_paths():
+    initial, teacher = NETWORK.overlaps("afa")
+    keywords = {**TRAINING, "n_paths": 3, "dt": 0.1}
+    first, again, other = (
+        solve_paths(initial, teacher, seed=seed, **keywords).generalization_error
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(np.concatenate([first, other])[:, -1])) == 6
+
+
+def test_paths_that_diverge_are_data():
+    paths = solve_paths(
+        *NETWORK.overlaps("afa"), rule="afa", lr=8.0, lr_v=0, activation="linear",
+        times=[0, 5.0, 50.0], n_paths=4,
+    )  # fmt: skip
+    assert set(paths.status) == {"diverged"}
+    assert np.all(np.isfinite(paths.generalization_error[:, 0]))
+    assert np.all(np.isnan(paths.generalization_error[:, -1]))
+
+
+def call(**changes):
+    initial, teacher = NETWORK.overlaps("afa")
+    arguments = {**TRAINING, "n_paths": 2, "dt": 0.1, **changes}
+    if "P" in arguments:
+        teacher = teacher._replace(P=arguments.pop("P"))
+    if "B" in arguments:
+        initial = initial._replace(B=arguments.pop("B"))
+    return lambda: solve_paths(initial, teacher, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (call(rule="pepita-modulated"), ("`rule`", "no limit of large N", "aligned")),
+        (call(rule="pepita-hebbian"), ("`rule`", "no limit of large N", "aligned")),
+        (call(rule="pepita-tl"), ("`rule`", "no limit of large N", "aligned")),
+        (call(rule="fa"), ("`rule`", "through F", "solve()")),
+        (call(rule=Rule()), ("`rule`", "through F", "solve()")),
+        (call(P=None), ("`P`", "(O, O)", "None")),
+        (call(B=None), ("`B`", "(K, O)", "None")),
+        (call(n_paths=0), ("`n_paths`", ">= 1", "0")),
+        (call(dt=0.0), ("`dt`", "> 0", "0.0")),
+        (call(seed=-1), ("`seed`", ">= 0", "-1")),
+        (call(points=-1, rule="pepita"), ("`points`", ">= 1", "-1")),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError, match="Argument") as error:
+        call()
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_states_are_order_parameters():
+    paths = solve_paths(*NETWORK.overlaps("afa"), **TRAINING, n_paths=2, dt=0.2)
+    assert isinstance(paths.order_parameters, OrderParameters)
+    assert [a.shape for a in paths.order_parameters] == [(2, 3, 2, 2)] * 2 + [(2, 3, 2, 1)] * 2
