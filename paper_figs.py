@@ -6,7 +6,9 @@
     python paper_figs.py --only alignment   one of them
 
 Each figure is written as PDF and PNG with its data beside it (.npz), and ``manifest.json`` says
-what made it.  Data whose parameters and code are unchanged is drawn again, not computed again.
+what made the data: parameters, seed, tolerances, versions, commit, and the seconds that it took
+(figures that share curves share their time: the first one has it).  Data whose parameters and code
+are unchanged is drawn again, not computed again.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 import time
 import traceback
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -39,14 +42,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from figures import add_key, paper_style, plot_order_parameter, plot_overlay
+from figures import add_key, paper_style, plot_band, plot_order_parameter, plot_overlay
 from figures.style import ANGLE_LABEL
-from odes import RULES as THEORIES
-from odes import OrderParameters, Trajectory, feedback_angle, solve
+from odes import OrderParameters, Trajectory, feedback_angle, solve, solve_paths
 from simulations import sample_network, simulate
 
 ROOT = Path(__file__).parent
-PACKAGES = ("numpy", "scipy", "jax", "matplotlib")
+PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "diffrax", "matplotlib")
 TOLERANCES: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-10}
 
 Curves = dict[str, Trajectory]  # "theory/afa", "simulation/afa", ...
@@ -75,33 +77,43 @@ def paper_figure(draw: Callable[[Curves], Figure], *, quick: dict, full: dict) -
 
 
 @cache
-def theory_and_simulation(rule: str, *, N: int, n_runs: int, t_max: float, seed: int) -> Curves:
-    """A rule on the network that several figures share, and its theory where there is one.
+def theory_and_simulation(
+    rule: str,
+    *,
+    N: int,
+    K: int,
+    M: int,
+    v_star: tuple[float, ...],
+    feedback_scale: float,
+    lr: float,
+    lr_v: float,
+    t_max: float,
+    n_runs: int,
+    seed: int,
+) -> Curves:
+    """A rule on a network with aligned F, drawn from the seed, and its theory.
 
-    K = M = 2, lr = 0.5.  F is aligned, so that the equations hold at any learning rate: with a
-    random F, B would diffuse at this one, and the ordinary differential equation would be the wrong
-    theory.  FA's fixed feedback is the one that AFA and PEPITA start from.  The teacher's units
-    count unequally; were they equal, each run would specialise in a way of its own, which no mean
-    over runs shows.
+    F is aligned, so that the equations hold at any learning rate: with a random F, B would diffuse,
+    and the ordinary differential equation would be the wrong theory.  Its overlap S with the
+    teacher is v_star; FA's fixed feedback is the one that AFA and PEPITA start from.  The teacher's
+    units count unequally; were they equal, each run would specialise in a way of its own, which no
+    mean over runs shows.
     """
-    network = sample_network(N=N, K=2, M=2, v_star=[1.2, 0.6], seed=seed)
-    simulation = simulate(
-        network, rule=rule, lr=0.5, times=np.geomspace(0.1, t_max, 17), n_runs=n_runs, seed=seed
+    network = sample_network(N=N, K=K, M=M, v_star=v_star, feedback_scale=feedback_scale, seed=seed)
+    training: dict[str, Any] = {"rule": rule, "lr": lr, "lr_v": lr_v}
+    theory = solve(
+        *network.overlaps(rule), times=np.geomspace(0.1, t_max, 200), **TOLERANCES, **training
     )
-    curves = {f"simulation/{rule}": simulation}
-    if rule in THEORIES:
-        initial, teacher = network.overlaps(rule)
-        times = np.geomspace(0.1, t_max, 200)
-        curves[f"theory/{rule}"] = solve(
-            initial, teacher, rule=rule, lr=0.5, times=times, **TOLERANCES
-        )
-    return curves
+    simulation = simulate(
+        network, times=np.geomspace(0.1, t_max, 17), n_runs=n_runs, seed=seed, **training
+    )
+    return {f"theory/{rule}": theory, f"simulation/{rule}": simulation}
 
 
-ONE_NETWORK = {
-    "quick": {"N": 500, "n_runs": 4, "t_max": 300.0},
-    "full": {"N": 2000, "n_runs": 6, "t_max": 300.0},
-}
+NETWORK: dict[str, Any] = {"K": 2, "M": 2, "v_star": (1.2, 0.6)}
+QUICK: dict[str, Any] = {**NETWORK, "N": 500, "n_runs": 4}
+FULL: dict[str, Any] = {**NETWORK, "N": 2000, "n_runs": 6}
+ONE_NETWORK: dict[str, Any] = {"feedback_scale": 1.0, "lr": 0.5, "lr_v": 0.5, "t_max": 300.0}
 
 
 def gather(rules: tuple[str, ...], parameters: dict[str, Any]) -> Curves:
@@ -126,7 +138,7 @@ def draw_learning_curves(curves: Curves) -> Figure:
     return figure
 
 
-@paper_figure(draw_learning_curves, **ONE_NETWORK)
+@paper_figure(draw_learning_curves, quick=QUICK | ONE_NETWORK, full=FULL | ONE_NETWORK)
 def learning_curves(**parameters: Any) -> Curves:
     """Generalisation error of BP, FA, AFA and PEPITA from one initial network."""
     return gather(("bp", "fa", "afa", "pepita"), parameters)
@@ -143,7 +155,7 @@ def draw_order_parameters(curves: Curves) -> Figure:
     return figure
 
 
-@paper_figure(draw_order_parameters, **ONE_NETWORK)
+@paper_figure(draw_order_parameters, quick=QUICK | ONE_NETWORK, full=FULL | ONE_NETWORK)
 def order_parameters(**parameters: Any) -> Curves:
     """Every order parameter of AFA."""
     return gather(("afa",), parameters)
@@ -163,24 +175,124 @@ def angle(trajectory: Trajectory) -> np.ndarray:
     return feedback_angle(trajectory.order_parameters)
 
 
-@paper_figure(draw_alignment, **ONE_NETWORK)
+@paper_figure(draw_alignment, quick=QUICK | ONE_NETWORK, full=FULL | ONE_NETWORK)
 def alignment(**parameters: Any) -> Curves:
-    """Align, then memorise: the angle between B and v falls before the generalisation error does.
+    """Align, then memorise: the angle of B and v, and the generalisation error.
 
-    In FA the readout turns towards the fixed B; in AFA both move.
+    In FA the readout turns towards the fixed B; in AFA both move.  The angle has fallen from 147 to
+    20 degrees or less by t = 10, and the error goes on falling long after.
     """
     return gather(("fa", "afa"), parameters)
 
 
+def draw_pepita_versus_afa(curves: Curves) -> Figure:
+    scales = sorted({float(key.rsplit("/", 1)[1]) for key in curves}, reverse=True)
+    figure, axes = plt.subplots(1, len(scales), figsize=(7.0, 2.6), sharey=True)
+    for scale, ax in zip(scales, axes, strict=True):
+        for rule in ("afa", "pepita"):
+            ends = (curves[f"{kind}/{rule}/{scale}"] for kind in ("theory", "simulation"))
+            plot_overlay(*ends, rule=rule, ax=ax)
+        ax.set_title(f"feedback scale {scale:g}")
+        if ax is not axes[0]:
+            ax.set_ylabel("")
+    add_key(axes[-1], loc="lower left")
+    return figure
+
+
+SCALES: dict[str, Any] = {
+    "scales": (1.0, 0.3, 0.1), "lr_times_scale": 0.3, "lr_v": 0.3, "t_max": 100.0,
+}  # fmt: skip
+
+
+@paper_figure(draw_pepita_versus_afa, quick=QUICK | SCALES, full=FULL | SCALES)
+def pepita_versus_afa(
+    *, scales: tuple[float, ...], lr_times_scale: float, **parameters: Any
+) -> Curves:
+    """PEPITA and AFA at three feedback scales: the gap between them closes as the scale shrinks.
+
+    Learning rate times scale is the same in all panels, and so are the curves of AFA but for
+    the initial noise; the rate of the readout is the same too.
+    """
+    curves: Curves = {}
+    for scale in scales:
+        scaled = {"feedback_scale": scale, "lr": lr_times_scale / scale, **parameters}
+        for name, curve in gather(("afa", "pepita"), scaled).items():
+            curves[f"{name}/{scale}"] = curve
+    return curves
+
+
+VARIANTS = {**ONE_NETWORK, "feedback_scale": 0.4, "t_max": 100.0}
+
+
+@paper_figure(draw_learning_curves, quick=QUICK | VARIANTS, full=FULL | VARIANTS)
+def pepita_variants(**parameters: Any) -> Curves:
+    """PEPITA with presynaptic x, as published, Hebbian and time-local."""
+    return gather(("pepita", "pepita-modulated", "pepita-hebbian", "pepita-tl"), parameters)
+
+
+def draw_random_feedback(curves: Curves) -> Figure:
+    rates = sorted({float(key.rsplit("/", 1)[1]) for key in curves})
+    figure, axes = plt.subplots(1, len(rates), figsize=(7.0, 2.8), sharey=True)
+    for lr, ax in zip(rates, axes, strict=True):
+        ode, paths, simulation = (
+            curves[f"{kind}/{lr}"] for kind in ("theory/ode", "theory/sde", "simulation/afa")
+        )
+        plot_overlay(ode, ax=ax, linestyle="--", label="ordinary equation, B(0) alone")
+        plot_band(paths, simulation, rule="afa", label="Ito equation, mean and 80%", ax=ax)
+        ax.set_title(f"learning rate {lr:g}")
+    axes[1].set_ylabel("")
+    axes[0].legend(loc="lower left")
+    return figure
+
+
+RATES: dict[str, Any] = {"rates": (0.1, 0.8), "lr_times_t_max": 16.0}
+
+
+@paper_figure(
+    draw_random_feedback,
+    quick={**QUICK, **RATES, "n_runs": 32, "n_paths": 64},
+    full={**FULL, **RATES, "N": 1000, "n_runs": 64, "n_paths": 512},
+)
+def random_feedback(
+    *,
+    rates: tuple[float, ...],
+    lr_times_t_max: float,
+    n_runs: int,
+    n_paths: int,
+    seed: int,
+    **sizes: Any,
+) -> Curves:
+    """AFA with a random F: B diffuses, which the ordinary equation misses at a large learning rate.
+
+    Markers: mean over runs of one network, which differ in their data; ticks: 10 and 90 per cent.
+    """
+    network = sample_network(feedback="random", seed=seed, **sizes)
+    initial, teacher = network.overlaps("afa")
+    curves: Curves = {}
+    for lr in tqdm(rates, disable=None, leave=False):
+        t_max = lr_times_t_max / lr
+        training: dict[str, Any] = {"rule": "afa", "lr": lr}
+        times = np.geomspace(t_max / 200, t_max, 60)
+        curves[f"theory/ode/{lr}"] = solve(initial, teacher, times=times, **TOLERANCES, **training)
+        curves[f"theory/sde/{lr}"] = solve_paths(
+            initial, teacher, times=times, n_paths=n_paths, seed=seed, dt=0.01 / lr, **training
+        )
+        curves[f"simulation/afa/{lr}"] = simulate(
+            network, times=times[::5], n_runs=n_runs, seed=seed, **training
+        )
+    return curves
+
+
 def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
-    """Changes with the parameters and with the code that computes, not with the code that draws."""
+    """Changes with parameters, packages and computing code, but not with drawing code."""
     sources = [
         path.read_text()
         for d in ("odes", "simulations")
         for path in sorted((ROOT / d).glob("*.py"))
     ]
     sources += [inspect.getsource(f) for f in (figure.compute, gather, theory_and_simulation)]
-    return hashlib.sha256(json.dumps([parameters, TOLERANCES, sources]).encode()).hexdigest()
+    origin = json.dumps([parameters, TOLERANCES, versions(), sources])
+    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 @contextmanager
@@ -218,7 +330,7 @@ def load_curves(path: Path) -> tuple[Curves, dict[str, Any]] | None:
     try:
         with np.load(path) as data:
             arrays = dict(data)
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         return None
     origin = {key: arrays.pop(key).item() for key in list(arrays) if "/" not in key}
     curves = {}
@@ -231,6 +343,11 @@ def load_curves(path: Path) -> tuple[Curves, dict[str, Any]] | None:
             arrays[f"{name}/status"],
         )
     return curves, origin
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def commit() -> str | None:
@@ -260,7 +377,12 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
     if stored is None or stored[1].get("fingerprint") != wanted:
         start = time.perf_counter()
         curves = figure.compute(**parameters)
-        origin = {"fingerprint": wanted, "seconds": round(time.perf_counter() - start, 2)}
+        origin = {
+            "fingerprint": wanted,
+            "seconds": round(time.perf_counter() - start, 2),
+            "commit": str(commit()),
+            "versions": json.dumps(versions()),
+        }
         save_curves(data, curves, **origin)
     else:
         curves, origin = stored
@@ -270,7 +392,12 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
             with atomic(out / f"{name}{suffix}") as beside:
                 drawn.savefig(beside, metadata={"CreationDate": None} if suffix == ".pdf" else None)
         plt.close(drawn)
-    return {"parameters": parameters, "tolerances": TOLERANCES, **origin}
+    return {
+        "parameters": parameters,
+        "tolerances": TOLERANCES,
+        **origin,
+        "versions": json.loads(origin["versions"]),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -300,8 +427,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     manifest_path = options.out / "manifest.json"
     try:
-        entries = json.loads(manifest_path.read_text())["figures"]
-    except (OSError, ValueError, KeyError):
+        entries = dict(json.loads(manifest_path.read_text())["figures"])
+    except (OSError, ValueError, KeyError, TypeError):
         entries = {}
     failed = 0
     for name in tqdm(names, unit="figure", disable=None):
@@ -314,14 +441,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name} failed:\n{traceback.format_exc()}", file=sys.stderr)
             continue
         print(f"{options.out / name}.pdf, .png, .npz")
-        manifest = {
-            "commit": commit(),
-            "python": platform.python_version(),
-            "versions": {package: version(package) for package in PACKAGES},
-            "figures": entries,
-        }
         with atomic(manifest_path) as beside:
-            beside.write_text(json.dumps(manifest, indent=2) + "\n")
+            beside.write_text(json.dumps({"figures": entries}, indent=2) + "\n")
     return failed
 
 

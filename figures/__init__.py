@@ -1,6 +1,6 @@
 """Drawing: Trajectories in, Axes out.  Nothing here computes or saves."""
 
-from figures.overlay import add_key, plot_order_parameter, plot_overlay
+from figures.overlay import add_key, plot_band, plot_order_parameter, plot_overlay
 from figures.style import paper_style
 
-__all__ = ["add_key", "paper_style", "plot_order_parameter", "plot_overlay"]
+__all__ = ["add_key", "paper_style", "plot_band", "plot_order_parameter", "plot_overlay"]

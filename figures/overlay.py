@@ -80,6 +80,42 @@ def plot_overlay(
     return ax
 
 
+def plot_band(
+    paths: Trajectory,
+    simulation: Trajectory | None = None,
+    *,
+    observable: Callable[[Trajectory], Any] = generalization_error,
+    rule: str | None = None,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw an observable that differs from path to path: its mean, and where 80 per cent lie.
+
+    Args:
+        paths: a Trajectory of :func:`odes.solve_paths`; mean as a line, 10 to 90 per cent shaded.
+        simulation: a Trajectory with a run axis; mean and standard error as markers, and ticks at
+            10 and 90 per cent.
+        observable, rule, label, ax: as for :func:`plot_overlay`.
+
+    Returns:
+        The Axes.
+    """
+    samples = np.asarray(observable(paths))
+    mean, _ = mean_and_standard_error(samples)
+    line = paths._replace(order_parameters=None, generalization_error=mean)
+    ax = plot_overlay(line, rule=rule, label=label, ax=ax)
+    color = rule_color(rule)
+    low, high = np.nanquantile(samples, (0.1, 0.9), axis=0)
+    ax.fill_between(paths.times, low, high, color=color, alpha=0.25, lw=0)
+    if simulation is not None:
+        plot_overlay(
+            None, simulation, observable=observable, color=color, label="simulation", ax=ax
+        )
+        for edge in np.nanquantile(np.asarray(observable(simulation)), (0.1, 0.9), axis=0):
+            ax.plot(simulation.times, edge, ls="", marker="_", ms=4, mew=0.8, color=color)
+    return ax
+
+
 def mean_and_standard_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Over the first axis, leaving NaN out; no error where there is one run only."""
     counted = np.sum(np.isfinite(samples), axis=0)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-COLORS = {
-    "bp": "#0072B2",
-    "fa": "#E69F00",
-    "afa": "#009E73",
-    "pepita": "#CC79A7",
-    "pepita-modulated": "#D55E00",
-    "pepita-hebbian": "#56B4E9",
-    "pepita-tl": "#8A6D00",
+RULES = {
+    "bp": ("BP", "#0072B2"),
+    "fa": ("FA", "#E69F00"),
+    "afa": ("AFA", "#009E73"),
+    "pepita": ("PEPITA", "#CC79A7"),
+    "pepita-modulated": ("PEPITA, modulated", "#D55E00"),
+    "pepita-hebbian": ("PEPITA-Hebbian", "#56B4E9"),
+    "pepita-tl": ("PEPITA-TL", "#8A6D00"),
 }
-"""Okabe and Ito's palette, which readers with colour-blindness can tell apart."""
+"""Label and colour of each rule.  Okabe and Ito's palette, which readers with colour-blindness can
+tell apart, its yellow darkened to be legible as a line."""
 
 NEUTRAL = "#333333"
 
@@ -27,15 +28,12 @@ ANGLE_LABEL = r"angle of $B$ and $v$ (degrees)"
 
 def rule_color(rule: str | None) -> str:
     """The colour of a rule; dark grey for none, or for a rule of the user's own."""
-    return COLORS.get(rule or "", NEUTRAL)
+    return RULES.get(rule or "", ("", NEUTRAL))[1]
 
 
 def rule_label(rule: str | None) -> str | None:
-    """The name of a rule as a legend has it: "bp" is BP, "pepita-modulated" PEPITA-modulated."""
-    if rule is None:
-        return None
-    name, dash, variant = rule.partition("-")
-    return name.upper() + dash + variant
+    """The name of a rule as a legend has it; a rule of the user's own as it is."""
+    return RULES[rule][0] if rule in RULES else rule
 
 
 def paper_style() -> AbstractContextManager:

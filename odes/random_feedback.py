@@ -40,8 +40,8 @@ from odes.solve import check_overlaps, choose, has_closed_form
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
 
-CLOSED_LANES, SAMPLED_LANES = 64, 4
-"""Paths integrated side by side, with closed forms and with averages over points."""
+LANES = 64
+"""Paths integrated side by side."""
 
 
 def solve_paths(
@@ -208,5 +208,4 @@ def _paths(
             return states, generalization_error(states, fixed, activation)
         return states, sampled_error(states, fixed, points, activation=activation)
 
-    lanes = CLOSED_LANES if points is None else SAMPLED_LANES
-    return jax.lax.map(one_path, (keys, overlaps), batch_size=lanes)
+    return jax.lax.map(one_path, (keys, overlaps), batch_size=LANES)

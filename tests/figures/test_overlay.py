@@ -8,8 +8,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from figures import add_key, paper_style, plot_order_parameter, plot_overlay
-from figures.style import COLORS, rule_color, rule_label
+from figures import add_key, paper_style, plot_band, plot_order_parameter, plot_overlay
+from figures.style import rule_color, rule_label
 from odes import OrderParameters, Trajectory
 from simulations import RULES
 
@@ -37,7 +37,7 @@ def test_theory_is_a_line_and_simulation_markers_with_standard_errors():
     line, markers = ax.lines[0], bars.lines[0]
     np.testing.assert_array_equal(line.get_ydata(), theory.generalization_error)
     assert line.get_linestyle() == "-"
-    assert line.get_color() == markers.get_color() == COLORS["fa"]
+    assert line.get_color() == markers.get_color() == rule_color("fa")
     assert markers.get_linestyle() == "None"
     samples = simulation.generalization_error
     np.testing.assert_allclose(markers.get_ydata(), samples.mean(axis=0))
@@ -97,9 +97,37 @@ def test_every_distinct_entry_of_an_order_parameter_is_drawn(name, labels):
         np.testing.assert_array_equal(values, array[(slice(None), *indices, 0)[:3]])
 
 
+def test_a_band_is_drawn_where_most_paths_lie():
+    paths, simulation = trajectory(40), trajectory(20)
+    ax = plot_band(paths, simulation, rule="afa", label="paths")
+    samples = paths.generalization_error
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), samples.mean(axis=0))
+    (band,) = ax.collections[:1]
+    edges = np.quantile(samples, (0.1, 0.9), axis=0)
+    drawn = band.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([drawn.min(), drawn.max()], [edges.min(), edges.max()])
+    ticks = [line.get_ydata() for line in ax.lines if line.get_marker() == "_"]
+    expected = np.quantile(simulation.generalization_error, (0.1, 0.9), axis=0)
+    np.testing.assert_allclose(ticks[-2:], expected)
+    assert ax.get_legend_handles_labels()[1] == ["paths", "simulation"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: plot_order_parameter(None, name="Q"), "`theory` must be a Trajectory"),
+        (lambda: plot_order_parameter(trajectory(), name="Z"), "`name` must be one of Q, R, v, B"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
 def test_every_rule_has_a_colour_of_its_own():
     assert len({rule_color(rule) for rule in RULES} | {rule_color(None)}) == len(RULES) + 1
-    assert rule_label("pepita-modulated") == "PEPITA-modulated"
+    assert rule_label("pepita-tl") == "PEPITA-TL"
+    assert rule_label("my own") == "my own"
 
 
 def test_the_paper_style_is_local():
