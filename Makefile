@@ -17,6 +17,7 @@ check: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/accuracy.py
+	$(VENV)/bin/python benchmarks/quadrature.py
 	$(VENV)/bin/python benchmarks/bench_solve.py
 	$(VENV)/bin/python benchmarks/bench_simulate.py
 

@@ -101,9 +101,9 @@ def theory_and_simulation(
     """
     network = sample_network(N=N, K=K, M=M, v_star=v_star, feedback_scale=feedback_scale, seed=seed)
     training: dict[str, Any] = {"rule": rule, "lr": lr, "lr_v": lr_v}
-    theory = solve(
-        *network.overlaps(rule), times=np.geomspace(0.1, t_max, 200), **TOLERANCES, **training
-    )
+    initial, teacher = network.overlaps(rule)
+    times = np.geomspace(0.1, t_max, 200)
+    theory = solve(initial, teacher, times=times, **TOLERANCES, **training)
     simulation = simulate(
         network, times=np.geomspace(0.1, t_max, 17), n_runs=n_runs, seed=seed, **training
     )
@@ -396,7 +396,7 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
         "parameters": parameters,
         "tolerances": TOLERANCES,
         **origin,
-        "versions": json.loads(origin["versions"]),
+        "versions": json.loads(str(origin["versions"])),
     }
 
 

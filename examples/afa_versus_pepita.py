@@ -1,4 +1,4 @@
-"""Adaptive feedback alignment, exact PEPITA, and a network that runs each, for your own parameters."""
+"""Adaptive feedback alignment, exact PEPITA, and a network that runs each."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
 """A learning rule that the packages do not have, in theory and in simulation.
 
-Sign-error feedback: the second pass carries the sign of the error alone, ``delta = g' (B sign(e))``.
-Each side is one short definition.  The update jumps where the error changes sign, so that the rule says
-that it is not smooth and its theory is averaged over Sobol points.
+Sign-error feedback sends back the sign of the error alone: ``delta = g' (B sign(e))``.  Each side
+is one short definition.  The update jumps where the error changes sign, so that the rule says that
+it is not smooth, and its theory is averaged over Sobol points.
 """
 
 import jax.numpy as jnp

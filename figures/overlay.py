@@ -102,8 +102,10 @@ def plot_band(
     """
     samples = np.asarray(observable(paths))
     mean, _ = mean_and_standard_error(samples)
-    line = paths._replace(order_parameters=None, generalization_error=mean)
-    ax = plot_overlay(line, rule=rule, label=label, ax=ax)
+    ax = plot_overlay(paths, observable=lambda _: mean, rule=rule, label=label, ax=ax)
+    if observable is generalization_error:
+        ax.set_yscale("log")
+        ax.set_ylabel(ERROR_LABEL)
     color = rule_color(rule)
     low, high = np.nanquantile(samples, (0.1, 0.9), axis=0)
     ax.fill_between(paths.times, low, high, color=color, alpha=0.25, lw=0)

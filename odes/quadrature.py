@@ -22,8 +22,9 @@ class Points(NamedTuple):
 def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     """Tensor Gauss-Hermite rule, without its negligible nodes.
 
-    Converges geometrically for smooth integrands: for erf and fields of variance about 1, twelve
-    more nodes an axis gain a factor of about 30.  Jumps and kinks want :func:`sobol`.
+    Converges geometrically for smooth integrands: for erf and fields of variance about 1, eight
+    more nodes an axis gain a factor of about 20 (``python benchmarks/quadrature.py``).  Jumps and
+    kinks want :func:`sobol`.
     """
     check_count("dimensions", dimensions)
     check_count("per_axis", per_axis)
@@ -55,7 +56,13 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
 
 
 def default_points(dimensions: int, smooth: bool) -> Points:
-    """Tensor Gauss-Hermite up to four dimensions if the integrand is smooth, else Sobol points."""
+    """Tensor Gauss-Hermite up to four dimensions if the integrand is smooth, else Sobol points.
+
+    What error to expect: the largest one of any entry of the drift of AFA with erf, at unit
+    learning rate, over random states with fields of variance about 1, was 5e-7 at K = M = 1 and
+    4e-6 at K = M = 2, by Gauss-Hermite; 5e-4 at K = 2, M = 3 and 2e-3 at K = M = 4, by Sobol points.
+    Four times the Sobol points gain a factor of about 5 (``python benchmarks/quadrature.py``).
+    """
     per_axis = {1: 64, 2: 64, 3: 40, 4: 32}
     if smooth and dimensions in per_axis:
         return gauss_hermite(dimensions, per_axis[dimensions])

@@ -9,12 +9,12 @@ import pytest
 import paper_figs
 from figures import plot_overlay
 
-TINY = {"N": 40, "n_runs": 2}
+TINY = {"N": 200, "n_runs": 2}
 SHORT = {
     "t_max": 2.0,
     "scales": (1.0, 0.5),
-    "rates": (0.1, 0.5),
-    "lr_times_t_max": 0.4,
+    "rates": (1.0, 2.0),
+    "lr_times_t_max": 10.0,
     "n_paths": 3,
 }
 
@@ -28,7 +28,8 @@ def small(parameters):
 def tiny(monkeypatch):
     """All figures at a size that takes no time."""
     figures = {
-        name: figure._replace(quick=TINY, full=TINY) for name, figure in paper_figs.FIGURES.items()
+        name: figure._replace(quick=small(figure.quick), full=small(figure.full))
+        for name, figure in paper_figs.FIGURES.items()
     }
     monkeypatch.setattr(paper_figs, "FIGURES", figures)
     return figures
