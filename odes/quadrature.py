@@ -60,7 +60,8 @@ def default_points(dimensions: int, smooth: bool) -> Points:
 
     What error to expect: the largest one of any entry of the drift of AFA with erf, at unit
     learning rate, over random states with fields of variance about 1, was 5e-7 at K = M = 1 and
-    4e-6 at K = M = 2, by Gauss-Hermite; 5e-4 at K = 2, M = 3 and 2e-3 at K = M = 4, by Sobol points.
+    4e-6 at K = M = 2, by Gauss-Hermite; 5e-4 at K = 2, M = 3 and 2e-3 at K = M = 4, by Sobol
+    points.
     Four times the Sobol points gain a factor of about 5 (``python benchmarks/quadrature.py``).
     """
     per_axis = {1: 64, 2: 64, 3: 40, 4: 32}
