@@ -210,8 +210,8 @@ def pepita_versus_afa(
 ) -> Curves:
     """PEPITA and AFA at three feedback scales: the gap between them closes as the scale shrinks.
 
-    Learning rate times scale is the same in all panels, and so are the curves of AFA but for
-    the initial noise; the rate of the readout is the same too.
+    Learning rate times scale is the same in all panels, as is the learning rate of the readout, and
+    so the theory of AFA is.
     """
     curves: Curves = {}
     for scale in scales:

@@ -16,7 +16,7 @@ import numpy as np
 
 from odes import RULES, drift, gauss_hermite, hyperparameters, sobol
 from odes.averages import Erf
-from odes.local_fields import sampled_drift
+from odes.local_fields import compiled, sampled_drift
 from odes.quadrature import default_points
 from simulations import sample_network
 
@@ -33,6 +33,7 @@ times = np.geomspace(0.1, {t}, 20)
 def error(K, M, points):
     """Largest error over the states."""
     parameters = hyperparameters(lr=1.0)
+    moved = compiled(sampled_drift, RULES["afa"], Erf)
     gaps = []
     for scale in (0.5, 1.0):
         for seed in range(6):
@@ -40,9 +41,7 @@ def error(K, M, points):
             state, teacher = network.overlaps("afa")
             exact = drift(state, teacher, parameters, rule=RULES["afa"])
             with jax.enable_x64(True):
-                ours = sampled_drift(
-                    state, teacher, parameters, points, rule=RULES["afa"], activation=Erf
-                )
+                ours = moved(state, teacher, parameters, points)
                 gaps += [
                     np.max(np.abs(np.asarray(a) - b)) for a, b in zip(ours, exact, strict=True)
                 ]

@@ -19,8 +19,9 @@ of covariance C', so that
 
     I4(k,l,a,b) = J2(k,l) I2(a,b)  with C' for C.
 
-An activation is four functions: I2, J2 and G2 of matching entries of C, which broadcast, and
-``tilt``, which gives C'.  They use only what NumPy and JAX share.
+An activation with closed forms is four functions: I2, J2 and G2 of matching entries of C, which
+broadcast, and ``tilt``, which gives C'.  They use only what NumPy and JAX share.  Besides there is
+``g`` itself, for rules that have no closed form, and whether it is ``smooth``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The equations of motion that every closed-form rule shares.
+"""The equations of motion that all rules share, and their averages in closed form.
 
 Saad & Solla (1995), Goldt et al. (2019) and, for the feedback, Refinetti et al. (2021).
 

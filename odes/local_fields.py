@@ -15,14 +15,15 @@ that its flow is smooth where the rule is.  Importing this module imports JAX.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import check_count
+from odes.averages import ACTIVATIONS
+from odes.checks import check_array, check_count
 from odes.drift import Moments, drift, generalization_error
 from odes.order_parameters import (
     Hyperparameters,
@@ -31,7 +32,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, sobol
-from odes.rules import Sample, Update
+from odes.rules import RULES, Sample, Update
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
@@ -89,7 +90,6 @@ def sampled_moments(
     )
 
 
-@partial(jax.jit, static_argnames=("rule", "activation"))
 def sampled_drift(
     state: OrderParameters,
     teacher: Teacher,
@@ -99,14 +99,13 @@ def sampled_drift(
     rule: Any,
     activation: Any,
 ) -> OrderParameters:
-    """:func:`odes.drift` with moments averaged over points, compiled."""
+    """:func:`odes.drift` with moments averaged over points."""
     moments = partial(sampled_moments, points=points)
     return drift(state, teacher, parameters, rule=rule, activation=activation, moments=moments)
 
 
-@partial(jax.jit, static_argnames=("activation",))
 def sampled_error(
-    states: OrderParameters, teacher: Teacher, points: Points, *, activation: Any
+    states: OrderParameters, teacher: Teacher, points: Points, *, rule: Any, activation: Any
 ) -> Any:
     """Generalization error of states with leading axis n, averaged over points, (n,)."""
 
@@ -128,47 +127,91 @@ def sampled_system(
     *,
     rule: Any,
     activation: Any,
+    smooth: bool,
 ) -> tuple[Callable[[OrderParameters], OrderParameters], Callable[[OrderParameters], Any]]:
     """Drift and generalization error as functions of NumPy states, in float64.
 
-    Raises ValueError for points of the wrong dimension or number, and for a rule whose update has
-    the wrong shapes.
+    Raises ValueError for points of the wrong dimension or number, for an activation that is not
+    elementwise, and for a rule whose update has the wrong shapes or a gamma without what it needs.
     """
     K, M = initial.R.shape
-    check_update(rule, K, initial.v.shape[1], activation)
+    check_activation(activation)
+    has_gamma = check_update(rule, K, initial.v.shape[1], activation)
+    if has_gamma and any(overlap is None for overlap in (initial.B, teacher.S, teacher.P)):
+        raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     dimensions = K + M + (initial.v.shape[1] if parameters.noise else 0)
-    points = choose_points(points, dimensions, rule.smooth and activation.smooth)
+    points = choose_points(points, dimensions, smooth)
     fields_alone = Points(points.nodes[:, : K + M], points.weights)
+    moved = compiled(sampled_drift, rule, activation)
+    mean_square = compiled(sampled_error, rule, activation)
 
     def change(state: OrderParameters) -> OrderParameters:
         with jax.enable_x64(True):
-            moved = sampled_drift(
-                state, teacher, parameters, points, rule=rule, activation=activation
-            )
-            return jax.tree.map(np.asarray, moved)
+            return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
 
     def error(states: OrderParameters) -> Any:
         if hasattr(activation, "tilt"):
             return generalization_error(states, teacher, activation)
         with jax.enable_x64(True):
-            return np.asarray(sampled_error(states, teacher, fields_alone, activation=activation))
+            return np.asarray(mean_square(states, teacher, fields_alone))
 
     return change, error
+
+
+def compiled(function: Callable[..., Any], rule: Any, activation: Any) -> Callable[..., Any]:
+    """``function`` of this rule and activation under jit.
+
+    What is compiled for the packages' own rules and activations is kept.  A user's objects may
+    change between calls, and are compiled at each.
+    """
+    if any(rule is own for own in RULES.values()) and any(
+        activation is own for own in ACTIVATIONS.values()
+    ):
+        return _kept(function, rule, activation)
+    return jax.jit(partial(function, rule=rule, activation=activation))
+
+
+@cache
+def _kept(function: Callable[..., Any], rule: Any, activation: Any) -> Callable[..., Any]:
+    return jax.jit(partial(function, rule=rule, activation=activation))
 
 
 def choose_points(points: int | Points | None, dimensions: int, smooth: bool) -> Points:
     """Points in so many dimensions, as the caller of ``solve`` asked for."""
     if points is None:
         return default_points(dimensions, smooth)
-    if isinstance(points, Points):
-        if points.nodes.shape[1] != dimensions:
-            raise ValueError(
-                f"Argument `points` must have {dimensions} dimensions, one for each of K + M "
-                f"fields and, with noise, of O outputs, but has {points.nodes.shape[1]}."
-            )
-        return points
-    check_count("points", points)
-    return sobol(dimensions, points)
+    if not isinstance(points, Points):
+        return sobol(dimensions, check_count("points", points))
+    nodes = check_array("points.nodes", points.nodes)
+    weights = check_array("points.weights", points.weights)
+    if nodes.ndim != 2 or nodes.shape[1] != dimensions or weights.shape != nodes.shape[:1]:
+        raise ValueError(
+            f"Argument `points` must have {dimensions} dimensions, one for each of K + M fields "
+            "and, with noise, of O outputs, and a weight for each node, but has the shapes "
+            f"{nodes.shape} and {weights.shape}."
+        )
+    if abs(weights.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"Argument `points.weights` must add up to 1, but add up to {weights.sum():g}."
+        )
+    return Points(nodes, weights)
+
+
+def check_activation(activation: Any) -> None:
+    """ValueError unless g works on JAX arrays, under jit, entry by entry."""
+    fields = jnp.linspace(-2.0, 2.0, 5)
+    try:
+        whole = jax.jit(activation.g)(fields)
+        single = jnp.concatenate([activation.g(fields[i : i + 1]) for i in range(5)])
+        elementwise = whole.shape == fields.shape and bool(jnp.allclose(whole, single, atol=1e-5))
+    except Exception as error:
+        raise ValueError(
+            f"Argument `activation` must be a function of JAX arrays, but raised {error!r}."
+        ) from error
+    if not elementwise:
+        raise ValueError(
+            f"Argument `activation` must act on each entry by itself, but is {activation.g!r}."
+        )
 
 
 def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:

@@ -86,11 +86,12 @@ class Hyperparameters(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """A learning curve, from theory (arrays as listed) or from simulation (a leading run axis).
+    """A learning curve, from theory (arrays as listed), or of runs or paths (a leading axis).
 
     ``status`` is "ok"; "diverged" (an order parameter beyond :data:`MAGNITUDE_LIMIT`); "nonfinite"
     (the equations gave no finite number); or "max_steps" (the integrator gave up at the accuracy
-    asked for).  Simulations have an array of them, one
+    asked for).  Runs and paths are looked at where they are saved, and "diverged" there stands for
+    numbers that overflowed, too.  Simulations have an array of them, one
     a run.  What was reached before is kept, and everything after is NaN.
     """
 

@@ -25,7 +25,15 @@ import numpy as np
 
 from odes.checks import check_count, check_number, check_seed, check_times, hyperparameters
 from odes.drift import closed_moments, drift, generalization_error
-from odes.local_fields import check_update, choose_points, roots, sampled_error, sampled_moments
+from odes.local_fields import (
+    check_activation,
+    check_update,
+    choose_points,
+    compiled,
+    roots,
+    sampled_error,
+    sampled_moments,
+)
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -58,7 +66,7 @@ def solve_paths(
     weight_decay_v: float | None = None,
     activation: Any = "erf",
     times: Any,
-    dt: float = 0.02,
+    dt: float | None = None,
     points: int | Points | None = None,
 ) -> Trajectory:
     """Learning curves for a random F: sample paths of the Ito equation of this module.
@@ -69,16 +77,18 @@ def solve_paths(
 
     Args:
         initial, teacher: as for :func:`odes.solve`, with P (O, O) in the scaling of random
-            feedback, as :meth:`simulations.Network.overlaps` measures it.  If both B and S are
-            None, every path draws its own F, which gives [B; S] the covariance C x P; else all
-            share B and S.
+            feedback, as :meth:`simulations.Network.overlaps` measures it on a network with random
+            feedback; nothing in the numbers tells the scalings apart.  If both B and S are None,
+            every path draws its own F, which gives [B; S] the covariance C x P; else all share
+            B and S.
         rule: a rule that feeds back through F and does not move W along F: "afa", "pepita", or a
             rule object.
         n_paths: number of paths.
-        seed: of the Brownian motions and of F.  The paths of a seed do not depend on ``dt``.
+        seed: of the Brownian motions and of F.  The paths of a seed and a last time depend neither
+            on ``dt`` nor on the other times.
         lr, lr_v, noise, weight_decay, weight_decay_v, activation: as for :func:`odes.solve`.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
-        dt: longest step, in samples / N.
+        dt: longest step, in samples / N; None for 0.01 over the larger learning rate.
         points: as for :func:`odes.solve`, but 2^10 Sobol points where there is no closed form.
 
     Returns:
@@ -95,7 +105,10 @@ def solve_paths(
     times = check_times(times)
     check_count("n_paths", n_paths)
     check_seed(seed)
+    if dt is None:
+        dt = 0.01 / max(parameters.lr, parameters.lr_v, 0.01)
     check_number("dt", dt, positive=True)
+    check_activation(activation)
     if "S" not in rule.needs:
         raise ValueError(
             "Argument `rule` must feed back through F for its B to diffuse, but this one does not: "
@@ -124,11 +137,10 @@ def solve_paths(
             overlaps = np.tile(np.concatenate([initial.B, teacher.S]), (n_paths, 1, 1))
         states, errors = jax.tree.map(
             np.array,
-            _paths(
-                initial, teacher, parameters, points, keys, overlaps, grid, times,
-                rule=rule, activation=activation,
+            compiled(_paths, rule, activation)(
+                initial, teacher, parameters, points, keys, overlaps, grid, times
             ),
-        )  # fmt: skip
+        )
     return trajectory_of_runs(times, states, errors)
 
 
@@ -153,7 +165,6 @@ def _draw_overlaps(initial: OrderParameters, teacher: Teacher, keys: Any) -> Any
     return jax.vmap(one)(keys)
 
 
-@partial(jax.jit, static_argnames=("rule", "activation"))
 def _paths(
     initial: OrderParameters,
     teacher: Teacher,
@@ -206,6 +217,6 @@ def _paths(
         ).ys
         if hasattr(activation, "tilt"):
             return states, generalization_error(states, fixed, activation)
-        return states, sampled_error(states, fixed, points, activation=activation)
+        return states, sampled_error(states, fixed, points, **shared)
 
     return jax.lax.map(one_path, (keys, overlaps), batch_size=LANES)

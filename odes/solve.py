@@ -1,4 +1,4 @@
-"""One trajectory of the order parameters, from checked input, on NumPy and SciPy alone."""
+"""One trajectory of the order parameters, from checked input, integrated by SciPy."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ SMALLEST_RTOL = 1e-12
 ROUGH = 1e-4
 """Smallest relative tolerance of a step where the rule or the activation is not smooth.
 
-The averages over a fixed set of points then jump as points cross the kinks, by about that much at
-2^15 points, and an integrator that resolved the jumps would take tens of thousands of steps."""
+The averages over a fixed set of points then jump as points cross the kinks, and an integrator that
+resolved the jumps would not get anywhere."""
 
 PSD_TOLERANCE = 1e-7
 """How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
@@ -93,10 +93,10 @@ def solve(
         noise: standard deviation of the noise on the teacher's labels.
         weight_decay: decay rate of the first layer per unit of t.
         weight_decay_v: decay rate of the readout; None for the same, or 0 if it is frozen.
-        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays; wrap
-            one that has kinks as ``odes.Activation(g, smooth=False)``.
+        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays, taken
+            to have kinks unless wrapped as ``odes.Activation(g)``.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
-        rtol, atol: relative and absolute accuracy of the order parameters.  The steps of the
+        rtol, atol: relative and absolute accuracy of the integration.  The steps of the
             integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or
             the activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
@@ -121,6 +121,14 @@ def solve(
     if check_number("rtol", rtol, positive=True) < SMALLEST_RTOL:
         raise ValueError(f"Argument `rtol` must be at least {SMALLEST_RTOL:g}, but is {rtol!r}.")
     initial, teacher = check_overlaps(initial, teacher, rule.needs)
+    if "P" in rule.needs:
+        check_feedback_matrix(initial, teacher)
+    sent_back = np.shape(rule.feedback(initial))
+    if sent_back != initial.v.shape:
+        raise ValueError(
+            f"Argument `rule` must feed back a B of shape {initial.v.shape}, "
+            f"but it is of shape {sent_back}."
+        )
 
     shared = {"rule": rule, "activation": activation}
     if points is None and has_closed_form(**shared):
@@ -128,9 +136,19 @@ def solve(
     else:
         from odes.local_fields import sampled_system  # imports JAX
 
-        change, error = sampled_system(initial, teacher, parameters, points, **shared)
-        if not (rule.smooth and activation.smooth):
+        smooth = rule.smooth and getattr(activation, "smooth", False)
+        change, error = sampled_system(
+            initial, teacher, parameters, points, **shared, smooth=smooth
+        )
+        if not smooth:
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
+
+    moved = np.shape(change(initial).B)
+    if moved != np.shape(initial.B):
+        raise ValueError(
+            f"Argument `rule` must have a feedback_drift of shape {np.shape(initial.B)}, "
+            f"but it is of shape {moved}."
+        )
 
     pack, unpack = _packing(initial)
     with np.errstate(all="ignore"):
@@ -152,7 +170,7 @@ def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
     activation = lookup(
         "activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation
     )
-    return rule, activation if hasattr(activation, "g") else Activation(activation)
+    return rule, activation if hasattr(activation, "g") else Activation(activation, smooth=False)
 
 
 def _closed_system(
@@ -207,6 +225,16 @@ def check_overlaps(
     if fixed.P is not None:
         _check_covariance("P", fixed.P)
     return state, fixed
+
+
+def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
+    """ValueError unless an F with the overlaps B, S and P exists in the aligned scaling."""
+    C = joint_covariance(state, teacher)
+    overlaps = np.concatenate([state.B, teacher.S])
+    _check_covariance(
+        "the joint covariance [[C, [B; S]], [[B; S]^T, P]] of all units and an aligned F",
+        np.block([[C, overlaps], [overlaps.T, teacher.P]]),
+    )
 
 
 def _checked_overlap(name: str, value: Any, sizes: dict[str, int]) -> np.ndarray:

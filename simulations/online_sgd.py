@@ -25,7 +25,7 @@ from odes.order_parameters import (
     trajectory_of_runs,
 )
 from simulations.networks import Network, check_network
-from simulations.rules import Sample, choose_rule
+from simulations.rules import Rule, Sample, choose_rule
 
 ACTIVATIONS: dict[str, Callable] = {
     "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
@@ -58,7 +58,8 @@ def simulate(
 
     Args:
         network: where every run starts; see :func:`simulations.sample_network`.
-        rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`.
+        rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`, whose functions are
+            compiled once and must not depend on values that change.
         lr, lr_v, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`.
         activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays.
         times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole
@@ -96,6 +97,7 @@ def simulate(
             "Argument `times` must be distinct numbers of samples below 2^31 at "
             f"N = {N}, but is {times!r}."
         )
+    _check_shapes(chosen, network, g)
     block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
 
     with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
@@ -125,6 +127,25 @@ def simulate(
                 done = int(step)
     states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1, dtype=float), *saved)
     return trajectory_of_runs(steps / N, states, errors)
+
+
+def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
+    """ValueError unless a rule returns dW, dv and B of the shapes of W, v and v."""
+    (K, N), O = network.W.shape, network.v.shape[1]
+    sample = Sample(jnp.ones(N), jnp.ones(O), g, 1.0)
+    on_jax = jax.tree.map(jnp.asarray, network)
+    try:
+        returned = jax.eval_shape(lambda: (rule.update(on_jax, sample), rule.feedback(on_jax)))
+        (dW, dv), B = jax.tree.map(lambda array: array.shape, returned)
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"Argument `rule` must return (dW, dv) and B, but failed with {error}"
+        ) from error
+    for name, shape, expected in (("dW", dW, (K, N)), ("dv", dv, (K, O)), ("B", B, (K, O))):
+        if shape != expected and not (name == "B" and shape is None):
+            raise ValueError(
+                f"Argument `rule` must return {name} of shape {expected}, but returned {shape}."
+            )
 
 
 PER_RUN = Network(W=0, v=0, W_star=None, v_star=None, B=None, F=None, aligned=None)

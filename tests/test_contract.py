@@ -7,7 +7,7 @@ import pytest
 from odes import RULES as THEORIES
 from odes import drift, hyperparameters, sobol, solve
 from odes.averages import ACTIVATIONS
-from odes.local_fields import sampled_drift
+from odes.local_fields import compiled, sampled_drift
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
 from tests.conftest import CLOSED_RULES
@@ -57,13 +57,9 @@ def test_drift_is_the_mean_change_of_a_finite_network_in_one_step(network, rule)
         exact = drift(initial, teacher, parameters, rule=THEORIES[rule])
     else:
         with jax.enable_x64(True):
-            exact = jax.tree.map(
-                np.asarray,
-                sampled_drift(
-                    initial, teacher, parameters, sobol(K + M + O, 2**15),
-                    rule=THEORIES[rule], activation=ACTIVATIONS["erf"],
-                ),
-            )  # fmt: skip
+            moved = compiled(sampled_drift, THEORIES[rule], ACTIVATIONS["erf"])
+            exact = moved(initial, teacher, parameters, sobol(K + M + O, 2**15))
+            exact = jax.tree.map(np.asarray, exact)
     after = simulate(
         network, rule=rule, **TRAINING, times=[1 / N], n_runs=RUNS, n_test=1, dtype="float64"
     ).order_parameters

@@ -57,8 +57,8 @@ def test_exact_theory_of_pepita_is_that_of_networks(rule):
     """K = M = 2, N = 1000, with noise inside the second pass and decay; 32 runs.
 
     At five standard errors, Student's t with 31 degrees of freedom, over 45 numbers a rule the
-    false-alarm rate is 4e-3 for all four; 1/N leaves room for the bias.  AFA in place of PEPITA,
-    or one variant in place of another, is off by more: the last assertion.
+    false-alarm rate is 4e-3 for all four; 1/N leaves room for the bias.  AFA in place of the rule
+    is off by more: the last assertion.
     """
     start = sample_network(N=1000, K=2, M=2, v_star=[1.2, 0.6], feedback_scale=0.5, seed=0)
     times = np.array([1.0, 3.0, 6.0])

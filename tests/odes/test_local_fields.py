@@ -21,7 +21,7 @@ from odes import (
     solve,
 )
 from odes.averages import ACTIVATIONS
-from odes.local_fields import roots, sampled_drift
+from odes.local_fields import compiled, roots, sampled_drift
 from odes.rules import AFA
 from simulations import sample_network, simulate
 from tests.conftest import CLOSED_RULES, LOCAL_RULES, gaussian_grid, random_problem
@@ -32,11 +32,8 @@ PARAMETERS = hyperparameters(lr=0.7, lr_v=0.3, noise=0.4, weight_decay=0.05, wei
 def sampled(state, teacher, parameters, points, rule, activation="erf"):
     """The drift averaged over points, in float64, as NumPy arrays."""
     with jax.enable_x64(True):
-        change = sampled_drift(
-            state, teacher, parameters, points,
-            rule=RULES[rule], activation=ACTIVATIONS[activation],
-        )  # fmt: skip
-        return jax.tree.map(np.asarray, change)
+        moved = compiled(sampled_drift, RULES[rule], ACTIVATIONS[activation])
+        return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
 
 
 def largest_gap(a, b):
@@ -184,12 +181,14 @@ def test_small_feedback_limit(rule):
     assert 1.7 < gaps[0] / gaps[1] < 2.3
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", jnp.sin])
-def test_any_activation_in_theory_and_simulation(activation):
-    """BP, K = M = 1, N = 600, 48 runs, at five standard errors plus the bias of O(1/N)."""
-    network = sample_network(N=600, K=1, M=1, v=[0.7], seed=3)
-    training = {"lr": 0.3, "activation": activation, "times": [2.0, 6.0], "rule": "bp"}
-    theory = solve(*network.overlaps("bp"), **training)
+@pytest.mark.parametrize(
+    ("rule", "activation"), [("afa", "tanh"), ("bp", jax.nn.relu), ("fa", Activation(jnp.sin))]
+)
+def test_any_activation_in_theory_and_simulation(rule, activation):
+    """K = M = 1, N = 600, 48 runs, at five standard errors plus the bias of O(1/N)."""
+    network = sample_network(N=600, K=1, M=1, v=[0.7], B=[0.8], seed=3)
+    training = {"lr": 0.3, "activation": activation, "times": [2.0, 6.0], "rule": rule}
+    theory = solve(*network.overlaps(rule), **training)
     simulation = simulate(network, n_runs=48, n_test=1000, **training)
     assert theory.status == "ok"
     errors = simulation.generalization_error
@@ -276,3 +275,75 @@ def test_kinks_are_declared_with_the_activation():
     kinked = Activation(jnp.abs, smooth=False)
     theory = solve(state, teacher, rule="bp", lr=0.2, times=[3.0], activation=kinked)
     assert theory.status == "ok"
+
+
+class Amplified(AFA):
+    """AFA with its delta multiplied by a number that may change."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def update(self, sample):
+        update = super().update(sample)
+        return update._replace(delta=self.factor * update.delta)
+
+
+def test_a_rule_that_changes_is_compiled_again():
+    state, teacher = random_problem(1, 1, 1, seed=3)
+    rule = Amplified(1.0)
+    keywords = {"lr": 0.3, "times": [2.0], "points": 256}
+    before = solve(state, teacher, rule=rule, **keywords).generalization_error
+    rule.factor = 3.0
+    after = solve(state, teacher, rule=rule, **keywords).generalization_error
+    fresh = solve(state, teacher, rule=Amplified(3.0), **keywords).generalization_error
+    assert after == fresh != before
+
+
+class Misfed(AFA):
+    """AFA that feeds back the first row of B alone."""
+
+    def feedback(self, state):
+        return state.B[:1]
+
+
+class Misdrifting(AFA):
+    """AFA whose B is said to move like its transpose."""
+
+    def feedback_drift(self, state, teacher, along):
+        return super().feedback_drift(state, teacher, along).T
+
+
+class Needless(AFA):
+    """A rule with a gamma that does not ask for P."""
+
+    def update(self, sample):
+        return super().update(sample)._replace(gamma=sample.h)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rule": Misfed()}, ("`rule`", "(2, 3)", "(1, 3)")),
+        ({"rule": Misdrifting()}, ("`rule`", "feedback_drift", "(3, 2)")),
+        ({"rule": Needless()}, ("`rule`", '"P"', "gamma")),
+        ({"rule": "pepita-modulated", "P": np.zeros((3, 3))}, ("aligned F", "semidefinite")),
+        ({"activation": np.tanh}, ("`activation`", "JAX", "raised")),
+        ({"activation": jax.nn.softmax}, ("`activation`", "each entry", "softmax")),
+        ({"points": gauss_hermite(3, 8)._replace(weights=[1.0])}, ("`points`", "a weight", "(1,)")),
+        (
+            {"points": gauss_hermite(3, 8)._replace(weights=2 * gauss_hermite(3, 8).weights)},
+            ("`points.weights`", "add up to 1", "2"),
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, words):
+    state, teacher = random_problem(2, 1, 3)
+    arguments = {"rule": "afa", "lr": 0.1, "times": [1.0], **changes}
+    if "P" in arguments:
+        teacher = teacher._replace(P=arguments.pop("P"))
+    if arguments["rule"].__class__ is Needless:
+        teacher = teacher._replace(P=None)
+    with pytest.raises(ValueError, match="Argument") as error:
+        solve(state, teacher, **arguments)
+    for word in words:
+        assert word in str(error.value)

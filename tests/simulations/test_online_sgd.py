@@ -10,7 +10,7 @@ import pytest
 from scipy.special import erf
 
 from odes import generalization_error
-from simulations import RULES, Network, sample_network, simulate
+from simulations import RULES, Network, Rule, sample_network, simulate
 from simulations.online_sgd import _inputs
 
 NETWORK = sample_network(N=40, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
@@ -201,5 +201,21 @@ def test_memory_does_not_grow_with_N_times_samples():
 def test_bad_input_is_named(changes, words):
     with pytest.raises(ValueError, match="Argument") as error:
         simulate(**{"network": NETWORK, "rule": "bp", "lr": 0.5, "times": [1.0], **changes})
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("update", "feedback", "words"),
+    [
+        (lambda n, s: (s.x, n.v), lambda n: None, ("dW", "(2, 40)", "(40,)")),
+        (lambda n, s: (n.W, s.y), lambda n: None, ("dv", "(2, 2)", "(2,)")),
+        (lambda n, s: (n.W, n.v), lambda n: n.F, ("B", "(2, 2)", "(40, 2)")),
+        (lambda n, s: n.W @ n.W, lambda n: None, ("(dW, dv)", "failed")),
+    ],
+)
+def test_an_algorithm_of_the_wrong_shape_is_named(update, feedback, words):
+    with pytest.raises(ValueError, match="`rule`") as error:
+        simulate(NETWORK, rule=Rule(update, feedback), lr=0.5, times=[1.0])
     for word in words:
         assert word in str(error.value)
