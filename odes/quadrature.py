@@ -60,11 +60,12 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
 def default_points(dimensions: int, smooth: bool) -> Points:
     """Tensor Gauss-Hermite up to four dimensions if the integrand is smooth, else Sobol points.
 
-    What error to expect: the largest one of any entry of the drift of AFA with erf, at unit
-    learning rate, over random states with fields of variance about 1, was 5e-7 at K = M = 1 and
-    4e-6 at K = M = 2, by Gauss-Hermite; 5e-4 at K = 2, M = 3 and 2e-3 at K = M = 4, by Sobol
-    points.
-    Four times the Sobol points gain a factor of about 5 (``python benchmarks/quadrature.py``).
+    What error to expect: the largest one of any entry of the drift with erf, at unit learning rate
+    and over random states with fields of variance about 1, was 1e-5 for PEPITA and PEPITA-Hebbian
+    at K = M = 1 and 2, and 5e-7 and 4e-6 for AFA, all by Gauss-Hermite; by Sobol points 5e-4 at
+    K = 2, M = 3 and 2e-3 at K = M = 4 for AFA.  Label noise adds O dimensions, so that K = M = 2 is
+    left to Sobol points then.  Four times the Sobol points gain a factor of about 5
+    (``python benchmarks/quadrature.py``).
     """
     per_axis = {2: 64, 3: 40, 4: 32}
     if smooth and dimensions in per_axis:

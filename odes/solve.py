@@ -100,8 +100,9 @@ def solve(
             integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or
             the activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
-        points: how to average numerically.  None: closed forms where there are any, else a sound
-            default (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
+        points: how to average numerically.  None: closed forms where there are any, else a default
+            good to about 1e-5 in the drift at K = M = 2 and to 2e-3 at K = M = 4
+            (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
             for rules with jumps.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
             K + M dimensions, and O more if there is noise.
 
@@ -143,11 +144,12 @@ def solve(
         if not smooth:
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
-    moved = np.shape(change(initial).B)
-    if moved != np.shape(initial.B):
+    with np.errstate(all="ignore"):
+        B, dB = np.asarray(initial.B), np.asarray(change(initial).B)
+    if dB.shape != B.shape:
         raise ValueError(
-            f"Argument `rule` must have a feedback_drift of shape {np.shape(initial.B)}, "
-            f"but it is of shape {moved}."
+            f"Argument `rule` must have a feedback_drift of shape {B.shape}, "
+            f"but it is of shape {dB.shape}."
         )
 
     pack, unpack = _packing(initial)
