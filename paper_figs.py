@@ -179,7 +179,7 @@ def angle(trajectory: Trajectory) -> np.ndarray:
 def alignment(**parameters: Any) -> Curves:
     """Align, then memorise: the angle of B and v, and the generalisation error.
 
-    In FA the readout turns towards the fixed B; in AFA both move.  The angle has fallen from 147 to
+    In FA the readout turns towards the fixed B; in AFA both move.  The angle has fallen from 148 to
     20 degrees or less by t = 10, and the error goes on falling long after.
     """
     return gather(("fa", "afa"), parameters)
