@@ -115,7 +115,7 @@ def solve_paths(
             "Argument `rule` must feed back through F for its B to diffuse, but this one does not: "
             "solve() is exact for it."
         )
-    draws_F = initial.B is None and teacher.S is None
+    draws_F = getattr(initial, "B", False) is None and getattr(teacher, "S", False) is None
     needs = {*rule.needs, "P"} - ({"B", "S"} if draws_F else set())
     initial, teacher = check_overlaps(initial, teacher, tuple(needs))
     (K, M), O = initial.R.shape, initial.v.shape[1]

@@ -134,6 +134,7 @@ def call(**changes):
         (call(dt=0.0), ("`dt`", "> 0", "0.0")),
         (call(seed=-1), ("`seed`", ">= 0", "-1")),
         (call(points=-1, rule="pepita"), ("`points`", ">= 1", "-1")),
+        (lambda: solve_paths(None, None, **TRAINING, n_paths=1), ("`initial`", "OrderParameters")),
     ],
 )
 def test_bad_input_is_named(call, words):
