@@ -124,10 +124,10 @@ def gather(rules: tuple[str, ...], parameters: dict[str, Any]) -> Curves:
     return curves
 
 
-def rules_of(curves: Curves) -> dict[str, tuple[Trajectory | None, Trajectory | None]]:
+def rules_of(curves: Curves) -> dict[str, tuple[Trajectory, Trajectory]]:
     """(theory, simulation) of each rule."""
     rules = dict.fromkeys(key.split("/")[1] for key in curves)
-    return {r: (curves.get(f"theory/{r}"), curves.get(f"simulation/{r}")) for r in rules}
+    return {rule: (curves[f"theory/{rule}"], curves[f"simulation/{rule}"]) for rule in rules}
 
 
 def draw_learning_curves(curves: Curves) -> Figure:
