@@ -8,7 +8,7 @@ figures: $(READY)
 	$(VENV)/bin/python paper_figs.py --quick
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(VENV)/bin/ruff check
