@@ -20,15 +20,17 @@ of covariance C', so that
     I4(k,l,a,b) = J2(k,l) I2(a,b)  with C' for C.
 
 An activation with closed forms is four functions: I2, J2 and G2 of matching entries of C, which
-broadcast, and ``tilt``, which gives C'.  They use only what NumPy and JAX share.  Besides there is
-``g`` itself, for rules that have no closed form, and whether it is ``smooth``.
+broadcast, and ``second_moment``, the sum over I4 that the equations contain.  They use only what
+NumPy and JAX share, but for the arcsines, which JAX takes from ``odes/arcsines.py``.  Besides there
+is ``g`` itself, for rules that have no closed form, and whether it is ``smooth``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +42,30 @@ class Activation(NamedTuple):
 
     g: Callable[[Array], Array]  # elementwise, of JAX arrays
     smooth: bool = True  # without kinks, so that Gauss-Hermite quadrature converges fast
+
+
+@lru_cache
+def distinct_pairs(K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index tables k, l of the pairs k <= l, (P,), and the pair that (k, l) belongs to, (K, K)."""
+    k, l = np.triu_indices(K)
+    pair = np.empty((K, K), dtype=int)
+    pair[k, l] = pair[l, k] = np.arange(k.size)
+    return k, l, pair
+
+
+def tilted_second_moment(c: Array, C: Array, activation: Any) -> Array:
+    """``sum_ab c_ka c_lb I2(a, b)``, I2 under the law tilted by ``g'_k g'_l``, (K, K).
+
+    Args:
+        c: credit matrix, (K, K + M).
+        C: covariance of all fields, (K + M, K + M).
+        activation: one with ``tilt``.
+    """
+    k, l, pair = distinct_pairs(c.shape[0])
+    C_kl = activation.tilt(C, k, l)
+    variance = C_kl.diagonal(0, -2, -1)
+    I2 = activation.I2(C_kl, variance[:, :, None], variance[:, None, :])  # (P, K + M, K + M)
+    return (c[k][:, None, :] @ I2 @ c[l][:, :, None])[pair, 0, 0]
 
 
 class Erf:
@@ -58,7 +84,12 @@ class Erf:
     def I2(C_ab: Array, C_aa: Array, C_bb: Array) -> Array:
         """``<g_a g_b> = (2/pi) asin( C_ab / sqrt((1 + C_aa)(1 + C_bb)) )``."""
         xp = C_ab.__array_namespace__()
-        return 2 / math.pi * xp.asin(C_ab / (xp.sqrt(1 + C_aa) * xp.sqrt(1 + C_bb)))
+        argument = C_ab / (xp.sqrt(1 + C_aa) * xp.sqrt(1 + C_bb))
+        if xp is np:
+            return 2 / math.pi * np.asin(argument)
+        from odes.arcsines import arcsine
+
+        return 2 / math.pi * arcsine(argument)
 
     @staticmethod
     def J2(C_ka: Array, C_kk: Array, C_aa: Array) -> Array:
@@ -94,6 +125,15 @@ class Erf:
         tilted = C - along_k[:, :, None] * along_k[:, None, :]
         return tilted - along_l[:, :, None] * along_l[:, None, :]
 
+    @staticmethod
+    def second_moment(c: Array, C: Array) -> Array:
+        """``sum_ab c_ka c_lb I4(k, l, a, b) / J2(k, l)``; see :func:`tilted_second_moment`."""
+        if C.__array_namespace__() is np:
+            return tilted_second_moment(c, C, Erf)
+        from odes.arcsines import second_moment
+
+        return second_moment(c, C)
+
 
 class Linear:
     """``g(z) = z``: the fields keep their law, and only second moments are left."""
@@ -121,9 +161,9 @@ class Linear:
         return 0 * C_ka
 
     @staticmethod
-    def tilt(C: Array, k: np.ndarray, l: np.ndarray) -> Array:
-        """C, unchanged, for all pairs at once, (1, n, n)."""
-        return C[None]
+    def second_moment(c: Array, C: Array) -> Array:
+        """``sum_ab c_ka c_lb C_ab``."""
+        return c @ C @ c.T
 
 
 def tanh(z: Array) -> Array:

@@ -51,6 +51,15 @@ def check_array(name: str, value: Any) -> np.ndarray:
     return array.astype(float)
 
 
+def check_double_precision(array: Any) -> None:
+    """ValueError unless a NumPy or JAX array, or what JAX traces in its place, is in float64."""
+    if array.dtype != np.float64:
+        raise ValueError(
+            f"Order parameters must be in float64, but are in {array.dtype}.  With JAX, compute "
+            "inside `with jax.enable_x64(True):`, or switch on jax_enable_x64."
+        )
+
+
 def check_times(times: Any) -> np.ndarray:
     """The times as a float array (n,), if they are strictly increasing and >= 0."""
     array = check_array("times", times)

@@ -23,12 +23,10 @@ under jit, vmap and grad.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from odes.averages import Erf
+from odes.checks import check_double_precision
 from odes.order_parameters import (
     Array,
     Hyperparameters,
@@ -36,30 +34,6 @@ from odes.order_parameters import (
     Teacher,
     joint_covariance,
 )
-
-
-@lru_cache
-def distinct_pairs(K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Index tables k, l of the pairs k <= l, (P,), and the pair that (k, l) belongs to, (K, K)."""
-    k, l = np.triu_indices(K)
-    pair = np.empty((K, K), dtype=int)
-    pair[k, l] = pair[l, k] = np.arange(k.size)
-    return k, l, pair
-
-
-def second_moment(c: Array, C: Array, activation: Any) -> Array:
-    """``sum_ab c_ka c_lb I4(k, l, a, b) / J2(k, l)`` for all pairs of students, (K, K).
-
-    Args:
-        c: credit matrix, (K, K + M).
-        C: covariance of all fields, (K + M, K + M).
-        activation: closed forms, as in :mod:`odes.averages`.
-    """
-    k, l, pair = distinct_pairs(c.shape[0])
-    C_kl = activation.tilt(C, k, l)
-    variance = C_kl.diagonal(0, -2, -1)
-    I2 = activation.I2(C_kl, variance[:, :, None], variance[:, None, :])  # (P, K + M, K + M)
-    return (c[k][:, None, :] @ I2 @ c[l][:, :, None])[pair, 0, 0]
 
 
 class Moments(NamedTuple):
@@ -98,7 +72,7 @@ def closed_moments(
     def along(overlaps: Array) -> Array:
         return others @ overlaps + own * overlaps[:K]
 
-    noisy = second_moment(c, C, activation) + parameters.noise * parameters.noise * (B @ B.T)
+    noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * (B @ B.T)
     return Moments(along, J2[:, :K] * noisy, activation.I2(C_ka, C_kk, variance) @ U)
 
 
@@ -126,7 +100,11 @@ def drift(
 
     Returns:
         d/dt of each entry of ``state``, of the same shapes; t in samples / N.
+
+    Raises:
+        ValueError: for arrays not in double precision, such as JAX makes unless told otherwise.
     """
+    check_double_precision(state.v)
     v, B = state.v, state.B
     lr, lr_v, _, decay, decay_v = parameters
     xp = v.__array_namespace__()
@@ -158,8 +136,10 @@ def drift(
 def generalization_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
     """``eps_g = 1/2 sum_ab (U U^T)_ab I2(a, b)``, half the mean squared error, summed over outputs.
 
-    ``state`` may have leading axes, as on a trajectory; the result has their shape.
+    ``state`` may have leading axes, as on a trajectory; the result has their shape.  Raises
+    ValueError for arrays not in double precision.
     """
+    check_double_precision(state.v)
     xp = state.v.__array_namespace__()
     C = joint_covariance(state, teacher)
     variance = C.diagonal(0, -2, -1)

@@ -150,7 +150,7 @@ def sampled_system(
             return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
 
     def error(states: OrderParameters) -> Any:
-        if hasattr(activation, "tilt"):
+        if hasattr(activation, "second_moment"):
             return generalization_error(states, teacher, activation)
         with jax.enable_x64(True):
             return np.asarray(mean_square(states, teacher, fields_alone))

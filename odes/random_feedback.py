@@ -216,7 +216,7 @@ def _paths(
             max_steps=grid.size,
             throw=False,
         ).ys
-        if points is None or hasattr(activation, "tilt"):
+        if points is None or hasattr(activation, "second_moment"):
             return states, generalization_error(states, fixed, activation)
         return states, sampled_error(states, fixed, points, **shared)
 

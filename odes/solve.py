@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.integrate import LSODA
 
-from odes.averages import ACTIVATIONS, Activation
+from odes.averages import ACTIVATIONS, Activation, distinct_pairs
 from odes.checks import (
     check_array,
     check_count,
@@ -19,7 +19,7 @@ from odes.checks import (
     is_activation,
     lookup,
 )
-from odes.drift import distinct_pairs, drift, generalization_error
+from odes.drift import drift, generalization_error
 from odes.order_parameters import (
     DIMENSIONS,
     MAGNITUDE_LIMIT,
@@ -187,7 +187,7 @@ def _closed_system(
 
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
-    return type(rule).update is Rule.update and hasattr(activation, "tilt")
+    return type(rule).update is Rule.update and hasattr(activation, "second_moment")
 
 
 def check_overlaps(

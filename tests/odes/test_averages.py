@@ -64,8 +64,20 @@ def test_I3_by_parts_matches_quadrature(case):
     np.testing.assert_allclose(by_parts, direct, rtol=0, atol=1e-12)
 
 
-def test_I4_by_tilting_matches_quadrature(case):
+def test_second_moment_matches_quadrature(case):
     closed, C, _, weight, (g, slope, _) = case
+    c = np.random.default_rng(0).normal(size=(3, 4))
+    J2 = closed.J2(C[:3, :3], np.diag(C)[:3, None], np.diag(C)[:3])
+    delta = slope[:3] * (c @ g)
+    direct = np.einsum("kp,lp,p->kl", delta, delta, weight)
+    np.testing.assert_allclose(J2 * closed.second_moment(c, C), direct, rtol=0, atol=2e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_I4_by_tilting_matches_quadrature(kind):
+    closed, C, (g, slope, _) = ACTIVATIONS["erf"], covariance(kind), SLOPES["erf"]
+    fields, weight = gaussian_grid(C, 36)
+    g, slope = g(fields), slope(fields)
     k, l = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 3])
     tilted = closed.tilt(C, k, l)
     variance = np.diagonal(tilted, axis1=1, axis2=2)

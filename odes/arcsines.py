@@ -1,0 +1,124 @@
+"""The arcsines of erf's averages in JAX, fast and for many trajectories at once.
+
+A solution of the equations spends its time in arcsines.  XLA's is slow in double precision, so
+:func:`arcsine` is a rational approximation; and of the averages I4(k, l, a, b), symmetric in (k, l)
+and in (a, b), :func:`second_moment` takes the distinct ones alone, with the trajectories ("lanes")
+of a batch as the last axis, along which the processor's vector units work.  How much each gains:
+``python benchmarks/bench_sweep.py``.  Importing this module imports JAX.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odes.averages import Erf, distinct_pairs, tilted_second_moment
+
+NUMERATOR = (
+    1.66666666666666657415e-01,
+    -3.25565818622400915405e-01,
+    2.01212532134862925881e-01,
+    -4.00555345006794114027e-02,
+    7.91534994289814532176e-04,
+    3.47933107596021167570e-05,
+)
+DENOMINATOR = (
+    1.0,
+    -2.40339491173441421878e00,
+    2.02094576023350569471e00,
+    -6.88283971605453293030e-01,
+    7.70381505559019352791e-02,
+)
+"""Coefficients of ``(asin(s) - s) / s^3`` as a rational function of s^2 up to 1/4 (FDLIBM, Sun
+Microsystems 1993)."""
+
+
+def _polynomial(coefficients: tuple[float, ...], z: Any) -> Any:
+    """Horner's scheme, lowest coefficient first."""
+    value = jnp.full_like(z, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * z + coefficient
+    return value
+
+
+@jax.custom_jvp
+def arcsine(x: Any) -> Any:
+    """asin(x) to 2.3e-16, NaN outside [-1, 1]; above 1/2 as ``pi/2 - 2 asin(sqrt((1 - x)/2))``."""
+    size = jnp.abs(x)
+    large = size > 0.5
+    z = jnp.where(large, (1 - size) / 2, size * size)
+    s = jnp.where(large, jnp.sqrt(z), size)
+    value = s + s * (z * _polynomial(NUMERATOR, z) / _polynomial(DENOMINATOR, z))
+    return jnp.copysign(jnp.where(large, math.pi / 2 - 2 * value, value), x)
+
+
+@arcsine.defjvp
+def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    (x,), (dx,) = primals, tangents
+    return arcsine(x), dx / jnp.sqrt((1 - x) * (1 + x))
+
+
+@jax.custom_jvp
+def second_moment(c: Any, C: Any) -> Any:
+    """``sum_ab c_ka c_lb I4(k, l, a, b) / J2(k, l)`` for erf, (K, K).
+
+    Args:
+        c: credit matrix, (K, K + M).
+        C: covariance of all fields, (K + M, K + M).
+    """
+    return _in_lanes(c, C)
+
+
+@second_moment.defjvp
+def _(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+    derivative = jax.jvp(lambda c, C: tilted_second_moment(c, C, Erf), primals, tangents)[1]
+    return second_moment(*primals), derivative
+
+
+@jax.custom_batching.custom_vmap
+def _in_lanes(c: Any, C: Any) -> Any:
+    """:func:`second_moment` of arrays with any axes after the first two.
+
+    The tilted covariance of a pair is ``C - p p^T - q q^T`` with vectors p and q.  Divided by the
+    norms, p, q and the reciprocal norms r give the argument of the arcsine of fields a and b.  The
+    distinct pairs (a, b) are those with b = a + d modulo n, d up to n/2; each d is one pass over
+    contiguous arrays.
+    """
+    n = C.shape[0]
+    k, l, pair = distinct_pairs(c.shape[0])
+    row = np.arange(k.size)
+    norm = 1 + jnp.stack([C[a, a] for a in range(n)])  # (n, ...)
+    p = C[k] * jax.lax.rsqrt(norm[k])[:, None]  # (pairs, n, ...)
+    q = C[l] - p[row, l][:, None] * p
+    q = q * jax.lax.rsqrt(1 + q[row, l])[:, None]
+    r = jax.lax.rsqrt(norm - p * p - q * q)
+    wrapped = [jnp.concatenate([x, x[:, : n // 2]], axis=1) for x in (p * r, q * r, r, c[k], c[l])]
+    diagonals = jnp.stack(
+        [jnp.stack([C[a, (a + d) % n] for a in range(n)]) for d in range(n // 2 + 1)]
+    )
+    weights = np.ones(n // 2 + 1)
+    weights[0] = 1 / 2  # (a, a) appears once, not as (a, b) and (b, a)
+    if n % 2 == 0:
+        weights[-1] = 1 / 2  # d = n/2 meets every pair twice
+
+    def add(d: Any, total: Any) -> Any:
+        p_a, q_a, r_a, c_ka, c_la = (x[:, :n] for x in wrapped)
+        p_b, q_b, r_b, c_kb, c_lb = (jax.lax.dynamic_slice_in_dim(x, d, n, axis=1) for x in wrapped)
+        angle = arcsine(diagonals[d] * (r_a * r_b) - p_a * p_b - q_a * q_b)
+        return total + jnp.asarray(weights)[d] * (c_ka * c_lb + c_kb * c_la) * angle
+
+    total = jax.lax.fori_loop(0, n // 2 + 1, add, jnp.zeros_like(p))
+    return (2 / math.pi * jnp.sum(total, axis=1))[pair]
+
+
+@_in_lanes.def_vmap
+def _(lanes: int, batched: list[bool], *arrays: Any) -> tuple[Any, bool]:
+    last = (
+        jnp.moveaxis(x, 0, -1) if has_lanes else jnp.broadcast_to(x[..., None], (*x.shape, lanes))
+        for x, has_lanes in zip(arrays, batched, strict=True)
+    )
+    return jnp.moveaxis(_in_lanes(*last), -1, 0), True
