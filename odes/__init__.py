@@ -3,6 +3,7 @@
 Importing this package imports NumPy and SciPy only; JAX follows when it is needed.
 """
 
+from importlib import import_module
 from typing import Any
 
 from odes.alignment import feedback_angle
@@ -19,13 +20,17 @@ from odes.quadrature import Points, gauss_hermite, sobol
 from odes.rules import RULES, Rule, Sample, Update
 from odes.solve import solve
 
+IN_JAX = {
+    "flow": "odes.differentiable",
+    "solve_paths": "odes.random_feedback",
+    "sweep": "odes.sweeps",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """``solve_paths`` on first use: it imports JAX and diffrax."""
-    if name == "solve_paths":
-        from odes.random_feedback import solve_paths
-
-        return solve_paths
+    """The functions that need JAX and diffrax, which are imported on first use."""
+    if name in IN_JAX:
+        return getattr(import_module(IN_JAX[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -43,10 +48,12 @@ __all__ = [
     "Update",
     "drift",
     "feedback_angle",
+    "flow",
     "gauss_hermite",
     "generalization_error",
     "hyperparameters",
     "sobol",
     "solve",
     "solve_paths",
+    "sweep",
 ]

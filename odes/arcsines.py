@@ -91,15 +91,14 @@ def _in_lanes(c: Any, C: Any) -> Any:
     n = C.shape[0]
     k, l, pair = distinct_pairs(c.shape[0])
     row = np.arange(k.size)
-    norm = 1 + jnp.stack([C[a, a] for a in range(n)])  # (n, ...)
+    a = np.arange(n)
+    norm = 1 + C[a, a]  # (n, ...)
     p = C[k] * jax.lax.rsqrt(norm[k])[:, None]  # (pairs, n, ...)
     q = C[l] - p[row, l][:, None] * p
     q = q * jax.lax.rsqrt(1 + q[row, l])[:, None]
     r = jax.lax.rsqrt(norm - p * p - q * q)
     wrapped = [jnp.concatenate([x, x[:, : n // 2]], axis=1) for x in (p * r, q * r, r, c[k], c[l])]
-    diagonals = jnp.stack(
-        [jnp.stack([C[a, (a + d) % n] for a in range(n)]) for d in range(n // 2 + 1)]
-    )
+    diagonals = C[a, (a + np.arange(n // 2 + 1)[:, None]) % n]  # (n // 2 + 1, n, ...)
     weights = np.ones(n // 2 + 1)
     weights[0] = 1 / 2  # (a, a) appears once, not as (a, b) and (b, a)
     if n % 2 == 0:

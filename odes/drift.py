@@ -25,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from odes.averages import Erf
 from odes.checks import check_double_precision
 from odes.order_parameters import (
@@ -34,6 +36,13 @@ from odes.order_parameters import (
     Teacher,
     joint_covariance,
 )
+
+
+def product(left: Array, right: Array) -> Array:
+    """``left @ right``; under JAX as a sum, which XLA fuses with what is around it."""
+    if left.__array_namespace__() is np:
+        return left @ right
+    return (left[:, :, None] * right).sum(axis=1)
 
 
 class Moments(NamedTuple):
@@ -62,7 +71,7 @@ def closed_moments(
     K = v.shape[0]
     U = xp.concat([v, -teacher.v_star])
     B = rule.feedback(state)
-    c = B @ U.T
+    c = product(B, U.T)
     variance = C.diagonal(0, -2, -1)
     C_ka, C_kk = C[:K], variance[:K, None]
     J2 = activation.J2(C_ka, C_kk, variance)
@@ -70,10 +79,10 @@ def closed_moments(
     others = c * J2
 
     def along(overlaps: Array) -> Array:
-        return others @ overlaps + own * overlaps[:K]
+        return product(others, overlaps) + own * overlaps[:K]
 
-    noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * (B @ B.T)
-    return Moments(along, J2[:, :K] * noisy, activation.I2(C_ka, C_kk, variance) @ U)
+    noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * product(B, B.T)
+    return Moments(along, J2[:, :K] * noisy, product(activation.I2(C_ka, C_kk, variance), U))
 
 
 def drift(

@@ -33,6 +33,7 @@ from odes.order_parameters import (
 )
 from odes.quadrature import Points, default_points, sobol
 from odes.rules import RULES, Sample, Update
+from odes.solve import is_smooth
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
@@ -104,10 +105,17 @@ def sampled_drift(
     return drift(state, teacher, parameters, rule=rule, activation=activation, moments=moments)
 
 
-def sampled_error(
-    states: OrderParameters, teacher: Teacher, points: Points, *, rule: Any, activation: Any
+def error_of(
+    states: OrderParameters,
+    teacher: Teacher,
+    points: Points | None,
+    *,
+    rule: Any = None,
+    activation: Any,
 ) -> Any:
-    """Generalization error of states with leading axis n, averaged over points, (n,)."""
+    """Generalization error of states with leading axis n, (n,): averaged over points if need be."""
+    if points is None or hasattr(activation, "second_moment"):
+        return generalization_error(states, teacher, activation)
 
     def one(state: OrderParameters) -> Any:
         C = joint_covariance(state, teacher)
@@ -127,39 +135,48 @@ def sampled_system(
     *,
     rule: Any,
     activation: Any,
-    smooth: bool,
 ) -> tuple[Callable[[OrderParameters], OrderParameters], Callable[[OrderParameters], Any]]:
     """Drift and generalization error as functions of NumPy states, in float64.
 
     Raises ValueError for points of the wrong dimension or number, for an activation that is not
     elementwise, and for a rule whose update has the wrong shapes or a gamma without what it needs.
     """
-    K, M = initial.R.shape
-    check_activation(activation)
-    has_gamma = check_update(rule, K, initial.v.shape[1], activation)
-    if has_gamma and any(overlap is None for overlap in (initial.B, teacher.S, teacher.P)):
-        raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
-    dimensions = K + M + (initial.v.shape[1] if parameters.noise else 0)
-    points = choose_points(points, dimensions, smooth)
-    fields_alone = Points(points.nodes[:, : K + M], points.weights)
+    points = points_of(initial, teacher, points, parameters.noise > 0, rule, activation)
     moved = compiled(sampled_drift, rule, activation)
-    mean_square = compiled(sampled_error, rule, activation)
+    measured = compiled(error_of, rule, activation)
 
     def change(state: OrderParameters) -> OrderParameters:
         with jax.enable_x64(True):
             return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
 
     def error(states: OrderParameters) -> Any:
-        if hasattr(activation, "second_moment"):
-            return generalization_error(states, teacher, activation)
         with jax.enable_x64(True):
-            return np.asarray(mean_square(states, teacher, fields_alone))
+            return np.asarray(measured(states, teacher, points))
 
     return change, error
 
 
-def compiled(function: Callable[..., Any], rule: Any, activation: Any) -> Callable[..., Any]:
-    """``function`` of this rule and activation under jit.
+def points_of(
+    initial: OrderParameters,
+    teacher: Teacher,
+    points: int | Points | None,
+    noisy: bool,
+    rule: Any,
+    activation: Any,
+) -> Points:
+    """The points to average over; ValueError if rule or activation cannot be averaged."""
+    (K, M), O = initial.R.shape, initial.v.shape[1]
+    check_activation(activation)
+    has_gamma = check_update(rule, K, O, activation)
+    if has_gamma and any(overlap is None for overlap in (initial.B, teacher.S, teacher.P)):
+        raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
+    return choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
+
+
+def compiled(
+    function: Callable[..., Any], rule: Any, activation: Any, **static: Any
+) -> Callable[..., Any]:
+    """``function`` of this rule, activation and further constants under jit.
 
     What is compiled for the packages' own rules and activations is kept.  A user's objects may
     change between calls, and are compiled at each.
@@ -167,13 +184,15 @@ def compiled(function: Callable[..., Any], rule: Any, activation: Any) -> Callab
     if any(rule is own for own in RULES.values()) and any(
         activation is own for own in ACTIVATIONS.values()
     ):
-        return _kept(function, rule, activation)
-    return jax.jit(partial(function, rule=rule, activation=activation))
+        return _kept(function, rule, activation, **static)
+    return jax.jit(partial(function, rule=rule, activation=activation, **static))
 
 
 @cache
-def _kept(function: Callable[..., Any], rule: Any, activation: Any) -> Callable[..., Any]:
-    return jax.jit(partial(function, rule=rule, activation=activation))
+def _kept(
+    function: Callable[..., Any], rule: Any, activation: Any, **static: Any
+) -> Callable[..., Any]:
+    return jax.jit(partial(function, rule=rule, activation=activation, **static))
 
 
 def choose_points(points: int | Points | None, dimensions: int, smooth: bool) -> Points:

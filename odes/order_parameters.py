@@ -56,6 +56,9 @@ MAGNITUDE_LIMIT = 1e6
 Q^2 / (1 + Q), on which the averages rest, is then known to about 1e-10 only, and an integrator at
 the default tolerance would follow the rounding."""
 
+STATUS = ("ok", "diverged", "max_steps", "nonfinite")
+"""How a solution ends (:class:`Trajectory`); compiled code has indices into this."""
+
 
 class OrderParameters(NamedTuple):
     """The state that evolves; on a :class:`Trajectory` every array has leading axes of its own."""

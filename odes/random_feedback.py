@@ -24,14 +24,14 @@ import lineax
 import numpy as np
 
 from odes.checks import check_count, check_number, check_seed, check_times, hyperparameters
-from odes.drift import closed_moments, drift, generalization_error
+from odes.drift import closed_moments, drift
 from odes.local_fields import (
     check_activation,
     check_update,
     choose_points,
     compiled,
+    error_of,
     roots,
-    sampled_error,
     sampled_moments,
 )
 from odes.order_parameters import (
@@ -216,8 +216,6 @@ def _paths(
             max_steps=grid.size,
             throw=False,
         ).ys
-        if points is None or hasattr(activation, "second_moment"):
-            return states, generalization_error(states, fixed, activation)
-        return states, sampled_error(states, fixed, points, **shared)
+        return states, error_of(states, fixed, points, **shared)
 
     return jax.lax.map(one_path, (keys, overlaps), batch_size=LANES)

@@ -117,19 +117,11 @@ def solve(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
     times = check_times(times)
-    check_count("max_steps", max_steps)
-    check_number("atol", atol, positive=True)
-    if check_number("rtol", rtol, positive=True) < SMALLEST_RTOL:
-        raise ValueError(f"Argument `rtol` must be at least {SMALLEST_RTOL:g}, but is {rtol!r}.")
+    check_tolerances(rtol, atol, max_steps)
     initial, teacher = check_overlaps(initial, teacher, rule.needs)
     if "P" in rule.needs:
         check_feedback_matrix(initial, teacher)
-    sent_back = np.shape(rule.feedback(initial))
-    if sent_back != initial.v.shape:
-        raise ValueError(
-            f"Argument `rule` must feed back a B of shape {initial.v.shape}, "
-            f"but it is of shape {sent_back}."
-        )
+    check_feedback(rule, initial)
 
     shared = {"rule": rule, "activation": activation}
     if points is None and has_closed_form(**shared):
@@ -137,22 +129,14 @@ def solve(
     else:
         from odes.local_fields import sampled_system  # imports JAX
 
-        smooth = rule.smooth and getattr(activation, "smooth", False)
-        change, error = sampled_system(
-            initial, teacher, parameters, points, **shared, smooth=smooth
-        )
-        if not smooth:
+        change, error = sampled_system(initial, teacher, parameters, points, **shared)
+        if not is_smooth(**shared):
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
     with np.errstate(all="ignore"):
-        B, dB = np.asarray(initial.B), np.asarray(change(initial).B)
-    if dB.shape != B.shape:
-        raise ValueError(
-            f"Argument `rule` must have a feedback_drift of shape {B.shape}, "
-            f"but it is of shape {dB.shape}."
-        )
+        check_feedback_drift(initial, change(initial))
 
-    pack, unpack = _packing(initial)
+    pack, unpack = packing(initial)
     with np.errstate(all="ignore"):
         y, status = _integrate(
             lambda t, y: pack(change(unpack(y))),
@@ -185,6 +169,38 @@ def _closed_system(
     )
 
 
+def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> None:
+    """ValueError unless an integrator can work with these."""
+    check_count("max_steps", max_steps)
+    check_number("atol", atol, positive=True)
+    if check_number("rtol", rtol, positive=True) < SMALLEST_RTOL:
+        raise ValueError(f"Argument `rtol` must be at least {SMALLEST_RTOL:g}, but is {rtol!r}.")
+
+
+def check_feedback(rule: Rule, initial: OrderParameters) -> None:
+    """ValueError unless the rule feeds back something of the shape of v."""
+    sent_back = np.shape(rule.feedback(initial))
+    if sent_back != initial.v.shape:
+        raise ValueError(
+            f"Argument `rule` must feed back a B of shape {initial.v.shape}, "
+            f"but it is of shape {sent_back}."
+        )
+
+
+def check_feedback_drift(initial: OrderParameters, change: OrderParameters) -> None:
+    """ValueError unless dB/dt is of the shape of B."""
+    B, dB = (getattr(state.B, "shape", ()) for state in (initial, change))
+    if dB != B:
+        raise ValueError(
+            f"Argument `rule` must have a feedback_drift of shape {B}, but it is of shape {dB}."
+        )
+
+
+def is_smooth(rule: Any, activation: Any) -> bool:
+    """Whether averages over points are smooth functions of the state."""
+    return rule.smooth and getattr(activation, "smooth", False)
+
+
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
     return type(rule).update is Rule.update and hasattr(activation, "second_moment")
@@ -196,6 +212,32 @@ def check_overlaps(
     """The overlaps in float64 with explicit output axes, or a ValueError that says what is wrong.
 
     ``needs`` lists the optional ones (B, S, P) that the rule uses; a B that it does not is dropped.
+    """
+    state, fixed = shape_overlaps(initial, teacher, needs, check_array)
+    for name, array in {**state._asdict(), **fixed._asdict()}.items():
+        if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
+            raise ValueError(
+                f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
+                f"but is {array.tolist()}."
+            )
+    for name, matrix in (("Q", state.Q), ("T", fixed.T), ("P", fixed.P)):
+        if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
+            raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
+    _check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
+    if fixed.P is not None:
+        _check_covariance("P", fixed.P)
+    return state, fixed
+
+
+def shape_overlaps(
+    initial: OrderParameters,
+    teacher: Teacher,
+    needs: tuple[str, ...],
+    read: Callable[[str, Any], Array],
+) -> tuple[OrderParameters, Teacher]:
+    """The overlaps as ``read(name, value)`` makes arrays of them, with explicit output axes.
+
+    Raises ValueError for an overlap that is missing, and for shapes that disagree.
     """
     for name, value, kind in (
         ("initial", initial, OrderParameters),
@@ -212,21 +254,15 @@ def check_overlaps(
                 f"Argument `{name}` must be an array of shape "
                 f"({', '.join(DIMENSIONS[name])}) for this rule, but is None."
             )
-    arrays: dict[str, Any] = {}
     sizes: dict[str, int] = {}
-    for name, value in given.items():
-        arrays[name] = None if value is None else _checked_overlap(name, value, sizes)
-
-    for name in ("Q", "T", "P"):
-        matrix = arrays[name]
-        if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
-            raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
-    state = OrderParameters(*(arrays[name] for name in OrderParameters._fields))
-    fixed = Teacher(*(arrays[name] for name in Teacher._fields))
-    _check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
-    if fixed.P is not None:
-        _check_covariance("P", fixed.P)
-    return state, fixed
+    arrays = {
+        name: None if value is None else _shaped_overlap(name, read(name, value), sizes)
+        for name, value in given.items()
+    }
+    return (
+        OrderParameters(*(arrays[name] for name in OrderParameters._fields)),
+        Teacher(*(arrays[name] for name in Teacher._fields)),
+    )
 
 
 def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
@@ -239,10 +275,9 @@ def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
     )
 
 
-def _checked_overlap(name: str, value: Any, sizes: dict[str, int]) -> np.ndarray:
-    """``value`` in float64, if its shape agrees with ``sizes``, which it extends."""
-    array = check_array(name, value)
-    dimensions = DIMENSIONS[name]
+def _shaped_overlap(name: str, array: Array, sizes: dict[str, int]) -> Array:
+    """``array`` with an output axis, if its shape agrees with ``sizes``, which it extends."""
+    shape, dimensions = array.shape, DIMENSIONS[name]
     if array.ndim == 1 and dimensions[1] == "O":
         array = array[:, None]
     for dimension, size in zip(dimensions, array.shape, strict=False):
@@ -252,12 +287,7 @@ def _checked_overlap(name: str, value: Any, sizes: dict[str, int]) -> np.ndarray
         known = ", ".join(f"{d} = {sizes[d]}" for d in dict.fromkeys(dimensions) if d in sizes)
         raise ValueError(
             f"Argument `{name}` must have shape ({', '.join(dimensions)}) with {known}, "
-            f"but has shape {np.shape(value)}."
-        )
-    if name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
-        raise ValueError(
-            f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
-            f"but is {value!r}."
+            f"but has shape {shape}."
         )
     return array
 
@@ -275,19 +305,19 @@ def _check_covariance(name: str, matrix: np.ndarray) -> None:
         )
 
 
-def _packing(like: OrderParameters) -> tuple[Callable, Callable]:
+def packing(like: OrderParameters) -> tuple[Callable, Callable]:
     """Functions between order parameters and one vector, which holds each distinct Q_kl once."""
     (K, M), O = like.R.shape, like.v.shape[1]
     k, l, pair = distinct_pairs(K)
     ends = np.cumsum([k.size, K * M, K * O, K * O])
 
-    def pack(state: OrderParameters) -> np.ndarray:
+    def pack(state: OrderParameters) -> Array:
         parts = [state.Q[k, l], state.R.ravel(), state.v.ravel()]
         if state.B is not None:
             parts.append(state.B.ravel())
-        return np.concatenate(parts)
+        return state.v.__array_namespace__().concat(parts)
 
-    def unpack(y: np.ndarray) -> OrderParameters:
+    def unpack(y: Array) -> OrderParameters:
         shape = y.shape[:-1]
         return OrderParameters(
             Q=y[..., pair],

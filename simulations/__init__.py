@@ -7,5 +7,6 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 from simulations.networks import Network, sample_network
 from simulations.online_sgd import simulate
 from simulations.rules import RULES, Rule, Sample
+from simulations.sweeps import sweep
 
-__all__ = ["RULES", "Network", "Rule", "Sample", "sample_network", "simulate"]
+__all__ = ["RULES", "Network", "Rule", "Sample", "sample_network", "simulate", "sweep"]

@@ -53,6 +53,7 @@ def simulate(
     seed: int = 0,
     n_test: int = 2000,
     dtype: str = "float32",
+    progress: bool = True,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
@@ -68,6 +69,7 @@ def simulate(
         seed: of all inputs and label noise.
         n_test: fresh inputs on which each run is tested at each time.
         dtype: "float32" or "float64", of the weights and of the arithmetic.
+        progress: whether long runs show a bar, on a terminal.
 
     Returns:
         A Trajectory.  The generalization error, (n_runs, n), is half the squared difference to the
@@ -107,7 +109,13 @@ def simulate(
         keys = jax.vmap(lambda r: jax.random.split(jax.random.fold_in(root, r)))(jnp.arange(n_runs))
         networks = start._replace(**{w: jnp.tile(getattr(start, w), (n_runs, 1, 1)) for w in "Wv"})
         saved, done = [], 0
-        with tqdm(total=int(steps[-1]), unit=" samples", disable=None, delay=1, leave=False) as bar:
+        with tqdm(
+            total=int(steps[-1]),
+            unit=" samples",
+            disable=None if progress else True,
+            delay=1,
+            leave=False,
+        ) as bar:
             for index, step in enumerate(steps.astype(int)):
                 networks = _train(
                     networks,

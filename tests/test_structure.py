@@ -10,7 +10,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("odes", "simulations", "figures")
 ALLOWED = {
     "odes": {"odes"},
-    "simulations": {"simulations", "odes.order_parameters", "odes.checks"},
+    "simulations": {
+        "simulations",
+        "odes.order_parameters",
+        "odes.checks",
+        "odes.chunks",
+        "odes.grid",
+        "odes.store",
+    },
     "figures": {"figures", "odes.order_parameters"},
 }
 

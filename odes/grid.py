@@ -1,0 +1,196 @@
+"""Grids of parameters: axes in, one table of points, and a labelled Dataset out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odes.checks import check_number
+from odes.order_parameters import DIMENSIONS, STATUS, OrderParameters
+from odes.store import Arrays, describe
+
+AXES: dict[str, Callable[[str, Any], Any]] = {
+    name: check_number
+    for name in ("lr", "lr_v", "feedback_scale", "noise", "weight_decay", "weight_decay_v")
+}
+"""The parameters that a sweep of theory or simulation can vary, and the check of one value."""
+
+LABELS = {
+    "lr": "learning rate of the first layer",
+    "lr_v": "learning rate of the readout",
+    "feedback_scale": "scale of the feedback",
+    "noise": "standard deviation of the label noise",
+    "weight_decay": "weight decay of the first layer",
+    "weight_decay_v": "weight decay of the readout",
+    "rule": "learning rule",
+    "time": "time, in samples / N",
+    "generalization_error": "generalisation error",
+    "status": "how the solution ended",
+    "n_steps": "steps of the integrator",
+    "Q": "overlaps of the student's units",
+    "R": "overlaps of student and teacher",
+    "v": "readout of the student",
+    "B": "feedback signal",
+    "N": "number of inputs",
+    "seed": "seed",
+    "run": "run",
+}
+
+ENTRIES = {
+    name: tuple({"K": k, "M": "m", "O": "o"}[size] for k, size in zip("kl", sizes, strict=True))
+    for name, sizes in DIMENSIONS.items()
+    if name in OrderParameters._fields
+}
+"""Dimensions of the order parameters in a Dataset: Q (k, l), R (k, m), v and B (k, o)."""
+
+
+class Grid(NamedTuple):
+    """What varies, in the order of the dimensions, and what is fixed."""
+
+    axes: dict[str, np.ndarray]
+    fixed: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(values) for values in self.axes.values())
+
+    def column(self, name: str, otherwise: Any) -> np.ndarray:
+        """One parameter at every point, (number of points,)."""
+        if name not in self.axes:
+            value = self.fixed.get(name)
+            return np.full(int(np.prod(self.shape)), otherwise if value is None else value)
+        axis = list(self.axes).index(name)
+        values = self.axes[name].reshape([-1 if a == axis else 1 for a in range(len(self.axes))])
+        return np.broadcast_to(values, self.shape).ravel()
+
+
+def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]) -> Grid:
+    """A Grid of checked values; None stands for a parameter that is not given.
+
+    Raises ValueError for an unknown parameter, a missing learning rate, and an axis that is empty,
+    has other than one dimension, holds a value twice or one that the check in ``known`` refuses.
+    """
+    for name in given:
+        if name not in known:
+            raise ValueError(f"Argument `{name}` is unknown; axes are {', '.join(known)}.")
+    if given.get("lr") is None:
+        raise ValueError("Argument `lr` must be a number or a one-dimensional array, but is None.")
+    axes: dict[str, np.ndarray] = {}
+    fixed: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if np.ndim(value) == 0:
+            fixed[name] = known[name](name, value)
+            continue
+        if np.ndim(value) != 1 or np.size(value) == 0:
+            raise ValueError(
+                f"Argument `{name}` must be a number or a one-dimensional array with at least one "
+                f"entry, but has shape {np.shape(value)}."
+            )
+        axes[name] = np.array([known[name](name, entry) for entry in value])
+        if len(np.unique(axes[name])) < len(axes[name]):
+            raise ValueError(f"Argument `{name}` must hold each value once, but is {value!r}.")
+    return Grid(axes, fixed)
+
+
+def is_single(rule: Any) -> bool:
+    """Whether this is one rule, and not a list or a dictionary, which make a dimension."""
+    return not isinstance(rule, (dict, list, np.ndarray))
+
+
+def choose_rules(
+    rule: Any, choose: Callable[[Any], Any], name_of: Callable[[Any], str]
+) -> dict[str, Any]:
+    """Names and objects of one rule, of a list, or of a dictionary of them.
+
+    Raises ValueError for no rule, and for a name that occurs twice.
+    """
+    if isinstance(rule, dict):
+        return {str(name): choose(entry) for name, entry in rule.items()}
+    listed = [rule] if is_single(rule) else list(rule)
+    rules = {
+        str(entry) if isinstance(entry, str) else name_of(entry): choose(entry) for entry in listed
+    }
+    if len(rules) < max(1, len(listed)):
+        raise ValueError(f"Argument `rule` must hold each rule once, but is {rule!r}.")
+    return rules
+
+
+def check_symbols(order_parameters: Any) -> tuple[str, ...]:
+    """The names of the order parameters to keep; ValueError for others."""
+    names = (order_parameters,) if isinstance(order_parameters, str) else tuple(order_parameters)
+    for name in names:
+        if name not in ENTRIES:
+            raise ValueError(
+                f"Argument `order_parameters` must hold names among {', '.join(ENTRIES)}, "
+                f"but is {order_parameters!r}."
+            )
+    return names
+
+
+def gather(
+    plan: Sequence[tuple[int, Any]], results: Sequence[Arrays], n_rules: int, n_points: int
+) -> Arrays:
+    """Arrays over all points, rule by rule, (n_rules * n_points, ...); NaN where a rule has none.
+
+    ``plan`` has the index of the rule and the indices of the points of each result.
+    """
+    gathered: Arrays = {}
+    for (index, chosen), arrays in zip(plan, results, strict=True):
+        for name, array in arrays.items():
+            if name not in gathered:
+                fill = np.nan if array.dtype.kind == "f" else 0
+                gathered[name] = np.full((n_rules * n_points, *array.shape[1:]), fill, array.dtype)
+            gathered[name][index * n_points + np.array(chosen)] = array
+    return gathered
+
+
+def labelled(
+    grid: Grid,
+    rules: list[str] | None,
+    times: np.ndarray,
+    dimensions: dict[str, tuple[str, ...]],
+    arrays: Arrays,
+    attributes: dict[str, Any],
+) -> Any:
+    """An xarray.Dataset of arrays over all points, rule by rule.
+
+    Args:
+        grid: its axes make dimensions, and its fixed parameters attributes.
+        rules: their names, which make the first dimension; None for a single rule without one.
+        times: the coordinate ``time``.
+        dimensions: of each array, besides those of the grid.
+        arrays: as :func:`gather` makes them, the status by its indices.
+        attributes: further ones; what netCDF has no type for becomes JSON.
+    """
+    import xarray  # takes longer to import than everything else here
+
+    axes = grid.axes if rules is None else {"rule": np.array(rules), **grid.axes}
+    shape = [len(values) for values in axes.values()]
+    arrays = arrays | {"status": np.array(STATUS)[arrays["status"]]}
+
+    def described(name: str) -> dict[str, str]:
+        return {"long_name": LABELS[name], "units": "1"}
+
+    return xarray.Dataset(
+        {
+            name: (
+                (*axes, *dimensions[name]),
+                array.reshape(*shape, *array.shape[1:]),
+                described(name),
+            )
+            for name, array in arrays.items()
+        },
+        {
+            **{name: (name, values, described(name)) for name, values in axes.items()},
+            "time": ("time", times, described("time")),
+        },
+        {
+            name: value if isinstance(value, (str, int, float)) else json.dumps(describe(value))
+            for name, value in {**grid.fixed, **attributes}.items()
+        },
+    )

@@ -1,0 +1,159 @@
+"""Arrays on disk: files that are whole or absent, and directories of work that can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import platform
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+Arrays = dict[str, np.ndarray]
+
+PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "diffrax")
+"""What the numbers depend on, besides our own code."""
+
+LOCK = ".lock"
+
+LONG = 64
+"""Arrays of more entries enter a manifest by their hash."""
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` when all went well and vanishes otherwise."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        beside.chmod(0o644)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Arrays as an .npz, whole or not at all."""
+    with atomic(path) as beside:
+        np.savez_compressed(beside, **cast(dict[str, Any], arrays))
+
+
+def load_arrays(path: Path) -> Arrays | None:
+    """What :func:`save_arrays` wrote; None if it is missing or damaged."""
+    try:
+        with np.load(path) as data:
+            return dict(data)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+@contextmanager
+def open_store(path: Path, arguments: dict[str, Any]) -> Iterator[Path]:
+    """The directory ``path`` for work with these arguments, for this process alone.
+
+    It is made, or found as earlier work with the same arguments and software left it.  A manifest
+    in it says which; a lock, which the system releases when the process dies, keeps others out.
+
+    Raises ValueError for a path that cannot be written, is in use, or holds something else.
+    """
+    wanted = json.loads(json.dumps({"arguments": describe(arguments), "software": software()}))
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"Argument `path` must not be in use, but another process works in {path}."
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"Argument `path` must be a directory that can be written, but is {path}: {error}"
+        ) from error
+    try:
+        manifest = path / "manifest.json"
+        if manifest.exists():
+            _compare(path, json.loads(manifest.read_text()), wanted)
+        elif any(not entry.name.startswith(".") for entry in path.iterdir()):
+            raise ValueError(
+                "Argument `path` must be a new or empty directory, or one with the results of the "
+                f"same call, but {path} holds other files."
+            )
+        for entry in path.glob(".*"):
+            if entry.name != LOCK:
+                entry.unlink()  # half-written when an earlier process was killed
+        if not manifest.exists():
+            with atomic(manifest) as beside:
+                beside.write_text(json.dumps(wanted, indent=2) + "\n")
+        yield path
+    finally:
+        lock.release()
+
+
+def _compare(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """ValueError that names the first argument or version that differs."""
+    for kind in ("arguments", "software"):
+        for name in {**wanted[kind], **found[kind]}:
+            old, new = found[kind].get(name), wanted[kind].get(name)
+            if old != new:
+                raise ValueError(
+                    "Argument `path` must be a new or empty directory, or one with the results of "
+                    f"the same call, but {path} has other {kind}: `{name}` was {old}, and is {new}."
+                )
+
+
+def describe(value: Any) -> Any:
+    """A value as JSON has it: long arrays, and objects, by a hash."""
+    if isinstance(value, np.ndarray) and value.size > LONG:
+        return {"shape": list(value.shape), "sha256": hashlib.sha256(value.tobytes()).hexdigest()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if hasattr(value, "_asdict"):
+        return describe(value._asdict())
+    if isinstance(value, dict):
+        return {name: describe(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(part) for part in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    pickled = pickled_for("path", value, "be recognised when the work goes on")
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return {"object": name, "sha256": hashlib.sha256(pickled).hexdigest()}
+
+
+def pickled_for(argument: str, value: Any, purpose: str) -> bytes:
+    """``value`` pickled; ValueError if it is, or holds, what cannot be imported elsewhere."""
+    try:
+        return pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"Argument `{argument}` must be None with functions or objects that cannot be "
+            f"imported, since they cannot {purpose}: {error}"
+        ) from error
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers depend on, and of further ones."""
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in (*PACKAGES, *packages)
+    }
+
+
+def software() -> dict[str, str]:
+    """Versions, and a hash of our own code."""
+    code = hashlib.sha256()
+    for package in ("odes", "simulations"):
+        for source in sorted((Path(__file__).parent.parent / package).glob("*.py")):
+            code.update(source.read_bytes())
+    return {**versions(), "code": code.hexdigest()}

@@ -1,0 +1,326 @@
+"""Sweeps of the theory: learning curves over grids of learning rates, feedback scales and more.
+
+The points of a grid are solved side by side by :func:`odes.differentiable.integrate`, in lanes.
+The lanes of one group wait for the slowest, and so points of similar cost share a group; groups of
+equal shape make a chunk, which is what runs on a thread or in a worker, and what is saved.
+Importing this module imports JAX.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from odes.checks import check_count, check_times
+from odes.chunks import run_chunks
+from odes.differentiable import integrate, scale_feedback
+from odes.grid import (
+    AXES,
+    ENTRIES,
+    Grid,
+    check_symbols,
+    choose_rules,
+    gather,
+    is_single,
+    labelled,
+    make_grid,
+)
+from odes.local_fields import compiled, points_of
+from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
+from odes.quadrature import Points
+from odes.rules import RULES
+from odes.solve import (
+    check_feedback,
+    check_feedback_matrix,
+    check_overlaps,
+    check_tolerances,
+    choose,
+    has_closed_form,
+)
+from odes.store import Arrays
+
+LANES = {"cpu": 64}
+"""Points integrated side by side, by kind of device: the fastest for K = M = 2 and for K = 8, M = 4
+(``python benchmarks/bench_sweep.py``)."""
+
+LANES_ELSEWHERE = 4096
+"""On other devices, whose many small processors want more; a guess."""
+
+NODES = 2**15
+"""Points of quadrature held at once in all lanes, where there is no closed form."""
+
+GROUPS = 4
+"""Groups of lanes in a chunk, on each device."""
+
+
+class Equations(NamedTuple):
+    """The equations of one rule, ready to be solved; ``points`` is None for closed forms."""
+
+    rule: Any
+    initial: OrderParameters
+    teacher: Teacher
+    points: Points | None
+
+
+class TheoryJob(NamedTuple):
+    """What all chunks of a sweep share; see ``odes/chunks.py``."""
+
+    equations: list[Equations]
+    activation: Any
+    times: np.ndarray
+    rtol: float
+    atol: float
+    max_steps: int
+    symbols: tuple[str, ...]
+    lanes: int
+
+    def prepare(self) -> Any:
+        """A function of the index of a rule and of the parameters at its points, (points, 6)."""
+        solvers = [
+            compiled(
+                _solve_chunk,
+                equations.rule,
+                self.activation,
+                rtol=self.rtol,
+                atol=self.atol,
+                max_steps=self.max_steps,
+                symbols=self.symbols,
+                lanes=self.lanes,
+            )
+            for equations in self.equations
+        ]
+        locks = [threading.Lock() for _ in solvers]
+        is_compiled = [False for _ in solvers]
+
+        def work(index: int, values: np.ndarray) -> Arrays:
+            _, initial, teacher, points = self.equations[index]
+            with (
+                jax.enable_x64(True),
+                nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
+            ):
+                result = solvers[index](initial, teacher, self.times, points, values)
+                result = jax.tree.map(np.asarray, result)
+                is_compiled[index] = True
+            return result
+
+        return work
+
+
+def sweep(
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    times: Any,
+    activation: Any = "erf",
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    max_steps: int = 10_000,
+    points: int | Points | None = None,
+    order_parameters: Any = (),
+    path: Any = None,
+    executor: Any = None,
+    progress: bool = False,
+    lanes: int | None = None,
+    **axes: Any,
+) -> Any:
+    """Learning curves on a grid of parameters, as a labelled Dataset.
+
+    Each point is what :func:`odes.solve` gives there, to the accuracy asked for, but solved in JAX,
+    many side by side.  A point that diverges or gets stuck leaves the others as they are.
+
+        sweep(initial, teacher, rule=["fa", "afa"], times=times,
+              lr=np.geomspace(0.05, 1.5, 64), feedback_scale=np.linspace(0.2, 2, 64))
+
+    Args:
+        initial, teacher, activation, times, max_steps, points: as for :func:`odes.solve`.
+        rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
+            ``rule`` a dimension.
+        rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
+            0.1 times these (``odes.differentiable.STEP``).
+        order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
+        path: a directory where finished chunks of points are kept.  A sweep that was interrupted,
+            by whatever means, and is called again with the same arguments goes on where it stopped
+            and returns the same numbers to the last bit.
+        executor: a ``concurrent.futures.Executor`` of spawned processes, on this machine or on
+            others, such as ``client.get_executor()`` of dask; None for threads of this process.
+            Only this process writes to ``path``.
+        progress: whether to show a bar, on a terminal.
+        lanes: how many points to solve side by side; None for what is fast.
+        **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and S, and P by its
+            square; backpropagation takes no notice), ``noise``, ``weight_decay``,
+            ``weight_decay_v``: numbers, or one-dimensional arrays, which make dimensions in the
+            order in which they are given.
+
+    Returns:
+        An ``xarray.Dataset``: ``generalization_error`` (axes, time), ``status`` (axes), one of
+        "ok", "diverged", "max_steps", "nonfinite", with NaN from where a point stopped, and
+        ``n_steps`` (axes) of the integrator; the order parameters asked for, with their indices k,
+        l, m, o as last dimensions (Q is (k, l), R is (k, m), v and B are (k, o); B is NaN for
+        backpropagation).  Fixed parameters and tolerances are its attributes.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    rules = choose_rules(
+        rule, lambda one: choose(one, activation)[0], lambda one: type(one).__name__
+    )
+    chosen_activation = choose("bp", activation)[1]
+    times = check_times(times)
+    check_tolerances(rtol, atol, max_steps)
+    symbols = check_symbols(order_parameters)
+    grid = make_grid(axes, AXES)
+    noise = grid.column("noise", 0.0)
+    equations = []
+    for one in rules.values():
+        state, fixed = check_overlaps(initial, teacher, one.needs)
+        check_feedback(one, state)
+        if "P" in one.needs:
+            check_feedback_matrix(state, fixed)
+        chosen_points = None
+        if points is not None or not has_closed_form(one, chosen_activation):
+            chosen_points = points_of(
+                state, fixed, points, bool(noise.any()), one, chosen_activation
+            )
+        equations.append(Equations(one, state, fixed, chosen_points))
+
+    values = _values(grid, noise)
+    lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
+    plan = _plan(equations, values, lanes)
+    job = TheoryJob(equations, chosen_activation, times, rtol, atol, max_steps, symbols, lanes)
+    results = run_chunks(
+        job,
+        [(index, values[chosen]) for index, chosen in plan],
+        arguments={
+            "initial": initial,
+            "teacher": teacher,
+            "rule": {name: name if RULES.get(name) is one else one for name, one in rules.items()},
+            "times": times,
+            "activation": activation,
+            "rtol": rtol,
+            "atol": atol,
+            "max_steps": max_steps,
+            "points": points,
+            "order_parameters": symbols,
+            "lanes": [lanes, len(plan[0][1])],
+            "dimensions": list(grid.axes),
+            **grid.fixed,
+            **grid.axes,
+        },
+        path=path,
+        executor=executor,
+        progress=progress,
+        threads=1 if len(jax.local_devices()) > 1 else None,
+    )
+
+    dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
+    dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
+    return labelled(
+        grid,
+        None if is_single(rule) else list(rules),
+        times,
+        dimensions,
+        gather(plan, results, len(rules), len(values)),
+        {
+            **({"rule": next(iter(rules))} if is_single(rule) else {}),
+            "activation": activation if isinstance(activation, str) else repr(activation),
+            "rtol": rtol,
+            "atol": atol,
+            "initial": initial,
+            "teacher": teacher,
+        },
+    )
+
+
+def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:
+    """Hyperparameters and feedback scale of every point, (points, 6)."""
+    lr = grid.column("lr", 0.0)
+    lr_v = grid.column("lr_v", lr)
+    decay = grid.column("weight_decay", 0.0)
+    decay_v = grid.column("weight_decay_v", np.where(lr_v == 0, 0.0, decay))
+    scale = grid.column("feedback_scale", 1.0)
+    return np.stack([*Hyperparameters(lr, lr_v, noise, decay, decay_v), scale], axis=1)
+
+
+def _default_lanes(equations: list[Equations], values: np.ndarray) -> int:
+    """Points to solve side by side: no more than there are, a power of two."""
+    lanes = LANES.get(jax.default_backend(), LANES_ELSEWHERE)
+    nodes = [len(each.points.weights) for each in equations if each.points is not None]
+    lanes = min([lanes, *(max(1, NODES // count) for count in nodes)])
+    return min(lanes, 2 ** int(np.ceil(np.log2(len(values)))))
+
+
+def _plan(
+    equations: list[Equations], values: np.ndarray, lanes: int
+) -> list[tuple[int, np.ndarray]]:
+    """Chunks of equal size: the index of the rule, and which points, the costly ones first.
+
+    The last chunk of a rule is filled up with copies of its last point.
+    """
+    side_by_side = lanes * len(jax.local_devices())
+    size = side_by_side * min(GROUPS, -(-len(values) // side_by_side))
+    plan = []
+    for index, each in enumerate(equations):
+        cost = values[:, 0] * (1 if each.initial.B is None else values[:, -1])
+        order = np.argsort(-cost, kind="stable")
+        order = np.append(order, np.repeat(order[-1], -len(order) % size))
+        plan += [(index, chosen) for chosen in order.reshape(-1, size)]
+    return plan
+
+
+def _solve_chunk(
+    initial: OrderParameters,
+    teacher: Teacher,
+    times: Any,
+    points: Points | None,
+    values: Any,
+    *,
+    rule: Any,
+    activation: Any,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    symbols: tuple[str, ...],
+    lanes: int,
+) -> dict[str, Any]:
+    """What is kept of the points with these values, (points, 6), spread over all devices."""
+
+    def one(values: Any, initial: Any, teacher: Any, times: Any, points: Any) -> dict[str, Any]:
+        *parameters, scale = values
+        flow = integrate(
+            *scale_feedback(initial, teacher, scale),
+            Hyperparameters(*parameters),
+            times,
+            points,
+            rule=rule,
+            activation=activation,
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+        )
+        kept = {symbol: getattr(flow.order_parameters, symbol) for symbol in symbols}
+        return {
+            "generalization_error": flow.generalization_error,
+            "status": flow.status.astype("int8"),
+            "n_steps": flow.n_steps.astype("int32"),
+            **{symbol: array for symbol, array in kept.items() if array is not None},
+        }
+
+    def batch(values: Any, *shared: Any) -> dict[str, Any]:
+        return jax.lax.map(lambda row: one(row, *shared), values, batch_size=lanes)
+
+    devices = jax.local_devices()
+    if len(devices) > 1:
+        batch = jax.shard_map(
+            batch,
+            mesh=jax.make_mesh((len(devices),), ("devices",)),
+            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 4),
+            out_specs=PartitionSpec("devices"),
+            check_vma=False,
+        )
+    return batch(values, initial, teacher, times, points)

@@ -1,0 +1,160 @@
+"""Sweeps of simulations: finite networks on the grids on which the theory is swept."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odes.checks import check_count, check_seed, check_times
+from odes.chunks import run_chunks
+from odes.grid import (
+    AXES,
+    ENTRIES,
+    check_symbols,
+    choose_rules,
+    gather,
+    is_single,
+    labelled,
+    make_grid,
+)
+from odes.order_parameters import STATUS
+from odes.store import Arrays
+from simulations.networks import Network, check_network
+from simulations.online_sgd import simulate
+from simulations.rules import RULES, Rule, choose_rule
+
+
+class SimulationJob(NamedTuple):
+    """What all points of a sweep share; see ``odes/chunks.py``."""
+
+    network: Any
+    rules: list[Rule]
+    settings: dict[str, Any]
+    symbols: tuple[str, ...]
+
+    def prepare(self) -> Any:
+        """A function of the index of a rule and of the parameters of one point."""
+        lock = threading.Lock()
+        compiled = set()
+
+        def work(index: int, point: dict[str, Any]) -> Arrays:
+            training = dict(point)
+            scale, N = training.pop("feedback_scale"), training.pop("N")
+            network = self.network
+            if not isinstance(network, Network):
+                network = check_network(network(N=N, seed=training["seed"]))
+            network = network._replace(B=scale * network.B, F=scale * network.F)
+            kind = index, network.W.shape
+            with nullcontext() if kind in compiled else lock:  # one thread compiles
+                trajectory = simulate(
+                    network, rule=self.rules[index], **training, **self.settings, progress=False
+                )
+                compiled.add(kind)
+            status = [STATUS.index(each) for each in trajectory.status]
+            kept = {name: getattr(trajectory.order_parameters, name) for name in self.symbols}
+            arrays = {
+                "generalization_error": trajectory.generalization_error,
+                "status": np.array(status, "int8"),
+                **{name: array for name, array in kept.items() if array is not None},
+            }
+            return {name: array[None] for name, array in arrays.items()}
+
+        return work
+
+
+def sweep(
+    network: Any,
+    *,
+    rule: Any,
+    times: Any,
+    activation: Any = "erf",
+    n_runs: int = 1,
+    n_test: int = 2000,
+    dtype: str = "float32",
+    order_parameters: Any = (),
+    path: Any = None,
+    executor: Any = None,
+    progress: bool = False,
+    **axes: Any,
+) -> Any:
+    """Learning curves of finite networks on a grid of parameters, as a labelled Dataset.
+
+    Each point is what :func:`simulations.simulate` gives there, with the seed of the point,
+    wherever it is computed.  The coordinates are those of :func:`odes.sweep`, so that theory and
+    simulation can be subtracted as they are.
+
+    Args:
+        network: a Network; or a function ``network(N=..., seed=...)`` that returns one, such as
+            ``functools.partial(sample_network, K=2, M=2)``, called at every point.
+        rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
+            ``rule`` a dimension.
+        times, activation, n_runs, n_test, dtype: as for :func:`simulations.simulate`.
+        order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
+        path, executor, progress: as for :func:`odes.sweep`; every point is kept as it finishes.
+        **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and F), ``noise``,
+            ``weight_decay``, ``weight_decay_v``, ``seed``, and ``N`` if ``network`` is a function:
+            numbers, or one-dimensional arrays, which make dimensions in the order in which they are
+            given.
+
+    Returns:
+        An ``xarray.Dataset``: ``generalization_error`` (axes, run, time), ``status`` (axes, run),
+        one of "ok", "diverged", and the order parameters asked for, with their indices as last
+        dimensions.  ``time`` is as given; networks are measured at the nearest whole sample.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    rules = choose_rules(rule, choose_rule, lambda one: one.update.__name__)
+    times = check_times(times)
+    symbols = check_symbols(order_parameters)
+    known = {**AXES, "seed": lambda _, seed: check_seed(seed)}
+    if callable(network):
+        known["N"] = check_count
+        if axes.get("N") is None:
+            raise ValueError("Argument `N` must be given if `network` is a function, but is None.")
+    else:
+        network = check_network(network)
+    grid = make_grid(axes, known)
+    settings = {
+        "times": times, "activation": activation, "n_runs": n_runs, "n_test": n_test, "dtype": dtype
+    }  # fmt: skip
+
+    defaults = dict.fromkeys(AXES) | {"noise": 0.0, "weight_decay": 0.0}
+    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None}
+    columns = {name: grid.column(name, otherwise).tolist() for name, otherwise in defaults.items()}
+    points = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    plan = [(index, [row]) for index in range(len(rules)) for row in range(len(points))]
+    results = run_chunks(
+        SimulationJob(network, list(rules.values()), settings, symbols),
+        [(index, points[row]) for index, (row,) in plan],
+        arguments={
+            "network": network,
+            "rule": {name: name if RULES.get(name) is one else one for name, one in rules.items()},
+            **settings,
+            "order_parameters": symbols,
+            "dimensions": list(grid.axes),
+            **grid.fixed,
+            **grid.axes,
+        },
+        path=path,
+        executor=executor,
+        progress=progress,
+    )
+    dimensions = {"generalization_error": ("run", "time"), "status": ("run",)}
+    dimensions |= {symbol: ("run", "time", *ENTRIES[symbol]) for symbol in symbols}
+    return labelled(
+        grid,
+        None if is_single(rule) else list(rules),
+        times,
+        dimensions,
+        gather(plan, results, len(rules), len(points)),
+        {
+            **({"rule": next(iter(rules))} if is_single(rule) else {}),
+            "activation": activation if isinstance(activation, str) else repr(activation),
+            "n_test": n_test,
+            "dtype": dtype,
+        },
+    )
