@@ -28,6 +28,7 @@ from odes.order_parameters import (
 from odes.quadrature import Points
 from odes.solve import (
     ROUGH,
+    STEP,
     check_feedback,
     check_feedback_drift,
     check_tolerances,
@@ -37,10 +38,6 @@ from odes.solve import (
     packing,
     shape_overlaps,
 )
-
-STEP = 0.1
-"""Tolerance of one step of the integrator, relative to the accuracy asked for, as in
-``odes/solve.py``."""
 
 SMALLEST_STEP = 1e-13
 """Steps shorter than this times the last time mean that the integrator is stuck."""
@@ -87,7 +84,7 @@ def flow(
             max_steps, points: as for :func:`odes.solve`.
         feedback_scale: multiplies F, that is B and S, and P by its square.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
-            ``STEP`` times these, or to ``ROUGH`` where the rule or the activation is not smooth.
+            0.03 times these, or to 1e-4 where the rule or the activation is not smooth.
 
     Returns:
         A Flow.
@@ -188,6 +185,7 @@ def integrate(
         throw=False,
     )
     y, (last,) = solution.ys
+    y = jnp.where(times[:, None] == 0, pack(initial), y)
     ended = solution.result
     status = jnp.select(
         [

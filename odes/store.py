@@ -53,7 +53,7 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
 def load_arrays(path: Path) -> Arrays | None:
     """What :func:`save_arrays` wrote; None if it is missing or damaged."""
     try:
-        with np.load(path) as data:
+        with path.open("rb") as file, np.load(file) as data:
             return dict(data)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         return None

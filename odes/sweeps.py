@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from odes.checks import check_count, check_times
 from odes.chunks import run_chunks
@@ -142,7 +142,7 @@ def sweep(
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
-            0.1 times these (``odes.differentiable.STEP``).
+            0.03 times these (``odes.solve.STEP``).
         order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
         path: a directory where finished chunks of points are kept.  A sweep that was interrupted,
             by whatever means, and is called again with the same arguments goes on where it stopped
@@ -318,7 +318,7 @@ def _solve_chunk(
     if len(devices) > 1:
         batch = jax.shard_map(
             batch,
-            mesh=jax.make_mesh((len(devices),), ("devices",)),
+            mesh=jax.make_mesh((len(devices),), ("devices",), axis_types=(AxisType.Auto,)),
             in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 4),
             out_specs=PartitionSpec("devices"),
             check_vma=False,

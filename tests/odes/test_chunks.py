@@ -1,0 +1,279 @@
+"""Work in chunks survives what interrupts it: errors, dead workers, and SIGKILL."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import distributed
+import numpy as np
+import pytest
+import xarray
+
+from odes import sweep
+from odes.chunks import _prepared, run_chunks
+from odes.store import LOCK, describe
+from tests.conftest import random_problem
+
+ROOT = Path(__file__).parents[2]
+
+
+class Squares:
+    """A job that leaves a trace of every chunk, and fails or dies at one of them."""
+
+    def __init__(self, trace, fails=None, dies=None):
+        self.trace, self.fails, self.dies = trace, fails, dies
+
+    def prepare(self):
+        def work(number):
+            if number == self.dies:
+                os._exit(1)
+            if number == self.fails:
+                raise ArithmeticError("no square")
+            (self.trace / f"{number}").touch()
+            return {"square": np.array([number**2]), "text": np.array(["x"])}
+
+        return work
+
+
+@pytest.fixture
+def trace(tmp_path):
+    folder = tmp_path / "trace"
+    folder.mkdir()
+    return folder
+
+
+def run(job, path, count=5, executor=None, **arguments):
+    return run_chunks(
+        job,
+        [(number,) for number in range(count)],
+        arguments={"count": count, **arguments},
+        path=path,
+        executor=executor,
+        progress=False,
+        threads=1,
+    )
+
+
+def squares(results):
+    return [int(arrays["square"][0]) for arrays in results]
+
+
+def computed(trace):
+    """The numbers that were computed since the last time."""
+    numbers = sorted(int(file.name) for file in trace.iterdir())
+    for file in trace.iterdir():
+        file.unlink()
+    return numbers
+
+
+def test_what_was_finished_stays_and_is_not_computed_again(tmp_path, trace):
+    path = tmp_path / "deep" / "path"
+    with pytest.raises(ArithmeticError, match="no square") as raised:
+        run(Squares(trace, fails=4), path)
+    assert raised.value.__notes__ == [f"4 of 5 chunks were finished and stay in {path}."]
+    assert computed(trace) == [0, 1, 2, 3]
+    assert squares(run(Squares(trace), path)) == [0, 1, 4, 9, 16]
+    assert computed(trace) == [4]
+    assert squares(run(Squares(trace), path)) == [0, 1, 4, 9, 16]
+    assert computed(trace) == []
+
+
+def test_files_are_plain_and_damage_is_repaired(tmp_path, trace):
+    run(Squares(trace), tmp_path / "path", seed=np.arange(3), label="a")
+    computed(trace)
+    manifest = json.loads((tmp_path / "path" / "manifest.json").read_text())
+    assert manifest["arguments"] == {"count": 5, "seed": [0, 1, 2], "label": "a"}
+    assert {"python", "numpy", "jax", "diffrax", "code"} <= set(manifest["software"])
+    files = sorted((tmp_path / "path").glob("*.npz"))
+    assert len(files) == 5
+    assert dict(np.load(files[2], allow_pickle=False))["square"] == 4
+    files[2].write_bytes(files[2].read_bytes()[:50])
+    (tmp_path / "path" / ".chunk-000001-left.npz").write_text("half")
+    assert squares(run(Squares(trace), tmp_path / "path", seed=np.arange(3), label="a"))[2] == 4
+    assert computed(trace) == [2]
+    assert not list((tmp_path / "path").glob(".chunk*"))
+
+
+def test_other_work_is_refused_by_the_name_of_the_argument_that_differs(tmp_path, trace):
+    path = tmp_path / "path"
+    run(Squares(trace), path, lr=0.1)
+    with pytest.raises(ValueError, match=r"`path` .* other arguments: `lr` was 0.1, and is 0.2"):
+        run(Squares(trace), path, lr=0.2)
+    with pytest.raises(ValueError, match=r"other arguments: `noise` was None, and is 0.3"):
+        run(Squares(trace), path, lr=0.1, noise=0.3)
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(np.__version__, "0.9"))
+    with pytest.raises(ValueError, match=r"other software: `numpy` was 0.9, and is"):
+        run(Squares(trace), path, lr=0.1)
+
+
+def test_a_path_that_is_no_place_for_it_is_refused(tmp_path, trace):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"`path` must be a new or empty .* holds other files"):
+        run(Squares(trace), tmp_path / "thesis")
+    assert [file.name for file in (tmp_path / "thesis").glob("[!.]*")] == ["thesis.tex"]
+    for path in (tmp_path / "thesis" / "thesis.tex", tmp_path / "thesis" / "thesis.tex" / "below"):
+        with pytest.raises(ValueError, match="`path` must be a directory that can be written"):
+            run(Squares(trace), path)
+    assert computed(trace) == []
+
+
+def test_a_second_live_process_is_refused(tmp_path, trace):
+    path = tmp_path / "path"
+    hold = (
+        "import sys, time, pathlib, odes.store as s\n"
+        "with s.open_store(pathlib.Path(sys.argv[1]), {'count': 5}):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, path], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="`path` must not be in use, but another process"):
+            run(Squares(trace), path)
+        other.kill()
+    assert squares(run(Squares(trace), path)) == [0, 1, 4, 9, 16]
+
+
+def test_an_executor_whose_worker_dies_for_good_leaves_what_was_finished(tmp_path, trace):
+    path = tmp_path / "path"
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor,
+        pytest.raises(BrokenProcessPool) as raised,
+    ):
+        run(Squares(trace, dies=3), path, executor=executor)
+    assert raised.value.__notes__ == [f"3 of 5 chunks were finished and stay in {path}."]
+    assert squares(run(Squares(trace), path)) == [0, 1, 4, 9, 16]
+    assert computed(trace) == [0, 1, 2, 3, 4]
+    with pytest.raises(BrokenProcessPool, match="terminated"):
+        run(Squares(trace, dies=3), None, executor=executor)
+
+
+def test_what_cannot_be_imported_cannot_be_sent_or_recognised(tmp_path, trace):
+    job = Squares(trace)
+    job.secret = lambda: None
+    with ProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="`executor` must be"):
+        run(job, None, executor=executor)
+    with pytest.raises(ValueError, match="`path` must be None with functions"):
+        run(Squares(trace), tmp_path / "path", activation=lambda z: z)
+    assert not (tmp_path / "path").exists()
+
+
+def test_long_arrays_and_objects_are_described_by_a_hash():
+    one, other = np.zeros(1000), np.zeros(1000)
+    other[7] = 1e-9
+    assert describe(one) == describe(one.copy()) != describe(other)
+    assert describe(Squares(1)) == describe(Squares(1)) != describe(Squares(2))
+
+
+REAL = """
+import sys, numpy as np
+from odes import sweep
+from tests.conftest import random_problem
+initial, teacher = random_problem(2, 2, 1)
+result = sweep(
+    initial, teacher, rule="afa", times=np.linspace(0, 2000, 50), lr=np.linspace(0.1, 1, 24),
+    feedback_scale=[0.5, 1.0], rtol=1e-12, atol=1e-14, max_steps=100_000, lanes=1,
+    order_parameters=("R", "B"), path=sys.argv[1],
+)
+result.to_netcdf(sys.argv[2], engine="scipy")
+"""
+
+
+def test_a_sweep_killed_ten_times_ends_with_the_identical_dataset(tmp_path):
+    """SIGKILL at random moments, before and after chunks appear; compiled code is kept on disk."""
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    path = tmp_path / "killed"
+
+    def start(where, result):
+        return subprocess.Popen(
+            [sys.executable, "-c", REAL, where, tmp_path / result], env=environment
+        )
+
+    def chunks():
+        return len(list(path.glob("chunk-*.npz")))
+
+    assert start(tmp_path / "whole", "whole.nc").wait() == 0
+    total = len(list((tmp_path / "whole").glob("chunk-*.npz")))
+    assert total == 12
+    moments = random.Random(0)
+    for kill in range(10):
+        before = chunks()
+        assert before < total
+        process = start(path, "killed.nc")
+        awaited = before + (kill % 2)  # every other time not before a new chunk has appeared
+        while chunks() < awaited or not (path / LOCK).exists():
+            assert process.poll() is None
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (tmp_path / "killed.nc").exists()
+    assert 5 <= chunks() < total
+    assert start(path, "killed.nc").wait() == 0
+    with (
+        xarray.open_dataset(tmp_path / "whole.nc", engine="scipy") as whole,
+        xarray.open_dataset(tmp_path / "killed.nc", engine="scipy") as killed,
+    ):
+        assert killed.identical(whole)
+        assert np.all(whole.status == "ok")
+    assert not list(path.glob(".chunk*"))
+
+
+def prepared_in_worker(_):
+    time.sleep(0.2)  # so that every worker answers
+    return os.getpid(), _prepared.cache_info().misses
+
+
+SMALL = {"rule": "afa", "times": [1.0, 5.0], "lr": np.linspace(0.1, 1, 24), "lanes": 1}
+
+
+def test_spawned_processes_compute_the_same_and_prepare_once():
+    initial, teacher = random_problem(1, 1, 1)
+    here = sweep(initial, teacher, **SMALL)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        there = sweep(initial, teacher, **SMALL, executor=executor)
+        workers = dict(executor.map(prepared_in_worker, range(6)))
+    assert there.identical(here)
+    assert list(workers.values()) == [1] * len(workers)
+
+
+def test_a_dask_cluster_loses_nothing_when_a_worker_is_killed(tmp_path):
+    initial, teacher = random_problem(1, 1, 1)
+    here = sweep(initial, teacher, **SMALL)
+    killed = []
+
+    def kill_one(workers):
+        while not list(tmp_path.glob("path/chunk-*.npz")):
+            time.sleep(0.001)
+        os.kill(workers[0], signal.SIGKILL)
+        killed.append(len(list(tmp_path.glob("path/chunk-*.npz"))))
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        watcher = threading.Thread(target=kill_one, args=(pids,))
+        watcher.start()
+        executor = client.get_executor()
+        there = sweep(initial, teacher, **SMALL, executor=executor, path=tmp_path / "path")
+        watcher.join()
+    assert killed[0] < 6
+    assert there.identical(here)
