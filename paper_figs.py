@@ -17,19 +17,12 @@ import argparse
 import hashlib
 import inspect
 import json
-import os
-import platform
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,37 +32,51 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from figures import add_key, paper_style, plot_band, plot_order_parameter, plot_overlay
-from figures.style import ANGLE_LABEL
-from odes import OrderParameters, Trajectory, feedback_angle, solve, solve_paths
+import simulations
+from figures import (
+    add_key,
+    paper_style,
+    plot_band,
+    plot_order_parameter,
+    plot_overlay,
+    plot_phase_diagram,
+    plot_scan,
+    shared_norm,
+)
+from figures.style import ANGLE_LABEL, ERROR_LABEL, rule_label
+from odes import OrderParameters, Trajectory, feedback_angle, solve, solve_paths, sweep
+from odes.store import atomic, load_arrays, save_arrays, versions
 from simulations import sample_network, simulate
 
 ROOT = Path(__file__).parent
-PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "diffrax", "matplotlib")
 TOLERANCES: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-10}
 
 Curves = dict[str, Trajectory]  # "theory/afa", "simulation/afa", ...
+Data = dict[str, Any]  # Trajectories or Datasets, by such names
 
 
 class PaperFigure(NamedTuple):
     """How a figure is computed and drawn, and its parameters in quick and in full form."""
 
-    compute: Callable[..., Curves]
-    draw: Callable[[Curves], Figure]
+    compute: Callable[..., Data]
+    draw: Callable[[Data], Figure]
     quick: dict[str, Any]
     full: dict[str, Any]
 
 
 FIGURES: dict[str, PaperFigure] = {}
 
+LAYOUT = "layout"  # of a Dataset, beside its arrays
 
-def paper_figure(draw: Callable[[Curves], Figure], *, quick: dict, full: dict) -> Callable:
+
+def paper_figure(draw: Callable[[Data], Figure], *, quick: dict, full: dict) -> Callable:
     """Decorator that registers a function computing the data of the figure of its name."""
 
-    def register(compute: Callable[..., Curves]) -> Callable[..., Curves]:
+    def register(compute: Callable[..., Data]) -> Callable[..., Data]:
         FIGURES[compute.__name__] = PaperFigure(compute, draw, quick, full)
         return compute
 
@@ -283,6 +290,117 @@ def random_feedback(
     return curves
 
 
+def draw_phase_diagram(data: Data) -> Figure:
+    theory, simulation = data["theory"], data["simulation"]
+    figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.9), sharey=True)
+    norm = shared_norm(theory)
+    for rule, ax in zip(theory.rule.values, axes, strict=True):
+        plot_phase_diagram(
+            theory.sel(rule=rule),
+            simulation.sel(rule=rule),
+            level=theory.attrs["level"],
+            norm=norm,
+            ax=ax,
+        )
+        ax.set_title(rule_label(str(rule)))
+    axes[1].set_ylabel("")
+    label = f"{ERROR_LABEL} at $t$ = {theory.time.values[-1]:g}"
+    bar = figure.colorbar(axes[0].collections[0], ax=axes, label=label, pad=0.02)
+    bar.ax.axhline(theory.attrs["level"], color="white", lw=1)
+    return figure
+
+
+PHASES: dict[str, Any] = {"lrs": (0.05, 20.0), "scales": (0.1, 4.0), "t_max": 100.0, "level": 0.02}
+
+
+@paper_figure(
+    draw_phase_diagram,
+    quick={**QUICK, **PHASES, "n": 40, "n_spots": (4, 3), "n_runs": 1},
+    full={**FULL, **PHASES, "n": 120, "n_spots": (6, 5), "n_runs": 2, "N": 1000},
+)
+def phase_diagram(
+    *,
+    lrs: tuple[float, float],
+    scales: tuple[float, float],
+    t_max: float,
+    level: float,
+    n: int,
+    n_spots: tuple[int, int],
+    n_runs: int,
+    seed: int,
+    **sizes: Any,
+) -> Data:
+    """Final error of FA and AFA over learning rate and feedback scale.
+
+    Below the white contour the error has fallen under a level at t_max: the upper right of AFA's
+    diagram, where it is not, depends on the product of the two alone.  Circles: simulations.
+    Hatched: the equations diverge.
+    """
+    network = sample_network(seed=seed, **sizes)
+    shared: dict[str, Any] = {"rule": ["fa", "afa"], "times": [t_max]}
+    theory = sweep(
+        *network.overlaps("afa"),
+        lr=np.geomspace(*lrs, n),
+        feedback_scale=np.geomspace(*scales, n),
+        rtol=1e-6,
+        atol=1e-9,
+        progress=True,
+        **shared,
+    )
+    inside = [
+        np.geomspace(low, high, 2 * count + 1)[1::2]
+        for (low, high), count in zip((lrs, scales), n_spots, strict=True)
+    ]
+    simulation = simulations.sweep(
+        network,
+        lr=inside[0],
+        feedback_scale=inside[1],
+        n_runs=n_runs,
+        seed=seed,
+        progress=True,
+        **shared,
+    )
+    return {"theory": theory.assign_attrs(level=level), "simulation": simulation}
+
+
+def draw_learning_rate_scan(data: Data) -> Figure:
+    figure, ax = plt.subplots()
+    for rule in data["theory"].rule.values:
+        plot_scan(*(each.sel(rule=rule) for each in data.values()), rule=str(rule), ax=ax)
+    ax.set_ylabel(f"{ERROR_LABEL} at $t$ = {data['theory'].time.values[-1]:g}")
+    add_key(ax)
+    return figure
+
+
+SCAN: dict[str, Any] = {"lrs": (0.03, 8.0), "t_max": 50.0, "feedback_scale": 1.0}
+
+
+@paper_figure(
+    draw_learning_rate_scan,
+    quick={**QUICK, **SCAN, "n": 80, "n_spots": 7},
+    full={**FULL, **SCAN, "n": 200, "n_spots": 13},
+)
+def learning_rate_scan(
+    *,
+    lrs: tuple[float, float],
+    t_max: float,
+    feedback_scale: float,
+    n: int,
+    n_spots: int,
+    n_runs: int,
+    seed: int,
+    **sizes: Any,
+) -> Data:
+    """Generalisation error at a fixed time against the learning rate, for BP, FA and AFA."""
+    network = sample_network(feedback_scale=feedback_scale, seed=seed, **sizes)
+    shared: dict[str, Any] = {"rule": ["bp", "fa", "afa"], "times": [t_max], "progress": True}
+    theory = sweep(*network.overlaps("afa"), lr=np.geomspace(*lrs, n), **shared)
+    simulation = simulations.sweep(
+        network, lr=np.geomspace(*lrs, n_spots), n_runs=n_runs, seed=seed, **shared
+    )
+    return {"theory": theory, "simulation": simulation}
+
+
 def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
     """Changes with parameters, packages and computing code, but not with drawing code."""
     sources = [
@@ -295,59 +413,41 @@ def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
     return hashlib.sha256(origin.encode()).hexdigest()
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` when all went well and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        beside.chmod(0o644)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def save_curves(path: Path, curves: Curves, **origin: Any) -> None:
-    """Curves as an .npz of plain arrays named like "theory/afa/Q", with what made them."""
+def save_data(path: Path, data: Data, **origin: Any) -> None:
+    """Data as an .npz of plain arrays named like "theory/afa/Q", with what made them."""
     arrays: dict[str, Any] = dict(origin)
-    for name, (times, states, error, status) in curves.items():
-        for symbol, array in states._asdict().items():
-            if array is not None:
-                arrays[f"{name}/{symbol}"] = array
-        arrays |= {
-            f"{name}/times": times,
-            f"{name}/generalization_error": error,
-            f"{name}/status": status,
-        }
-    with atomic(path) as beside:
-        np.savez_compressed(beside, **arrays)
+    for name, each in data.items():
+        if isinstance(each, xarray.Dataset):
+            arrays[f"{name}/{LAYOUT}"] = json.dumps(each.to_dict(data=False))
+            parts = {key: variable.values for key, variable in each.variables.items()}
+        else:
+            parts = {**each._asdict(), **each.order_parameters._asdict()}
+            del parts["order_parameters"]
+        arrays |= {f"{name}/{key}": part for key, part in parts.items() if part is not None}
+    save_arrays(path, arrays)
 
 
-def load_curves(path: Path) -> tuple[Curves, dict[str, Any]] | None:
-    """Curves and origin as :func:`save_curves` wrote them; None if missing or damaged."""
-    try:
-        with np.load(path) as data:
-            arrays = dict(data)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
+    """Data and origin as :func:`save_data` wrote them; None if missing or damaged."""
+    arrays: dict[str, Any] | None = load_arrays(path)
+    if arrays is None:
         return None
     origin = {key: arrays.pop(key).item() for key in list(arrays) if "/" not in key}
-    curves = {}
+    data: Data = {}
     for name in dict.fromkeys(key.rsplit("/", 1)[0] for key in arrays):
-        states = OrderParameters(*(arrays.get(f"{name}/{s}") for s in OrderParameters._fields))
-        curves[name] = Trajectory(
-            arrays[f"{name}/times"],
-            states,
-            arrays[f"{name}/generalization_error"],
-            arrays[f"{name}/status"],
-        )
-    return curves, origin
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+        parts = {k.rsplit("/", 1)[1]: a for k, a in arrays.items() if k.rsplit("/", 1)[0] == name}
+        if LAYOUT in parts:
+            layout = json.loads(str(parts.pop(LAYOUT)))
+            for kind in ("coords", "data_vars"):
+                for key, description in layout[kind].items():
+                    description["data"] = parts[key]
+            data[name] = xarray.Dataset.from_dict(layout)
+        else:
+            states = OrderParameters(*(parts.get(s) for s in OrderParameters._fields))
+            data[name] = Trajectory(
+                parts["times"], states, parts["generalization_error"], parts["status"]
+            )
+    return data, origin
 
 
 def commit() -> str | None:
@@ -373,7 +473,7 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
     figure = FIGURES[name]
     wanted = fingerprint(figure, parameters)
     data = out / f"{name}.npz"
-    stored = None if force else load_curves(data)
+    stored = None if force else load_data(data)
     if stored is None or stored[1].get("fingerprint") != wanted:
         start = time.perf_counter()
         curves = figure.compute(**parameters)
@@ -381,9 +481,9 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
             "fingerprint": wanted,
             "seconds": round(time.perf_counter() - start, 2),
             "commit": str(commit()),
-            "versions": json.dumps(versions()),
+            "versions": json.dumps(versions("matplotlib", "xarray")),
         }
-        save_curves(data, curves, **origin)
+        save_data(data, curves, **origin)
     else:
         curves, origin = stored
     with paper_style():

@@ -2,5 +2,15 @@
 
 from figures.overlay import add_key, plot_band, plot_order_parameter, plot_overlay
 from figures.style import paper_style
+from figures.sweeps import plot_phase_diagram, plot_scan, shared_norm
 
-__all__ = ["add_key", "paper_style", "plot_band", "plot_order_parameter", "plot_overlay"]
+__all__ = [
+    "add_key",
+    "paper_style",
+    "plot_band",
+    "plot_order_parameter",
+    "plot_overlay",
+    "plot_phase_diagram",
+    "plot_scan",
+    "shared_norm",
+]

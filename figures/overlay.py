@@ -17,6 +17,9 @@ from odes.order_parameters import DIMENSIONS, Trajectory
 
 MARKERS = "osD^vP*X"
 LINES = ("-", "--", "-.", ":")
+MARKERS_OF_MEANS: dict[str, Any] = {
+    "fmt": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3
+}  # fmt: skip
 
 
 def generalization_error(trajectory: Trajectory) -> Any:
@@ -64,13 +67,9 @@ def plot_overlay(
             simulation.times,
             mean,
             error,
-            fmt=marker,
             color=color,
-            mfc="white",
-            mew=0.8,
-            elinewidth=0.8,
             label=label if theory is None else None,
-            zorder=3,
+            **MARKERS_OF_MEANS | {"fmt": marker},
         )
     ax.set_xscale("log")
     ax.set_xlabel(TIME_LABEL)

@@ -25,6 +25,16 @@ TIME_LABEL = r"$t$ = samples / $N$"
 ERROR_LABEL = r"generalisation error $\epsilon_g$"
 ANGLE_LABEL = r"angle of $B$ and $v$ (degrees)"
 
+AXIS_LABELS = {
+    "lr": r"learning rate $\eta_w$",
+    "lr_v": r"learning rate $\eta_v$ of the readout",
+    "feedback_scale": "feedback scale",
+    "noise": r"label noise $\sigma$",
+    "weight_decay": r"weight decay $\kappa_w$",
+    "weight_decay_v": r"weight decay $\kappa_v$ of the readout",
+    "N": r"number of inputs $N$",
+}
+
 
 def rule_color(rule: str | None) -> str:
     """The colour of a rule; dark grey for none, or for a rule of the user's own."""
