@@ -342,9 +342,8 @@ def phase_diagram(
         *network.overlaps("afa"),
         lr=np.geomspace(*lrs, n),
         feedback_scale=np.geomspace(*scales, n),
-        rtol=1e-6,
-        atol=1e-9,
         progress=True,
+        **TOLERANCES,
         **shared,
     )
     inside = [
@@ -394,7 +393,7 @@ def learning_rate_scan(
     """Generalisation error at a fixed time against the learning rate, for BP, FA and AFA."""
     network = sample_network(feedback_scale=feedback_scale, seed=seed, **sizes)
     shared: dict[str, Any] = {"rule": ["bp", "fa", "afa"], "times": [t_max], "progress": True}
-    theory = sweep(*network.overlaps("afa"), lr=np.geomspace(*lrs, n), **shared)
+    theory = sweep(*network.overlaps("afa"), lr=np.geomspace(*lrs, n), **TOLERANCES, **shared)
     simulation = simulations.sweep(
         network, lr=np.geomspace(*lrs, n_spots), n_runs=n_runs, seed=seed, **shared
     )

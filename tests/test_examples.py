@@ -1,6 +1,7 @@
 """The examples run as they stand, and draw what they say."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_every_example_draws_a_picture(name, tmp_path):
         gap = np.array(ast.literal_eval(",".join(output.split("[")[1].rstrip("]\n").split())))
         assert gap.size == 15
         assert np.max(np.abs(gap)) < 0.1
+    if name == "tune_by_gradient":
+        tuned, swept = (
+            [float(number) for number in re.findall(r"\d+\.\d+", line)]
+            for line in output.splitlines()
+        )
+        np.testing.assert_allclose(tuned[:2], swept[:2], rtol=0.06)  # the grid's spacing
+        assert tuned[2] <= swept[2]
 
 
 def test_comparing_afa_with_pepita_takes_fifteen_lines():
