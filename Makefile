@@ -19,6 +19,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/accuracy.py
 	$(VENV)/bin/python benchmarks/quadrature.py
 	$(VENV)/bin/python benchmarks/bench_solve.py
+	$(VENV)/bin/python benchmarks/bench_sweep.py
 	$(VENV)/bin/python benchmarks/bench_simulate.py
 
 $(READY): setup.cfg pyproject.toml

@@ -83,15 +83,16 @@ def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]
     for name, value in given.items():
         if value is None:
             continue
-        if np.ndim(value) == 0:
-            fixed[name] = known[name](name, value)
+        array = np.asarray(value)
+        if array.ndim == 0:
+            fixed[name] = known[name](name, array.item())
             continue
-        if np.ndim(value) != 1 or np.size(value) == 0:
+        if array.ndim != 1 or array.size == 0:
             raise ValueError(
                 f"Argument `{name}` must be a number or a one-dimensional array with at least one "
-                f"entry, but has shape {np.shape(value)}."
+                f"entry, but has shape {array.shape}."
             )
-        axes[name] = np.array([known[name](name, entry) for entry in value])
+        axes[name] = np.array([known[name](name, entry) for entry in array.tolist()])
         if len(np.unique(axes[name])) < len(axes[name]):
             raise ValueError(f"Argument `{name}` must hold each value once, but is {value!r}.")
     return Grid(axes, fixed)
