@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from tqdm import tqdm
@@ -63,23 +64,29 @@ def run_chunks(
             total=len(chunks), initial=len(done), unit="chunk", disable=None if progress else True
         )
         try:
-            for index, chunk in enumerate(chunks):
-                if index not in done:
-                    futures[submit(chunk)] = index
-            for future in as_completed(futures):
+            try:
+                for index, chunk in enumerate(chunks):
+                    if index not in done:
+                        futures[submit(chunk)] = index
+            except Exception as error:
+                failure = error
+                _cancel(futures)
+            ended: SimpleQueue[Future] = SimpleQueue()  # as_completed() misses what is cancelled
+            for future in futures:
+                future.add_done_callback(ended.put)
+            for _ in range(len(futures)):
+                future = ended.get()
                 index = futures[future]
                 try:
                     arrays = future.result()
-                except CancelledError:
-                    continue
+                    if folder is not None:
+                        save_arrays(files[index], arrays)
                 except Exception as error:
                     failure = failure or error
                     _cancel(futures)
-                    continue
-                if folder is not None:
-                    save_arrays(files[index], arrays)
-                done[index] = arrays
-                bar.update()
+                else:
+                    done[index] = arrays
+                    bar.update()
         finally:
             _cancel(futures)
             bar.close()

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from unittest import mock
 
 import distributed
 import numpy as np
@@ -20,7 +21,7 @@ import xarray
 
 from odes import sweep
 from odes.chunks import _prepared, run_chunks
-from odes.store import LOCK, describe
+from odes.store import LOCK, describe, save_arrays
 from tests.conftest import random_problem
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,44 @@ def test_an_executor_whose_worker_dies_for_good_leaves_what_was_finished(tmp_pat
     assert computed(trace) == [0, 1, 2, 3, 4]
     with pytest.raises(BrokenProcessPool, match="terminated"):
         run(Squares(trace, dies=3), None, executor=executor)
+
+
+def test_an_executor_that_is_shut_down_ends_the_work(tmp_path, trace):
+    """Before the first chunk, and from within the second, which cancels the others."""
+    executor = ThreadPoolExecutor(1)
+
+    class ShutsDown(Squares):
+        def prepare(self):
+            work = super().prepare()
+
+            def last(number):
+                if number == 1:
+                    executor.shutdown(wait=False, cancel_futures=True)
+                return work(number)
+
+            return last
+
+    path = tmp_path / "path"
+    with mock.patch("odes.chunks.pickle.loads", return_value=ShutsDown(trace)):
+        _prepared.cache_clear()
+        with pytest.raises(CancelledError) as raised:
+            run(Squares(trace), path, executor=executor)
+    assert raised.value.__notes__ == [f"2 of 5 chunks were finished and stay in {path}."]
+    with pytest.raises(RuntimeError, match="shutdown") as raised:
+        run(Squares(trace), path, executor=executor)
+    assert raised.value.__notes__ == [f"2 of 5 chunks were finished and stay in {path}."]
+
+
+def test_a_disk_that_is_full_says_so(tmp_path, trace, monkeypatch):
+    def save_two(path, arrays):
+        if len(list(path.parent.glob("chunk-*"))) == 2:
+            raise OSError("No space left on device")
+        save_arrays(path, arrays)
+
+    monkeypatch.setattr("odes.chunks.save_arrays", save_two)
+    with pytest.raises(OSError, match="No space") as raised:
+        run(Squares(trace), tmp_path / "path")
+    assert raised.value.__notes__[0].startswith("2 of 5 chunks were finished and stay in")
 
 
 def test_what_cannot_be_imported_cannot_be_sent_or_recognised(tmp_path, trace):
