@@ -45,8 +45,8 @@ from odes.solve import (
 from odes.store import Arrays
 
 LANES = {"cpu": 64}
-"""Points integrated side by side, by kind of device: the fastest for K = M = 2 and for K = 8, M = 4
-(``python benchmarks/bench_sweep.py``)."""
+"""Points integrated side by side, by kind of device: the right-hand side is then within a fifth of
+its fastest, for K = M = 2 and for K = 8, M = 4 (``python benchmarks/bench_sweep.py``)."""
 
 LANES_ELSEWHERE = 4096
 """On other devices, whose many small processors want more; a guess."""

@@ -201,11 +201,16 @@ def test_a_disk_that_is_full_says_so(tmp_path, trace, monkeypatch):
 def test_what_cannot_be_imported_cannot_be_sent_or_recognised(tmp_path, trace):
     job = Squares(trace)
     job.secret = lambda: None
-    with ProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="`executor` must be"):
-        run(job, None, executor=executor)
+    with pytest.raises(ValueError, match="`executor` must be None with functions"):
+        run(job, None, executor=ThreadPoolExecutor(1))
     with pytest.raises(ValueError, match="`path` must be None with functions"):
         run(Squares(trace), tmp_path / "path", activation=lambda z: z)
     assert not (tmp_path / "path").exists()
+
+
+def test_processes_that_would_deadlock_are_refused(trace):
+    with pytest.raises(ValueError, match="`executor` must spawn its processes"):
+        run(Squares(trace), None, executor=ProcessPoolExecutor(1, mp_context=get_context("fork")))
 
 
 def test_long_arrays_and_objects_are_described_by_a_hash():
