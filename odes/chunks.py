@@ -43,8 +43,8 @@ def run_chunks(
         threads: their number; None for one on each processor.
 
     Raises:
-        ValueError: for an executor that is none, forks, or cannot be sent the job, and for a path that
-            cannot be written, is in use, or holds something else.
+        ValueError: for an executor that is none, forks, or cannot be sent the job, and for a path
+            that cannot be written, is in use, or holds something else.
         Exception: what a chunk or the executor raises, with a note on what was finished.
     """
     if executor is not None and not isinstance(executor, Executor):
@@ -54,8 +54,8 @@ def run_chunks(
     context = getattr(executor, "_mp_context", None)  # of a ProcessPoolExecutor
     if context is not None and context.get_start_method() == "fork":
         raise ValueError(
-            "Argument `executor` must spawn its processes, ProcessPoolExecutor(mp_context="
-            'multiprocessing.get_context("spawn")), but forks them: that deadlocks after JAX has run.'
+            "Argument `executor` must spawn its processes, with ProcessPoolExecutor(mp_context="
+            'multiprocessing.get_context("spawn")), but forks: after JAX has run, that deadlocks.'
         )
     store = nullcontext() if path is None else open_store(Path(path), arguments)
     with _submitter(job, executor, threads or _processors()) as submit, store as folder:
