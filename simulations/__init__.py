@@ -4,9 +4,19 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 ``jax.enable_x64`` and leaves JAX's global settings alone.
 """
 
+from simulations.chain import simulate_chain
 from simulations.networks import Network, sample_network
 from simulations.online_sgd import simulate
 from simulations.rules import RULES, Rule, Sample
 from simulations.sweeps import sweep
 
-__all__ = ["RULES", "Network", "Rule", "Sample", "sample_network", "simulate", "sweep"]
+__all__ = [
+    "RULES",
+    "Network",
+    "Rule",
+    "Sample",
+    "sample_network",
+    "simulate",
+    "simulate_chain",
+    "sweep",
+]

@@ -80,26 +80,14 @@ def simulate(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    chosen = choose_rule(rule)
-    g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
-    g = getattr(g, "g", g)
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
-    times = check_times(times)
     lookup("dtype", {"float32": 4, "float64": 8}, dtype)
-    check_count("n_runs", n_runs)
-    check_count("n_test", n_test)
-    check_seed(seed)
-    network = check_network(network)
+    network, chosen, g, steps = check_training(
+        network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
+    )
     N = network.W.shape[1]
-    steps = np.rint(times * N)
-    if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
-        raise ValueError(
-            "Argument `times` must be distinct numbers of samples below 2^31 at "
-            f"N = {N}, but is {times!r}."
-        )
-    _check_shapes(chosen, network, g)
     block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
 
     with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
@@ -110,13 +98,13 @@ def simulate(
         networks = start._replace(**{w: jnp.tile(getattr(start, w), (n_runs, 1, 1)) for w in "Wv"})
         saved, done = [], 0
         with tqdm(
-            total=int(steps[-1]),
+            total=steps[-1],
             unit=" samples",
             disable=None if progress else True,
             delay=1,
             leave=False,
         ) as bar:
-            for index, step in enumerate(steps.astype(int)):
+            for index, step in enumerate(steps):
                 networks = _train(
                     networks,
                     keys[:, 0],
@@ -131,10 +119,36 @@ def simulate(
                     networks, keys[:, 1], index, n_test, feedback=chosen.feedback, g=g, block=block
                 )
                 saved.append(jax.tree.map(np.asarray, measured))
-                bar.update(int(step) - done)
-                done = int(step)
+                bar.update(step - done)
+                done = step
     states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1, dtype=float), *saved)
-    return trajectory_of_runs(steps / N, states, errors)
+    return trajectory_of_runs(np.array(steps) / N, states, errors)
+
+
+def check_training(
+    network: Network, rule: Any, activation: Any, times: Any, *, n_runs: int, n_test: int, seed: int
+) -> tuple[Network, Rule, Callable, list[int]]:
+    """The network, rule, activation function, and times in samples; ValueError for what cannot be.
+
+    Arguments are those of :func:`simulate`.
+    """
+    chosen = choose_rule(rule)
+    g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
+    g = getattr(g, "g", g)
+    check_count("n_runs", n_runs)
+    check_count("n_test", n_test)
+    check_seed(seed)
+    network = check_network(network)
+    N = network.W.shape[1]
+    times = check_times(times)
+    steps = np.rint(times * N)
+    if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
+        raise ValueError(
+            "Argument `times` must be distinct numbers of samples below 2^31 at "
+            f"N = {N}, but is {times!r}."
+        )
+    _check_shapes(chosen, network, g)
+    return network, chosen, g, steps.astype(int).tolist()
 
 
 def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
@@ -168,7 +182,7 @@ def _inputs(key: Any, first: Any, block: int, network: Network) -> tuple[Any, An
     return normals[:, :N], normals[:, N:]
 
 
-def _outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
+def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
     """Outputs of a network on a block of inputs, (block, O)."""
     return g(X @ W.T / X.shape[1] ** 0.5) @ v
 
@@ -183,7 +197,7 @@ def _train(networks, keys, first, last, parameters, *, update, g, block):
         def learn_block(b, weights):
             start = first + b * block
             X, zeta = _inputs(key, start, block, network)
-            Y = _outputs(network.W_star, network.v_star, X, g) + noise * zeta
+            Y = outputs(network.W_star, network.v_star, X, g) + noise * zeta
 
             def learn(s, weights):
                 W, v = weights
@@ -213,7 +227,7 @@ def _measure(networks, keys, index, n_test, *, feedback, g, block):
 
         def add_block(b, total):
             X, _ = _inputs(key, b * block, block, network)
-            difference = _outputs(W, v, X, g) - _outputs(W_star, v_star, X, g)
+            difference = outputs(W, v, X, g) - outputs(W_star, v_star, X, g)
             counted = b * block + jnp.arange(block) < n_test
             return total + jnp.sum(jnp.where(counted[:, None], difference**2, 0))
 

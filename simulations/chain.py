@@ -1,0 +1,183 @@
+"""A finite network, exactly in law, in the few directions that matter.
+
+Inputs are isotropic, and learning looks at them through the weights of student and teacher and
+through F alone.  So a network of N inputs can be run on D + 1, D = K + M + O: coordinates in the
+span of those vectors, in which an input is standard normal, and one for the rest of the input,
+whose length is chi distributed with N - D degrees of freedom.  A step takes the student out of the
+span, along the rest of its input; a rotation of all directions but those of teacher and F, under
+which the law of inputs stays what it is, brings it back.  Thus a step costs the same at N = 10^6 as
+at N = 50, the overlaps are those of vectors and positive semidefinite by construction, and the
+rules are those of ``simulations/rules.py`` as they stand: on inputs of length n in place of N,
+weights count ``sqrt(n / N)`` times and learning rates n / N.
+
+The simulation of all N inputs has the rules in common with this, which is therefore no check on
+them: it is a fast way to many runs and to large N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from odes.checks import hyperparameters
+from odes.order_parameters import OrderParameters, Trajectory, trajectory_of_runs
+from simulations.networks import Network
+from simulations.online_sgd import PER_RUN, check_training, outputs
+from simulations.rules import Sample
+
+NUMBERS = 2**21
+"""Random numbers drawn at once."""
+
+
+def simulate_chain(
+    network: Network,
+    *,
+    rule: Any,
+    lr: float,
+    lr_v: float | None = None,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+    activation: Any = "erf",
+    times: Any,
+    n_runs: int = 1,
+    seed: int = 0,
+    n_test: int = 2000,
+    progress: bool = True,
+) -> Trajectory:
+    """Train a network as :func:`simulations.simulate` does, exactly in law, at a cost free of N.
+
+    The Markov chain of the overlaps of one network, run on K + M + O + 1 inputs (module
+    docstring), in double precision.  One run has the law of one run of ``simulate``, not its
+    numbers.
+
+    Args:
+        network, rule, lr, lr_v, noise, weight_decay, weight_decay_v, activation, times, n_runs,
+            seed, n_test, progress: as for ``simulate``; N at least K + M + O, in either scaling of
+            F.  A rule of one's own must know N only through its inputs, as those of
+            ``simulations/rules.py`` do.
+
+    Returns:
+        A Trajectory, as ``simulate`` returns it.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    rates = hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
+    )
+    network, chosen, g, steps = check_training(
+        network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
+    )
+    (K, N), M, O = network.W.shape, len(network.W_star), network.v.shape[1]
+    if N < K + M + O:
+        raise ValueError(
+            f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
+        )
+    streams = [
+        [np.random.default_rng(stream) for stream in run.spawn(4)]
+        for run in np.random.SeedSequence(seed).spawn(n_runs)
+    ]
+    saved, done = [], 0
+    with (
+        jax.enable_x64(True),
+        tqdm(
+            total=steps[-1], unit=" samples", disable=None if progress else True, delay=1,
+            leave=False,
+        ) as bar,
+    ):  # fmt: skip
+        networks = _compressed(network, n_runs)
+        for step in steps:
+            for x, zeta, count in _blocks(streams, step - done, K + M + O, O, N):
+                networks = _train(networks, rates, x, zeta, count, update=chosen.update, g=g, N=N)
+                bar.update(count)
+            done = step
+            tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])
+            measured = _measure(networks, tests, feedback=chosen.feedback, g=g)
+            saved.append(jax.tree.map(np.asarray, measured))
+    states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
+    return trajectory_of_runs(np.array(steps) / N, states, errors)
+
+
+def _compressed(network: Network, n_runs: int) -> Network:
+    """The network on D + 1 inputs: teacher and F in the first M + O, nothing in the last."""
+    (K, N), M = network.W.shape, len(network.W_star)
+    vectors = np.concatenate([network.W_star, network.F.T, network.W])
+    coordinates = np.asarray(np.linalg.qr(vectors.T, mode="r")).T  # (D, D), lower triangular
+    coordinates = np.pad(coordinates, ((0, 0), (0, 1)))
+    scale = np.sqrt(coordinates.shape[1] / N)
+    small = network._replace(
+        W=np.tile(scale * coordinates[-K:], (n_runs, 1, 1)),
+        v=np.tile(network.v, (n_runs, 1, 1)),
+        W_star=scale * coordinates[:M],
+        F=coordinates[M:-K].T,
+    )
+    return Network(*map(jnp.asarray, small))
+
+
+def _blocks(
+    streams: list[list[np.random.Generator]], steps: int, D: int, O: int, N: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Inputs (size, runs, D + 1), normals for the noise (size, runs, O), and how many are meant.
+
+    Sample s of run r depends on the seed, r and s alone.
+    """
+    size = max(1, NUMBERS // (len(streams) * (D + 1 + O)))
+    for start in range(0, steps, size):
+        count = min(size, steps - start)
+        x = np.zeros((size, len(streams), D + 1))
+        zeta = np.zeros((size, len(streams), O))
+        for r, (for_span, for_rest, for_noise, _) in enumerate(streams):
+            x[:count, r, :D] = for_span.standard_normal((count, D))
+            if N > D:
+                x[:count, r, D] = np.sqrt(for_rest.chisquare(N - D, count))
+            zeta[:count, r] = for_noise.standard_normal((count, O))
+        yield x, zeta, count
+
+
+@partial(jax.jit, static_argnames=("update", "g", "N"))
+def _train(networks, rates, x, zeta, count, *, update, g, N):
+    """The networks after ``count`` samples."""
+    n, kept = x.shape[-1], x.shape[-1] - 1 - networks.W.shape[1]
+    lr, lr_v, noise, decay, decay_v = rates
+
+    def learn(network: Network, x: Any, zeta: Any) -> Network:
+        y = outputs(network.W_star, network.v_star, x[None], g)[0] + noise * zeta
+        dW, dv = update(network, Sample(x, y, g, lr * n / N))
+        W = network.W - lr * n**0.5 / N * dW - decay / N * network.W
+        v = network.v - lr_v / N * dv - decay_v / N * network.v
+        return network._replace(W=jnp.concatenate([W[:, :kept], turned(W[:, kept:])], axis=1), v=v)
+
+    one_step = jax.vmap(learn, (PER_RUN, 0, 0), PER_RUN)
+    return jax.lax.fori_loop(0, count, lambda s, state: one_step(state, x[s], zeta[s]), networks)
+
+
+def turned(A: Any) -> Any:
+    """A (K, K + 1) times a rotation that leaves it nothing in its last column, by reflections."""
+    K = A.shape[0]
+    for k in range(K):
+        row = jnp.where(jnp.arange(K + 1) < k, 0, A[k])
+        mirror = row.at[k].add(jnp.copysign(jnp.sqrt(row @ row), row[k]))
+        square = mirror @ mirror
+        A = A - jnp.outer(A @ mirror, mirror) * jnp.where(square > 0, 2 / square, 0)
+    return A.at[:, K].set(0)
+
+
+@partial(jax.jit, static_argnames=("feedback", "g"))
+def _measure(networks, tests, *, feedback, g):
+    """Order parameters and generalization error of every network, on inputs of its own."""
+
+    def one_run(network: Network, X: Any) -> tuple[OrderParameters, Any]:
+        W, v, W_star, v_star = network[:4]
+        difference = outputs(W, v, X, g) - outputs(W_star, v_star, X, g)
+        n = X.shape[1]
+        state = OrderParameters(Q=W @ W.T / n, R=W @ W_star.T / n, v=v, B=feedback(network))
+        return state, jnp.mean(jnp.sum(difference**2, axis=1)) / 2
+
+    return jax.vmap(one_run, (PER_RUN, 0))(networks, tests)

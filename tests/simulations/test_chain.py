@@ -1,0 +1,124 @@
+"""The chain against the network of all N inputs, in law; and what holds for every N."""
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+
+from odes import solve
+from simulations import RULES, chain, sample_network, simulate, simulate_chain
+
+TIMES = [0.5, 1.0, 2.0]
+SIZES = {"K": 2, "M": 2, "O": 2, "feedback_scale": 0.7, "student_scale": 0.7}
+TRAINING = {"lr": 0.5, "lr_v": 0.3, "noise": 0.3, "weight_decay": 0.05, "times": TIMES}
+OBSERVABLES = {
+    "error": lambda run: run.generalization_error,
+    "Q": lambda run: run.order_parameters.Q[..., 0, 1],
+    "R": lambda run: run.order_parameters.R[..., 1, 0],
+    "v": lambda run: run.order_parameters.v[..., 0, 1],
+    "B": lambda run: run.order_parameters.B[..., 1, 0],
+}
+
+
+@pytest.mark.parametrize("N", [50, 500])
+@pytest.mark.parametrize("rule", RULES)
+def test_the_law_is_that_of_the_whole_network(rule, N):
+    """Kolmogorov-Smirnov tests of all observables at all times: 200 in all, false alarm 2e-3."""
+    network = sample_network(N=N, seed=1, **SIZES)
+    whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING)
+    few = simulate_chain(network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING)
+    np.testing.assert_array_equal(few.times, whole.times)
+    for name, observable in OBSERVABLES.items():
+        if name == "B" and rule in ("bp", "fa"):  # none, and one that stays as it is
+            continue
+        for at, t in enumerate(TIMES):
+            samples = [observable(each)[:, at] for each in (whole, few)]
+            assert ks_2samp(*samples).pvalue > 1e-5, (name, t)
+
+
+@pytest.mark.parametrize("rule", ["afa", "pepita"])
+def test_the_law_with_random_feedback_and_hardly_more_inputs_than_vectors(rule):
+    """Thirty tests in all, false alarm 3e-4."""
+    network = sample_network(N=7, seed=1, feedback="random", **SIZES)
+    whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING)
+    few = simulate_chain(network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING)
+    for name, observable in OBSERVABLES.items():
+        for at, t in enumerate(TIMES):
+            samples = [observable(each)[:, at] for each in (whole, few)]
+            assert ks_2samp(*samples).pvalue > 1e-5, (name, t)
+
+
+def test_it_starts_where_the_network_is():
+    network = sample_network(N=20, seed=3, **SIZES)
+    start = simulate_chain(network, rule="afa", lr=0.1, times=[0.0])
+    for measured, exact in zip(start.order_parameters, network.overlaps("afa")[0], strict=True):
+        np.testing.assert_allclose(measured[0, 0], exact, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["bp", "pepita-modulated"])
+def test_a_large_network_follows_the_theory(rule):
+    """N = 10^6, where fluctuations of the overlaps have a standard deviation of 1e-3."""
+    network = sample_network(N=10**6, K=2, M=2, seed=0, feedback_scale=0.5)
+    few = simulate_chain(network, rule=rule, lr=0.5, times=[2.0], n_runs=2, n_test=10)
+    theory = solve(*network.overlaps(rule), rule=rule, lr=0.5, times=[2.0])
+    for name in "QRv":
+        exact = getattr(theory.order_parameters, name)
+        for run in getattr(few.order_parameters, name):
+            np.testing.assert_allclose(run, exact, atol=5e-3)
+
+
+def test_overlaps_stay_those_of_vectors():
+    """A million steps: the joint covariance has no eigenvalue below zero but by rounding."""
+    network = sample_network(N=50, seed=2, **SIZES)
+    few = simulate_chain(
+        network, rule="afa", lr=0.3, times=[1e2, 1e3, 2e4], n_runs=1, n_test=10, progress=False
+    )
+    Q, R = (getattr(few.order_parameters, name)[0] for name in "QR")
+    T = np.broadcast_to(network.overlaps("afa")[1].T, (3, 2, 2))
+    C = np.block([[Q, R], [R.mT, T]])
+    assert np.all(np.linalg.eigvalsh(C) > -1e-12)
+    assert few.status == ["ok"]
+
+
+def test_data_depend_on_seed_run_and_sample_alone(monkeypatch):
+    network = sample_network(N=40, K=1, M=1, seed=0)
+    arguments = {"rule": "bp", "lr": 0.5, "noise": 0.2, "n_test": 20}
+    two = simulate_chain(network, times=[2.0], n_runs=2, seed=4, **arguments)
+    monkeypatch.setattr(chain, "NUMBERS", 100)
+    three = simulate_chain(network, times=[0.7, 2.0], n_runs=3, seed=4, **arguments)
+    np.testing.assert_allclose(
+        three.order_parameters.Q[:2, 1], two.order_parameters.Q[:, 0], rtol=1e-12
+    )
+    other = simulate_chain(network, times=[2.0], n_runs=2, seed=5, **arguments)
+    assert len(np.unique([*two.order_parameters.Q.flat, *other.order_parameters.Q.flat])) == 4
+
+
+def test_runs_that_diverge_are_data():
+    network = sample_network(N=40, K=1, M=1, seed=0)
+    few = simulate_chain(network, rule="bp", lr=1.0, lr_v=1e3, times=[0.1, 50.0], n_runs=2)
+    assert few.status.tolist() == ["diverged", "diverged"]
+    assert np.all(np.isnan(few.generalization_error[:, 1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "backprop"}, '`rule` must be one of "bp"'),
+        ({"lr": -1.0}, "`lr` must be a finite number >= 0"),
+        ({"n_runs": 0}, "`n_runs` must be an integer >= 1"),
+        ({"times": [1.0, 1.001]}, "`times` must be distinct numbers of samples"),
+        ({"activation": "step"}, '`activation` must be one of "erf"'),
+        ({"network": None}, "`network` must be a Network"),
+    ],
+)
+def test_bad_arguments_are_named(change, message):
+    network = sample_network(N=20, K=1, M=1)
+    arguments = {"network": network, "rule": "bp", "lr": 0.1, "times": [1.0]} | change
+    with pytest.raises(ValueError, match=message):
+        simulate_chain(**arguments)
+
+
+def test_a_network_of_too_few_inputs_is_named():
+    network = sample_network(N=10, K=1, M=1)
+    small = network._replace(W=network.W[:, :2], W_star=network.W_star[:, :2], F=network.F[:2])
+    with pytest.raises(ValueError, match=r"`network` must have N of at least K \+ M \+ O = 3"):
+        simulate_chain(small, rule="bp", lr=0.1, times=[1.0])
