@@ -332,9 +332,10 @@ def phase_diagram(
 ) -> Data:
     """Final error of FA and AFA over learning rate and feedback scale.
 
-    Below the white contour the error has fallen under a level at t_max: the upper right of AFA's
-    diagram, where it is not, depends on the product of the two alone.  Circles: simulations.
-    Hatched: the equations diverge.
+    Between the white contours the error has fallen under a level at t_max; the upper one is where
+    larger steps stop helping, in AFA a line of constant product of the two.  Circles: simulations,
+    filled with the colour of their error.  Hatched: the equations diverge, and so do the networks
+    at crosses.
     """
     network = sample_network(seed=seed, **sizes)
     shared: dict[str, Any] = {"rule": ["fa", "afa"], "times": [t_max]}

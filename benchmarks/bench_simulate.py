@@ -3,6 +3,7 @@
 One network, K = M = 2.  The yardstick draws the same number of standard normals, float32, in blocks
 of the same size, and adds them up.  The two run in turn; the figure is the median of the ratios of
 neighbours, samples per second of the simulator over those of the yardstick, with the quartiles.
+Then 64 chains against the same simulator, in samples per second of all chains.
 
     python benchmarks/bench_simulate.py [--pairs 10]
 """
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from simulations import RULES, sample_network, simulate
+from simulations import RULES, sample_network, simulate, simulate_chain
 from simulations.online_sgd import BLOCK
 
 
@@ -54,6 +55,22 @@ def main():
         ratios = [1 / (seconds(train) / seconds(draw)) for _ in tqdm(range(pairs), disable=None)]
         low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         print(f"N = {N}  {rule:18s} {median:.2f} ({low:.2f} to {high:.2f}) of the bound")
+
+    for size in (N, 10**6):
+        small = sample_network(N=size, K=2, M=2)
+
+        def chains(small=small, size=size):
+            simulate_chain(small, rule="afa", lr=0.1, times=[samples / size], n_runs=64, n_test=1)
+
+        def train():
+            simulate(network, rule="afa", lr=0.1, times=[samples / N], n_test=1)
+
+        chains(), train()
+        ratios = [64 * seconds(train) / seconds(chains) for _ in tqdm(range(pairs), disable=None)]
+        low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+        print(
+            f"64 chains at N = {size}: {median:.0f} ({low:.0f} to {high:.0f}) times the simulator"
+        )
 
 
 if __name__ == "__main__":
