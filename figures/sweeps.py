@@ -32,8 +32,8 @@ def plot_phase_diagram(
     """Draw the error at the last time over two parameters, by colour.
 
     Args:
-        theory: a Dataset of :func:`odes.sweep` with two parameters as dimensions; the first is
-            drawn along x.  Points whose status is not "ok" are hatched.
+        theory: a Dataset of :func:`odes.sweep` with two parameters as dimensions, positive and
+            sorted; the first is drawn along x.  Points whose status is not "ok" are hatched.
         simulation: a Dataset of :func:`simulations.sweep` with the same two, or None: a marker at
             each point, filled with the colour of its mean over runs, and crossed if no run got to
             the last time.
@@ -50,16 +50,16 @@ def plot_phase_diagram(
     x, y = error.dims
     if norm is None:
         norm = shared_norm(theory)
-    ax.pcolormesh(
-        theory[x], theory[y], error.T, norm=norm, cmap=COLORMAP, shading="nearest", rasterized=True
-    )
+    edges = _edges(theory[x].values), _edges(theory[y].values)
+    shown = error.T.clip(min=norm.vmin)  # rounding makes a converged error negative
+    ax.pcolormesh(*edges, shown, norm=norm, cmap=COLORMAP, rasterized=True)
     lost = (theory.status != "ok").T.values
     if lost.any():
         ax.pcolor(
-            theory[x], theory[y], np.ma.masked_where(~lost, lost), shading="nearest",
-            cmap=ListedColormap(["white"]), edgecolor="#999999", linewidth=0, hatch=HATCH,
+            *edges, np.ma.masked_where(~lost, lost), cmap=ListedColormap(["white"]),
+            edgecolor="#999999", linewidth=0, hatch=HATCH,
         )  # fmt: skip
-    if level is not None:
+    if level is not None and min(error.shape) > 1:
         ax.contour(theory[x], theory[y], error.T, [level], colors="white", linewidths=1.0)
     if simulation is not None:
         mean = final_error(simulation).mean("run", skipna=True).transpose(x, y).values
@@ -75,9 +75,21 @@ def plot_phase_diagram(
 
 
 def shared_norm(*datasets: Any) -> LogNorm:
-    """A logarithmic scale of colours over the errors at the last time of several Datasets."""
+    """A logarithmic scale of colours over the errors at the last time of several Datasets.
+
+    Errors that are not positive do not count, and if none is, the scale is that of errors of O(1).
+    """
     errors = np.concatenate([final_error(dataset).values.ravel() for dataset in datasets])
-    return LogNorm(np.nanmin(errors), np.nanmax(errors))
+    errors = errors[errors > 0]
+    return LogNorm(errors.min(), errors.max()) if errors.size else LogNorm(1e-3, 1)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around sorted positive centres, half-way on a logarithmic axis."""
+    logs = np.log(centres)
+    half = np.diff(logs) / 2 if logs.size > 1 else np.array([0.5])
+    inner = (logs[:-1] + logs[1:]) / 2
+    return np.exp(np.concatenate([logs[:1] - half[:1], inner, logs[-1:] + half[-1:]]))
 
 
 def plot_scan(

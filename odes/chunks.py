@@ -26,6 +26,7 @@ def run_chunks(
     chunks: Sequence[tuple],
     *,
     arguments: dict[str, Any],
+    layout: dict[str, Any],
     path: Any,
     executor: Executor | None,
     progress: bool,
@@ -37,6 +38,7 @@ def run_chunks(
         job: see the module; has to be picklable for an executor.
         chunks: arguments of the calls; an executor takes them in this order.
         arguments: what identifies the work, by the names that a user knows.
+        layout: what else the chunks depend on.
         path: directory where finished chunks are kept and interrupted work goes on, or None.
         executor: where to run; None for threads of this process.
         progress: whether to show a bar, on a terminal.
@@ -57,7 +59,7 @@ def run_chunks(
             "Argument `executor` must spawn its processes, with ProcessPoolExecutor(mp_context="
             'multiprocessing.get_context("spawn")), but forks: after JAX has run, that deadlocks.'
         )
-    store = nullcontext() if path is None else open_store(Path(path), arguments)
+    store = nullcontext() if path is None else open_store(_folder(path), arguments, layout)
     with _submitter(job, executor, threads or _processors()) as submit, store as folder:
         done: dict[int, Arrays] = {}
         if folder is not None:
@@ -103,6 +105,13 @@ def run_chunks(
         return [done[index] for index in range(len(chunks))]
 
 
+def _folder(path: Any) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise ValueError(f"Argument `path` must be a path or None, but is {path!r}.") from None
+
+
 def _cancel(futures: dict[Future, int]) -> None:
     """Cancel what has not started."""
     for future in futures:
@@ -126,7 +135,7 @@ def _submitter(
         with ThreadPoolExecutor(threads) as pool:
             yield lambda chunk: pool.submit(work, *chunk)
     else:
-        payload = pickled_for("executor", job, "be sent to other processes")
+        payload, _ = pickled_for("executor", job, "be sent to other processes")
         yield lambda chunk: executor.submit(remote, payload, chunk)
 
 

@@ -40,7 +40,10 @@ from odes.solve import (
 )
 
 SMALLEST_STEP = 1e-13
-"""Steps shorter than this times the last time mean that the integrator is stuck."""
+"""Steps are not made shorter than this times the last time, and so do not end at a singularity."""
+
+SHORTEST = 1e-9
+"""The integrator needs an interval, also where the initial state is all that is wanted."""
 
 
 class Flow(NamedTuple):
@@ -94,7 +97,7 @@ def flow(
     """
     check_double_precision(jnp.zeros(()))
     rule, activation = choose(rule, activation)
-    check_tolerances(rtol, atol, max_steps)
+    rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     initial, teacher = shape_overlaps(
         initial, teacher, rule.needs, lambda name, value: jnp.asarray(value, float)
     )
@@ -105,13 +108,20 @@ def flow(
     lr_v = lr if lr_v is None else lr_v
     if weight_decay_v is None:
         weight_decay_v = jnp.where(jnp.asarray(lr_v) == 0, 0.0, weight_decay)
-    parameters = Hyperparameters(
-        *(jnp.asarray(value, float) for value in (lr, lr_v, noise, weight_decay, weight_decay_v))
-    )
+    times = jnp.asarray(times, float)
+    if times.ndim != 1 or times.size == 0:
+        raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
+    given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v)
+    for name, value in {"feedback_scale": feedback_scale, **given._asdict()}.items():
+        if jnp.ndim(value) != 0:
+            raise ValueError(
+                f"Argument `{name}` must be a scalar, but has shape {jnp.shape(value)}."
+            )
+    parameters = Hyperparameters(*(jnp.asarray(value, float) for value in given))
     return integrate(
         *scale_feedback(initial, teacher, feedback_scale),
         parameters,
-        jnp.asarray(times, float),
+        times,
         points,
         rule=rule,
         activation=activation,
@@ -166,7 +176,7 @@ def integrate(
     def beyond(y: Array) -> Array:
         return ~(jnp.max(jnp.abs(y), axis=-1) <= MAGNITUDE_LIMIT)
 
-    end = jnp.where(times[-1] > 0, times[-1], 1.0)
+    end = jnp.maximum(times[-1], SHORTEST)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         diffrax.Tsit5(),

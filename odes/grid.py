@@ -18,6 +18,11 @@ AXES: dict[str, Callable[[str, Any], Any]] = {
 }
 """The parameters that a sweep of theory or simulation can vary, and the check of one value."""
 
+DEFAULTS: dict[str, Any] = {
+    "lr_v": "as lr", "feedback_scale": 1.0, "noise": 0.0, "weight_decay": 0.0
+}  # fmt: skip
+"""What a parameter is that is not given."""
+
 LABELS = {
     "lr": "learning rate of the first layer",
     "lr_v": "learning rate of the readout",
@@ -36,7 +41,6 @@ LABELS = {
     "B": "feedback signal",
     "N": "number of inputs",
     "seed": "seed",
-    "run": "run",
 }
 
 ENTRIES = {
@@ -83,7 +87,12 @@ def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]
     for name, value in given.items():
         if value is None:
             continue
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise ValueError(
+                f"Argument `{name}` must be a number or a one-dimensional array, but is {value!r}."
+            ) from None
         if array.ndim == 0:
             fixed[name] = known[name](name, array.item())
             continue
@@ -100,7 +109,7 @@ def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]
 
 def is_single(rule: Any) -> bool:
     """Whether this is one rule, and not a list or a dictionary, which make a dimension."""
-    return not isinstance(rule, (dict, list, np.ndarray))
+    return not isinstance(rule, (dict, list, np.ndarray)) and type(rule) is not tuple
 
 
 def choose_rules(
@@ -111,26 +120,31 @@ def choose_rules(
     Raises ValueError for no rule, and for a name that occurs twice.
     """
     if isinstance(rule, dict):
-        return {str(name): choose(entry) for name, entry in rule.items()}
-    listed = [rule] if is_single(rule) else list(rule)
-    rules = {
-        str(entry) if isinstance(entry, str) else name_of(entry): choose(entry) for entry in listed
-    }
-    if len(rules) < max(1, len(listed)):
-        raise ValueError(f"Argument `rule` must hold each rule once, but is {rule!r}.")
+        named = [(str(name), choose(entry)) for name, entry in rule.items()]
+    else:
+        listed = [rule] if is_single(rule) else list(np.atleast_1d(np.array(rule, dtype=object)))
+        chosen = [(entry, choose(entry)) for entry in listed]
+        named = [(e if isinstance(e, str) else name_of(own), own) for e, own in chosen]
+    rules = dict(named)
+    if len(rules) < max(1, len(named)):
+        raise ValueError(
+            "Argument `rule` must hold each rule once, and be a dictionary that names them if two "
+            f"of your own have the same name, but is {rule!r}."
+        )
     return rules
 
 
 def check_symbols(order_parameters: Any) -> tuple[str, ...]:
     """The names of the order parameters to keep; ValueError for others."""
-    names = (order_parameters,) if isinstance(order_parameters, str) else tuple(order_parameters)
-    for name in names:
-        if name not in ENTRIES:
-            raise ValueError(
-                f"Argument `order_parameters` must hold names among {', '.join(ENTRIES)}, "
-                f"but is {order_parameters!r}."
-            )
-    return names
+    if order_parameters is None:
+        return ()
+    names = [order_parameters] if isinstance(order_parameters, str) else order_parameters
+    if not isinstance(names, (list, tuple)) or any(name not in ENTRIES for name in names):
+        raise ValueError(
+            f"Argument `order_parameters` must hold names among {', '.join(ENTRIES)}, "
+            f"but is {order_parameters!r}."
+        )
+    return tuple(names)
 
 
 def gather(
@@ -148,6 +162,14 @@ def gather(
                 gathered[name] = np.full((n_rules * n_points, *array.shape[1:]), fill, array.dtype)
             gathered[name][index * n_points + np.array(chosen)] = array
     return gathered
+
+
+def name_of_activation(activation: Any) -> str:
+    """Its name, or that of the function or class that defines it."""
+    if isinstance(activation, str):
+        return activation
+    g = getattr(activation, "g", activation)
+    return getattr(g, "__name__", type(g).__name__)
 
 
 def labelled(
@@ -181,7 +203,7 @@ def labelled(
         {
             name: (
                 (*axes, *dimensions[name]),
-                array.reshape(*shape, *array.shape[1:]),
+                array.reshape((*shape, *array.shape[1:])),
                 described(name),
             )
             for name, array in arrays.items()
@@ -192,6 +214,7 @@ def labelled(
         },
         {
             name: value if isinstance(value, (str, int, float)) else json.dumps(describe(value))
-            for name, value in {**grid.fixed, **attributes}.items()
+            for name, value in {**DEFAULTS, **grid.fixed, **attributes}.items()
+            if name not in axes
         },
     )

@@ -166,11 +166,18 @@ def points_of(
 ) -> Points:
     """The points to average over; ValueError if rule or activation cannot be averaged."""
     (K, M), O = initial.R.shape, initial.v.shape[1]
-    check_activation(activation)
-    has_gamma = check_update(rule, K, O, activation)
+    with jax.ensure_compile_time_eval():  # also where the caller is being traced
+        check_activation(activation)
+        has_gamma = check_update(rule, K, O, activation)
     if has_gamma and any(overlap is None for overlap in (initial.B, teacher.S, teacher.P)):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     return choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
+
+
+def known_name(rule: Any) -> str | None:
+    """The name of one of the packages' own rules; None for one of the user's, which may change."""
+    names = [name for name, own in RULES.items() if rule is own]
+    return names[0] if names and type(rule).__module__ == Update.__module__ else None
 
 
 def compiled(
@@ -181,9 +188,7 @@ def compiled(
     What is compiled for the packages' own rules and activations is kept.  A user's objects may
     change between calls, and are compiled at each.
     """
-    if any(rule is own for own in RULES.values()) and any(
-        activation is own for own in ACTIVATIONS.values()
-    ):
+    if known_name(rule) and any(activation is own for own in ACTIVATIONS.values()):
         return _kept(function, rule, activation, **static)
     return jax.jit(partial(function, rule=rule, activation=activation, **static))
 

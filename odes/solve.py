@@ -117,7 +117,7 @@ def solve(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
     times = check_times(times)
-    check_tolerances(rtol, atol, max_steps)
+    rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     initial, teacher = check_overlaps(initial, teacher, rule.needs)
     if "P" in rule.needs:
         check_feedback_matrix(initial, teacher)
@@ -169,12 +169,12 @@ def _closed_system(
     )
 
 
-def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> None:
-    """ValueError unless an integrator can work with these."""
-    check_count("max_steps", max_steps)
-    check_number("atol", atol, positive=True)
+def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float, int]:
+    """The three as plain numbers; ValueError unless an integrator can work with them."""
     if check_number("rtol", rtol, positive=True) < SMALLEST_RTOL:
         raise ValueError(f"Argument `rtol` must be at least {SMALLEST_RTOL:g}, but is {rtol!r}.")
+    atol = check_number("atol", atol, positive=True)
+    return float(rtol), atol, check_count("max_steps", max_steps)
 
 
 def check_feedback(rule: Rule, initial: OrderParameters) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
+import io
 import json
 import os
 import pickle
@@ -25,6 +28,11 @@ PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "diffrax")
 """What the numbers depend on, besides our own code."""
 
 LOCK = ".lock"
+HALF_WRITTEN = (".chunk-*.npz", ".manifest-*.json")
+"""What a process that is killed while it writes leaves behind, and the next one removes."""
+
+KINDS = ("arguments", "layout", "software")
+"""What a manifest holds."""
 
 LONG = 64
 """Arrays of more entries enter a manifest by their hash."""
@@ -60,15 +68,24 @@ def load_arrays(path: Path) -> Arrays | None:
 
 
 @contextmanager
-def open_store(path: Path, arguments: dict[str, Any]) -> Iterator[Path]:
+def open_store(path: Path, arguments: dict[str, Any], layout: dict[str, Any]) -> Iterator[Path]:
     """The directory ``path`` for work with these arguments, for this process alone.
+
+    ``layout`` is what else the files depend on.
 
     It is made, or found as earlier work with the same arguments and software left it.  A manifest
     in it says which; a lock, which the system releases when the process dies, keeps others out.
 
     Raises ValueError for a path that cannot be written, is in use, or holds something else.
     """
-    wanted = json.loads(json.dumps({"arguments": describe(arguments), "software": software()}))
+    wanted = json.loads(json.dumps([describe(arguments), describe(layout), software()]))
+    wanted = dict(zip(KINDS, wanted, strict=True))
+    manifest = path / "manifest.json"
+    if not _is_ours(path):
+        raise ValueError(
+            "Argument `path` must be a new or empty directory, or one with the results of the same "
+            f"call, but {path} holds other files."
+        )
     lock = FileLock(path / LOCK, timeout=0)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -82,17 +99,11 @@ def open_store(path: Path, arguments: dict[str, Any]) -> Iterator[Path]:
             f"Argument `path` must be a directory that can be written, but is {path}: {error}"
         ) from error
     try:
-        manifest = path / "manifest.json"
         if manifest.exists():
             _compare(path, json.loads(manifest.read_text()), wanted)
-        elif any(not entry.name.startswith(".") for entry in path.iterdir()):
-            raise ValueError(
-                "Argument `path` must be a new or empty directory, or one with the results of the "
-                f"same call, but {path} holds other files."
-            )
-        for entry in path.glob(".*"):
-            if entry.name != LOCK:
-                entry.unlink()  # half-written when an earlier process was killed
+        for pattern in HALF_WRITTEN:
+            for entry in path.glob(pattern):
+                entry.unlink()
         if not manifest.exists():
             with atomic(manifest) as beside:
                 beside.write_text(json.dumps(wanted, indent=2) + "\n")
@@ -101,9 +112,22 @@ def open_store(path: Path, arguments: dict[str, Any]) -> Iterator[Path]:
         lock.release()
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether the directory is new or empty, or has a manifest of ours."""
+    if not path.is_dir():
+        return True  # to be made, or refused by the system
+    try:
+        return set(KINDS) <= set(json.loads((path / "manifest.json").read_text()))
+    except FileNotFoundError:
+        left = [path / LOCK, *(entry for pattern in HALF_WRITTEN for entry in path.glob(pattern))]
+        return set(path.iterdir()) <= set(left)
+    except (ValueError, TypeError):
+        return False
+
+
 def _compare(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """ValueError that names the first argument or version that differs."""
-    for kind in ("arguments", "software"):
+    """ValueError that names the first argument, part of the layout or version that differs."""
+    for kind in KINDS:
         for name in {**wanted[kind], **found[kind]}:
             old, new = found[kind].get(name), wanted[kind].get(name)
             if old != new:
@@ -127,15 +151,38 @@ def describe(value: Any) -> Any:
         return [describe(part) for part in value]
     if value is None or isinstance(value, (str, int, float)):
         return value
-    pickled = pickled_for("path", value, "be recognised when the work goes on")
+    pickled, sources = pickled_for("path", value, "be recognised when the work goes on")
+    code = hashlib.sha256(pickled)
+    for source in sources:
+        code.update(source.encode())
     name = getattr(value, "__qualname__", type(value).__qualname__)
-    return {"object": name, "sha256": hashlib.sha256(pickled).hexdigest()}
+    return {"object": name, "sha256": code.hexdigest()}
 
 
-def pickled_for(argument: str, value: Any, purpose: str) -> bytes:
-    """``value`` pickled; ValueError if it is, or holds, what cannot be imported elsewhere."""
+class _Sources(pickle.Pickler):
+    """Notes the source of the functions and classes that a pickle refers to by name."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.sources: list[str] = []
+
+    def reducer_override(self, value: Any) -> Any:
+        for part in inspect.getmro(value) if isinstance(value, type) else (value,):
+            with contextlib.suppress(OSError, TypeError):  # built in, or not from a file
+                self.sources.append(inspect.getsource(part))
+        return NotImplemented
+
+
+def pickled_for(argument: str, value: Any, purpose: str) -> tuple[bytes, list[str]]:
+    """``value`` pickled, and the sources of functions and classes that it refers to.
+
+    Raises ValueError if it is, or holds, what cannot be imported elsewhere.
+    """
+    file = io.BytesIO()
+    pickler = _Sources(file)
     try:
-        return pickle.dumps(value)
+        pickler.dump(value)
+        return file.getvalue(), pickler.sources
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
             f"Argument `{argument}` must be None with functions or objects that cannot be "

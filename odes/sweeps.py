@@ -29,11 +29,11 @@ from odes.grid import (
     is_single,
     labelled,
     make_grid,
+    name_of_activation,
 )
-from odes.local_fields import compiled, points_of
+from odes.local_fields import compiled, known_name, points_of
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
 from odes.quadrature import Points
-from odes.rules import RULES
 from odes.solve import (
     check_feedback,
     check_feedback_matrix,
@@ -59,19 +59,27 @@ GROUPS = 4
 
 
 class Equations(NamedTuple):
-    """The equations of one rule, ready to be solved; ``points`` is None for closed forms."""
+    """The equations of one rule."""
 
     rule: Any
     initial: OrderParameters
     teacher: Teacher
-    points: Points | None
+    activation: Any
+    points: int | Points | None  # as the caller asked for
+    noisy: bool
+
+    def nodes(self) -> Points | None:
+        """The points to average over, or None for closed forms."""
+        rule, initial, teacher, activation, points, noisy = self
+        if points is None and has_closed_form(rule, activation):
+            return None
+        return points_of(initial, teacher, points, noisy, rule, activation)
 
 
 class TheoryJob(NamedTuple):
     """What all chunks of a sweep share; see ``odes/chunks.py``."""
 
     equations: list[Equations]
-    activation: Any
     times: np.ndarray
     rtol: float
     atol: float
@@ -85,7 +93,7 @@ class TheoryJob(NamedTuple):
             compiled(
                 _solve_chunk,
                 equations.rule,
-                self.activation,
+                equations.activation,
                 rtol=self.rtol,
                 atol=self.atol,
                 max_steps=self.max_steps,
@@ -94,16 +102,17 @@ class TheoryJob(NamedTuple):
             )
             for equations in self.equations
         ]
+        points = [equations.nodes() for equations in self.equations]
         locks = [threading.Lock() for _ in solvers]
         is_compiled = [False for _ in solvers]
 
         def work(index: int, values: np.ndarray) -> Arrays:
-            _, initial, teacher, points = self.equations[index]
+            _, initial, teacher, *_ = self.equations[index]
             with (
                 jax.enable_x64(True),
                 nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
             ):
-                result = solvers[index](initial, teacher, self.times, points, values)
+                result = solvers[index](initial, teacher, self.times, points[index], values)
                 result = jax.tree.map(np.asarray, result)
                 is_compiled[index] = True
             return result
@@ -131,8 +140,9 @@ def sweep(
 ) -> Any:
     """Learning curves on a grid of parameters, as a labelled Dataset.
 
-    Each point is what :func:`odes.solve` gives there, to the accuracy asked for, but solved in JAX,
-    many side by side.  A point that diverges or gets stuck leaves the others as they are.
+    Each point is what :func:`odes.solve` gives there, but solved in JAX, many side by side.  Where
+    there is no closed form and some of the noise is not zero, all points are averaged over the
+    nodes that noise asks for.  A point that diverges or gets stuck leaves the others as they are.
 
         sweep(initial, teacher, rule=["fa", "afa"], times=times,
               lr=np.geomspace(0.05, 1.5, 64), feedback_scale=np.linspace(0.2, 2, 64))
@@ -142,7 +152,9 @@ def sweep(
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
-            0.03 times these (``odes.solve.STEP``).
+            0.03 times these, or to 1e-4 where the rule or the activation is not smooth.  The whole
+            solution is as accurate where errors do not grow; near the edge of stability, at large
+            lr times feedback_scale, they do, and have been seen to reach 7 times the tolerance.
         order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
         path: a directory where finished chunks of points are kept.  A sweep that was interrupted,
             by whatever means, and is called again with the same arguments goes on where it stopped
@@ -162,7 +174,8 @@ def sweep(
         "ok", "diverged", "max_steps", "nonfinite", with NaN from where a point stopped, and
         ``n_steps`` (axes) of the integrator; the order parameters asked for, with their indices k,
         l, m, o as last dimensions (Q is (k, l), R is (k, m), v and B are (k, o); B is NaN for
-        backpropagation).  Fixed parameters and tolerances are its attributes.
+        backpropagation, or absent if that is the only rule).  Fixed parameters and tolerances are
+        its attributes.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -172,7 +185,7 @@ def sweep(
     )
     chosen_activation = choose("bp", activation)[1]
     times = check_times(times)
-    check_tolerances(rtol, atol, max_steps)
+    rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
     grid = make_grid(axes, AXES)
     noise = grid.column("noise", 0.0)
@@ -182,24 +195,22 @@ def sweep(
         check_feedback(one, state)
         if "P" in one.needs:
             check_feedback_matrix(state, fixed)
-        chosen_points = None
-        if points is not None or not has_closed_form(one, chosen_activation):
-            chosen_points = points_of(
-                state, fixed, points, bool(noise.any()), one, chosen_activation
-            )
-        equations.append(Equations(one, state, fixed, chosen_points))
+        equations.append(Equations(one, state, fixed, chosen_activation, points, bool(noise.any())))
 
     values = _values(grid, noise)
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
     plan = _plan(equations, values, lanes)
-    job = TheoryJob(equations, chosen_activation, times, rtol, atol, max_steps, symbols, lanes)
+    job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes)
+    given = OrderParameters(*map(_plain, initial)), Teacher(*map(_plain, teacher))
     results = run_chunks(
         job,
         [(index, values[chosen]) for index, chosen in plan],
         arguments={
-            "initial": initial,
-            "teacher": teacher,
-            "rule": {name: name if RULES.get(name) is one else one for name, one in rules.items()},
+            **grid.fixed,
+            **grid.axes,
+            "initial": given[0],
+            "teacher": given[1],
+            "rule": {name: known_name(one) or one for name, one in rules.items()},
             "times": times,
             "activation": activation,
             "rtol": rtol,
@@ -207,10 +218,12 @@ def sweep(
             "max_steps": max_steps,
             "points": points,
             "order_parameters": symbols,
-            "lanes": [lanes, len(plan[0][1])],
+        },
+        layout={
             "dimensions": list(grid.axes),
-            **grid.fixed,
-            **grid.axes,
+            "lanes": lanes,
+            "points in a chunk": len(plan[0][1]),
+            "device": jax.default_backend(),
         },
         path=path,
         executor=executor,
@@ -228,13 +241,18 @@ def sweep(
         gather(plan, results, len(rules), len(values)),
         {
             **({"rule": next(iter(rules))} if is_single(rule) else {}),
-            "activation": activation if isinstance(activation, str) else repr(activation),
+            "activation": name_of_activation(activation),
             "rtol": rtol,
             "atol": atol,
-            "initial": initial,
-            "teacher": teacher,
+            "max_steps": max_steps,
+            "initial": given[0],
+            "teacher": given[1],
         },
     )
+
+
+def _plain(array: Any) -> np.ndarray | None:
+    return None if array is None else np.asarray(array)
 
 
 def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:
@@ -250,8 +268,10 @@ def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:
 def _default_lanes(equations: list[Equations], values: np.ndarray) -> int:
     """Points to solve side by side: no more than there are, a power of two."""
     lanes = LANES.get(jax.default_backend(), LANES_ELSEWHERE)
-    nodes = [len(each.points.weights) for each in equations if each.points is not None]
-    lanes = min([lanes, *(max(1, NODES // count) for count in nodes)])
+    for each in equations:
+        nodes = each.nodes()
+        if nodes is not None:
+            lanes = min(lanes, max(1, NODES // len(nodes.weights)))
     return min(lanes, 2 ** int(np.ceil(np.log2(len(values)))))
 
 
@@ -315,7 +335,7 @@ def _solve_chunk(
         return jax.lax.map(lambda row: one(row, *shared), values, batch_size=lanes)
 
     devices = jax.local_devices()
-    if len(devices) > 1:
+    if len(values) % len(devices) == 0 and len(devices) > 1:
         batch = jax.shard_map(
             batch,
             mesh=jax.make_mesh((len(devices),), ("devices",), axis_types=(AxisType.Auto,)),

@@ -34,6 +34,8 @@ ACTIVATIONS: dict[str, Callable] = {
     "relu": jax.nn.relu,
 }
 
+DTYPES = {"float32": np.float32, "float64": np.float64}
+
 BLOCK = 64  # inputs drawn together, where memory allows
 BLOCK_ELEMENTS = 2**22  # numbers held at once in all blocks of inputs
 
@@ -62,7 +64,8 @@ def simulate(
         rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`, whose functions are
             compiled once and must not depend on values that change.
         lr, lr_v, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`.
-        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays.
+        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays,
+            compiled once like a rule.
         times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole
             samples, which must still differ.
         n_runs: number of runs, which differ in their training and test inputs.
@@ -83,7 +86,7 @@ def simulate(
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
-    lookup("dtype", {"float32": 4, "float64": 8}, dtype)
+    lookup("dtype", DTYPES, dtype)
     network, chosen, g, steps = check_training(
         network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
     )
@@ -139,16 +142,20 @@ def check_training(
     check_count("n_test", n_test)
     check_seed(seed)
     network = check_network(network)
-    N = network.W.shape[1]
-    times = check_times(times)
+    steps = whole_steps(check_times(times), network.W.shape[1])
+    _check_shapes(chosen, network, g)
+    return network, chosen, g, steps
+
+
+def whole_steps(times: np.ndarray, N: int) -> list[int]:
+    """The times in samples; ValueError if two are the same, or one is too many."""
     steps = np.rint(times * N)
     if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
         raise ValueError(
             "Argument `times` must be distinct numbers of samples below 2^31 at "
             f"N = {N}, but is {times!r}."
         )
-    _check_shapes(chosen, network, g)
-    return network, chosen, g, steps.astype(int).tolist()
+    return steps.astype(int).tolist()
 
 
 def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:

@@ -6,9 +6,10 @@ import threading
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from odes.checks import check_count, check_seed, check_times
+from odes.checks import check_count, check_seed, check_times, is_activation, lookup
 from odes.chunks import run_chunks
 from odes.grid import (
     AXES,
@@ -19,11 +20,12 @@ from odes.grid import (
     is_single,
     labelled,
     make_grid,
+    name_of_activation,
 )
 from odes.order_parameters import STATUS
 from odes.store import Arrays
 from simulations.networks import Network, check_network
-from simulations.online_sgd import simulate
+from simulations.online_sgd import ACTIVATIONS, DTYPES, simulate, whole_steps
 from simulations.rules import RULES, Rule, choose_rule
 
 
@@ -82,7 +84,8 @@ def sweep(
 ) -> Any:
     """Learning curves of finite networks on a grid of parameters, as a labelled Dataset.
 
-    Each point is what :func:`simulations.simulate` gives there, with the seed of the point,
+    Each point is what :func:`simulations.simulate` gives there, with the seed of the point (0 if
+    none is given, so that all points see the same data),
     wherever it is computed.  The coordinates are those of :func:`odes.sweep`, so that theory and
     simulation can be subtracted as they are.
 
@@ -107,7 +110,9 @@ def sweep(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    rules = choose_rules(rule, choose_rule, lambda one: one.update.__name__)
+    rules = choose_rules(
+        rule, choose_rule, lambda one: getattr(one.update, "__name__", type(one).__name__)
+    )
     times = check_times(times)
     symbols = check_symbols(order_parameters)
     known = {**AXES, "seed": lambda _, seed: check_seed(seed)}
@@ -118,6 +123,13 @@ def sweep(
     else:
         network = check_network(network)
     grid = make_grid(axes, known)
+    check_count("n_runs", n_runs)
+    check_count("n_test", n_test)
+    lookup("dtype", DTYPES, dtype)
+    lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
+    sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))
+    for N in sizes:
+        whole_steps(times, int(N))
     settings = {
         "times": times, "activation": activation, "n_runs": n_runs, "n_test": n_test, "dtype": dtype
     }  # fmt: skip
@@ -131,14 +143,14 @@ def sweep(
         SimulationJob(network, list(rules.values()), settings, symbols),
         [(index, points[row]) for index, (row,) in plan],
         arguments={
-            "network": network,
-            "rule": {name: name if RULES.get(name) is one else one for name, one in rules.items()},
-            **settings,
-            "order_parameters": symbols,
-            "dimensions": list(grid.axes),
             **grid.fixed,
             **grid.axes,
+            "network": network,
+            "rule": {name: _known_name(one) or one for name, one in rules.items()},
+            **settings,
+            "order_parameters": symbols,
         },
+        layout={"dimensions": list(grid.axes), "device": jax.default_backend()},
         path=path,
         executor=executor,
         progress=progress,
@@ -153,8 +165,15 @@ def sweep(
         gather(plan, results, len(rules), len(points)),
         {
             **({"rule": next(iter(rules))} if is_single(rule) else {}),
-            "activation": activation if isinstance(activation, str) else repr(activation),
+            "activation": name_of_activation(activation),
+            **({} if "seed" in grid.axes else {"seed": grid.fixed.get("seed", 0)}),
             "n_test": n_test,
             "dtype": dtype,
         },
     )
+
+
+def _known_name(rule: Rule) -> str | None:
+    """The name of one of the package's own rules."""
+    names = [name for name, own in RULES.items() if rule is own]
+    return names[0] if names and rule.update.__module__ == Rule.__module__ else None

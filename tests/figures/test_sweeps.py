@@ -63,6 +63,13 @@ def test_a_phase_diagram_shows_every_point_where_it_is(theory, simulation):
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert ax.get_xlabel() == AXIS_LABELS["lr"]
     assert ax.get_ylabel() == AXIS_LABELS["feedback_scale"]
+    for centres, edges in zip(
+        (RATES, SCALES), (mesh._coordinates[0, :, 0], mesh._coordinates[:, 0, 1]), strict=True
+    ):
+        np.testing.assert_allclose(edges[:-1] * edges[1:], np.square(centres))
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert left < RATES[0] < RATES[-1] < right
+    assert bottom < SCALES[0] < SCALES[-1] < top
     (contour,) = drawn(ax, ContourSet)
     assert contour.levels == [0.2]
 
@@ -97,6 +104,15 @@ def test_diagrams_can_share_their_colours(theory):
     assert (norm.vmin, norm.vmax) == (float(final.min()), float(10 * final.max()))
     axes = [plot_phase_diagram(each, norm=norm) for each in (theory, other)]
     assert all(drawn(ax, QuadMesh)[0].norm is norm for ax in axes)
+
+
+@pytest.mark.parametrize("value", [-1e-18, np.nan])
+def test_errors_that_have_no_logarithm_do_not_stop_the_drawing(theory, value):
+    for everywhere in (False, True):
+        errors = theory.generalization_error.copy()
+        errors[(... if everywhere else (0, 0))] = value
+        ax = plot_phase_diagram(theory.assign(generalization_error=errors))
+        ax.figure.canvas.draw()
 
 
 def test_a_scan_is_a_line_and_markers_with_standard_errors(theory, simulation):

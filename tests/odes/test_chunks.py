@@ -1,6 +1,8 @@
 """Work in chunks survives what interrupts it: errors, dead workers, and SIGKILL."""
 
+import importlib
 import json
+import linecache
 import os
 import random
 import signal
@@ -18,6 +20,7 @@ import distributed
 import numpy as np
 import pytest
 import xarray
+from tqdm import tqdm
 
 from odes import sweep
 from odes.chunks import _prepared, run_chunks
@@ -57,6 +60,7 @@ def run(job, path, count=5, executor=None, **arguments):
         job,
         [(number,) for number in range(count)],
         arguments={"count": count, **arguments},
+        layout={"chunks": count},
         path=path,
         executor=executor,
         progress=False,
@@ -93,6 +97,7 @@ def test_files_are_plain_and_damage_is_repaired(tmp_path, trace):
     computed(trace)
     manifest = json.loads((tmp_path / "path" / "manifest.json").read_text())
     assert manifest["arguments"] == {"count": 5, "seed": [0, 1, 2], "label": "a"}
+    assert manifest["layout"] == {"chunks": 5}
     assert {"python", "numpy", "jax", "diffrax", "code"} <= set(manifest["software"])
     files = sorted((tmp_path / "path").glob("*.npz"))
     assert len(files) == 5
@@ -102,6 +107,42 @@ def test_files_are_plain_and_damage_is_repaired(tmp_path, trace):
     assert squares(run(Squares(trace), tmp_path / "path", seed=np.arange(3), label="a"))[2] == 4
     assert computed(trace) == [2]
     assert not list((tmp_path / "path").glob(".chunk*"))
+
+
+def test_after_a_failure_nothing_more_is_started(trace):
+    with pytest.raises(ArithmeticError):
+        run(Squares(trace, fails=0), None, count=500)
+    assert len(computed(trace)) < 400
+
+
+def test_a_changed_definition_is_other_work(tmp_path, trace, monkeypatch):
+    module = tmp_path / "its_own_module.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    for factor in (1, 50):
+        module.write_text(f"def g(z):\n    return {factor} * z\n")
+        linecache.checkcache()
+        g = importlib.reload(importlib.import_module("its_own_module")).g
+        if factor == 1:
+            run(Squares(trace), tmp_path / "path", activation=g)
+            run(Squares(trace), tmp_path / "path", activation=g)
+    with pytest.raises(ValueError, match="other arguments: `activation` was"):
+        run(Squares(trace), tmp_path / "path", activation=g)
+
+
+def test_progress_is_shown_on_a_terminal_alone(trace, monkeypatch):
+    shown = []
+
+    def bar(**arguments):
+        shown.append(arguments["disable"])
+        return tqdm(**arguments | {"disable": True})
+
+    monkeypatch.setattr("odes.chunks.tqdm", bar)
+    for progress in (True, False):
+        run_chunks(
+            Squares(trace), [(1,)], arguments={}, layout={}, path=None, executor=None,
+            progress=progress,
+        )  # fmt: skip
+    assert shown == [None, True]
 
 
 def test_other_work_is_refused_by_the_name_of_the_argument_that_differs(tmp_path, trace):
@@ -122,7 +163,15 @@ def test_a_path_that_is_no_place_for_it_is_refused(tmp_path, trace):
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(ValueError, match=r"`path` must be a new or empty .* holds other files"):
         run(Squares(trace), tmp_path / "thesis")
-    assert [file.name for file in (tmp_path / "thesis").glob("[!.]*")] == ["thesis.tex"]
+    assert os.listdir(tmp_path / "thesis") == ["thesis.tex"]
+    for name, content in ((".env", "secret"), ("manifest.json", '{"figures": {}}'), ("x", "")):
+        folder = tmp_path / f"with-{name}"
+        folder.mkdir()
+        (folder / name).write_text(content)
+        with pytest.raises(ValueError, match="`path` must be a new or empty"):
+            run(Squares(trace), folder)
+        assert os.listdir(folder) == [name]
+        assert (folder / name).read_text() == content
     for path in (tmp_path / "thesis" / "thesis.tex", tmp_path / "thesis" / "thesis.tex" / "below"):
         with pytest.raises(ValueError, match="`path` must be a directory that can be written"):
             run(Squares(trace), path)
@@ -133,7 +182,7 @@ def test_a_second_live_process_is_refused(tmp_path, trace):
     path = tmp_path / "path"
     hold = (
         "import sys, time, pathlib, odes.store as s\n"
-        "with s.open_store(pathlib.Path(sys.argv[1]), {'count': 5}):\n"
+        "with s.open_store(pathlib.Path(sys.argv[1]), {'count': 5}, {'chunks': 5}):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -49,7 +49,7 @@ def test_flow_averages_over_points_as_solve_does():
     arguments = {"rule": "pepita", "lr": 0.4, "noise": 0.1, "times": TIMES, "points": 64}
     exact = solve(initial, teacher, rtol=1e-10, **arguments)
     with jax.enable_x64(True):
-        ours = flow(initial, teacher, rtol=1e-7, atol=1e-9, **arguments)
+        ours = jax.jit(lambda: flow(initial, teacher, rtol=1e-7, atol=1e-9, **arguments))()
         assert_within_tolerance(ours, exact, 1e-7, 1e-9)
 
 
@@ -104,6 +104,8 @@ def test_flow_refuses_single_precision_when_traced_by_the_user(problem):
         ({"rtol": 0.0}, "`rtol` must be"),
         ({"points": -1}, "`points` must be"),
         ({"max_steps": 0}, "`max_steps` must be"),
+        ({"times": 1.0}, r"`times` must have shape \(n,\)"),
+        ({"feedback_scale": np.ones(2)}, r"`feedback_scale` must be a scalar, .* shape \(2,\)"),
     ],
 )
 def test_bad_arguments_are_named(problem, change, message):

@@ -1,15 +1,17 @@
 """Sweeps of the theory: the numbers of ``solve`` at every point, labelled; failures stay local."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
 
-from odes import OrderParameters, Rule, solve, sweep
+from odes import RULES, OrderParameters, Rule, solve, sweep, sweeps
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 1.0, 10.0, 40.0])
@@ -25,7 +27,7 @@ def swept():
         "feedback_scale": np.array([0.2, 1.0]),
         "noise": [0.0, 0.4],
         "weight_decay": 0.01,
-        "lr_v": 0.1,
+        "lr_v": [0.1, 0.0],
     }
     result = sweep(
         initial,
@@ -42,32 +44,31 @@ def swept():
 
 def test_every_point_is_the_single_solution_to_the_tolerance_asked_for(swept):
     initial, teacher, grid, result = swept
-    fixed = {"weight_decay": 0.01, "lr_v": 0.1, "rtol": 1e-11, "atol": 1e-13}
-    assert result.generalization_error.dims == ("rule", "lr", "feedback_scale", "noise", "time")
-    for rule in ("bp", "afa"):
-        for lr in grid["lr"]:
-            for scale in grid["feedback_scale"]:
-                for noise in grid["noise"]:
-                    exact = solve(
-                        initial._replace(B=scale * initial.B),
-                        teacher._replace(S=scale * teacher.S, P=scale**2 * teacher.P),
-                        rule=rule,
-                        lr=lr,
-                        noise=noise,
-                        times=TIMES,
-                        **fixed,
-                    )
-                    point = result.sel(rule=rule, lr=lr, feedback_scale=scale, noise=noise)
-                    assert point.status == exact.status == "ok"
-                    assert point.n_steps > 0
-                    for name, array in exact.order_parameters._asdict().items():
-                        if array is None:
-                            assert np.all(np.isnan(point[name]))
-                        else:
-                            np.testing.assert_allclose(point[name], array, rtol=RTOL, atol=ATOL)
-                    np.testing.assert_allclose(
-                        point.generalization_error, exact.generalization_error, rtol=1e-6
-                    )
+    fixed = {"weight_decay": 0.01, "rtol": 1e-11, "atol": 1e-13}
+    assert result.generalization_error.dims == ("rule", *list(grid)[:3], "lr_v", "time")
+    axes = [grid[name] for name in ("lr", "feedback_scale", "noise", "lr_v")]
+    for rule, lr, scale, noise, lr_v in itertools.product(("bp", "afa"), *axes):
+        exact = solve(
+            initial._replace(B=scale * initial.B),
+            teacher._replace(S=scale * teacher.S, P=scale**2 * teacher.P),
+            rule=rule,
+            lr=lr,
+            lr_v=lr_v,
+            noise=noise,
+            times=TIMES,
+            **fixed,
+        )
+        point = result.sel(rule=rule, lr=lr, feedback_scale=scale, noise=noise, lr_v=lr_v)
+        assert point.status == exact.status == "ok"
+        assert point.n_steps > 0
+        for name, array in exact.order_parameters._asdict().items():
+            if array is None:
+                assert np.all(np.isnan(point[name]))
+            else:
+                np.testing.assert_allclose(point[name], array, rtol=RTOL, atol=ATOL)
+        np.testing.assert_allclose(
+            point.generalization_error, exact.generalization_error, rtol=1e-6
+        )
 
 
 def test_the_dataset_is_labelled_and_survives_a_file(swept, tmp_path):
@@ -76,7 +77,7 @@ def test_the_dataset_is_labelled_and_survives_a_file(swept, tmp_path):
     assert result.R.dims[-2:] == ("k", "m")
     assert result.v.dims[-2:] == result.B.dims[-2:] == ("k", "o")
     assert result.attrs["weight_decay"] == 0.01
-    assert result.attrs["lr_v"] == 0.1
+    assert result.attrs["max_steps"] == 10_000
     assert str(initial.Q[0, 1]) in result.attrs["initial"]
     for name in ("generalization_error", "status", "n_steps", "Q", "B", "lr", "time", "rule"):
         assert result[name].attrs["units"] == "1"
@@ -138,13 +139,21 @@ def test_rules_without_closed_form_are_swept_with_points():
         rule={"clean": "pepita", "Hebbian": "pepita-hebbian"},
         lr=[0.1, 0.4],
         noise=[0.0, 0.3],
+        feedback_scale=[1.0, 0.5],
         rtol=1e-7,
         atol=1e-9,
         **arguments,
     )
     assert result.rule.values.tolist() == ["clean", "Hebbian"]
-    exact = solve(initial, teacher, rule="pepita-hebbian", lr=0.4, noise=0.3, **arguments)
-    point = result.sel(rule="Hebbian", lr=0.4, noise=0.3)
+    exact = solve(
+        initial._replace(B=0.5 * initial.B),
+        teacher._replace(S=0.5 * teacher.S, P=0.25 * teacher.P),
+        rule="pepita-hebbian",
+        lr=0.4,
+        noise=0.3,
+        **arguments,
+    )
+    point = result.sel(rule="Hebbian", lr=0.4, noise=0.3, feedback_scale=0.5)
     np.testing.assert_allclose(point.generalization_error, exact.generalization_error, rtol=1e-6)
 
 
@@ -161,13 +170,52 @@ def test_lanes_and_order_do_not_matter():
     assert by_two.n_steps.values.tolist() == at_once.n_steps.values[::-1].tolist()
 
 
+def test_numbers_alone_make_a_dataset_without_axes():
+    initial, teacher = random_problem(1, 1, 1)
+    result = sweep(initial, teacher, rule="fa", lr=0.1, times=[1.0, 2.0], lanes=1)
+    assert result.generalization_error.dims == ("time",)
+    assert result.status == "ok"
+    assert result.attrs["lr"] == 0.1
+    assert (result.attrs["noise"], result.attrs["lr_v"]) == (0.0, "as lr")
+
+
+def test_axes_and_rules_may_be_given_in_many_forms():
+    initial, teacher = random_problem(1, 1, 1)
+    arguments = {"times": [1.0], "rtol": np.array(1e-5), "order_parameters": None, "lanes": 2}
+    rates = xarray.DataArray(np.array([0.1, 0.2], "float32"), dims="lr")
+    one = sweep(initial, teacher, rule=("fa", "bp"), lr=rates, **arguments)
+    other = sweep(
+        initial, teacher, rule=np.array(["fa", "bp"]), lr=jnp.array([0.1, 0.2]), **arguments
+    )
+    assert one.identical(other)
+    assert one.rule.values.tolist() == ["fa", "bp"]
+
+
+def test_points_of_similar_cost_share_their_lanes():
+    """The product of learning rate and feedback scale falls from chunk to chunk."""
+    initial, teacher = random_problem(1, 1, 1)
+    equations = [sweeps.Equations(RULES["afa"], initial, teacher, None, None, False)]
+    values = np.random.default_rng(0).uniform(0.1, 1, (21, 6))
+    plan = sweeps._plan(equations, values, lanes=2)
+    sizes = [len(chosen) for _, chosen in plan]
+    assert sizes == [8, 8, 8]
+    order = np.concatenate([chosen for _, chosen in plan])
+    assert set(order) == set(range(21))
+    assert np.all(np.diff((values[:, 0] * values[:, 5])[order]) <= 0)
+
+
 DEFAULTS = """
 import json, numpy as np, jax, jax.numpy as jnp
+from unittest import mock
 from odes import sweep
 from tests.conftest import random_problem
 initial, teacher = random_problem(2, 2, 1)
-result = sweep(initial, teacher, rule="afa", times=[1.0, 10.0], lr=np.linspace(0.1, 1, 10), lanes=2)
+with mock.patch("jax.shard_map", wraps=jax.shard_map) as spread:
+    result = sweep(
+        initial, teacher, rule="afa", times=[1.0, 10.0], lr=np.linspace(0.1, 1, 10), lanes=2
+    )
 print(json.dumps({
+    "spread": spread.called,
     "devices": len(jax.local_devices()),
     "x64": jax.config.jax_enable_x64,
     "default": str(jnp.ones(1).dtype),
@@ -192,6 +240,7 @@ def test_jax_stays_as_it_was_and_several_devices_share_the_lanes():
         results.append(json.loads(output))
     one, two = results
     assert (one["devices"], two["devices"]) == (1, 2)
+    assert (one["spread"], two["spread"]) == (False, True)
     for result in results:
         assert not result["x64"]
         assert (result["default"], result["ours"]) == ("float32", "float64")
@@ -210,6 +259,10 @@ def test_jax_stays_as_it_was_and_several_devices_share_the_lanes():
         ({"lr": [-0.1, 0.1]}, "`lr` must be a finite number >= 0"),
         ({"lr": [0.1, 0.1]}, "`lr` must hold each value once"),
         ({"rule": []}, "`rule` must hold each rule once"),
+        ({"rule": {}}, "`rule` must hold each rule once"),
+        ({"rule": None}, '`rule` must be one of "bp"'),
+        ({"lr": [[0.1], [0.1, 0.2]]}, "`lr` must be a number or a one-dimensional array"),
+        ({"path": 5}, "`path` must be a path or None"),
         ({"rule": ["fa", "fa"]}, "`rule` must hold each rule once"),
         ({"rule": ["fa", "backprop"]}, '`rule` must be one of "bp"'),
         ({"times": [2.0, 1.0]}, "`times` must be"),

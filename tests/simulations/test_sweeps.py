@@ -16,7 +16,7 @@ def test_every_point_is_the_simulation_of_its_parameters():
     network = sample_network(N=60, K=2, M=1, seed=3)
     result = simulations.sweep(
         network,
-        rule=["bp", "afa"],
+        rule=["bp", "fa", "afa"],
         times=TIMES,
         lr=[0.1, 0.5],
         feedback_scale=[0.5, 2.0],
@@ -31,7 +31,7 @@ def test_every_point_is_the_simulation_of_its_parameters():
     assert result.R.dims == (*dimensions, "k", "m")
     assert result.attrs["noise"] == 0.1
     scaled = network._replace(B=2.0 * network.B, F=2.0 * network.F)
-    for rule in ("bp", "afa"):
+    for rule in ("bp", "fa", "afa"):
         alone = simulate(
             scaled, rule=rule, lr=0.5, times=TIMES, n_runs=2, n_test=100, seed=5, noise=0.1
         )
@@ -70,6 +70,7 @@ def test_theory_and_simulation_align_on_their_coordinates():
     simulation = simulations.sweep(network, n_runs=20, n_test=4000, **grid)
     difference = simulation.generalization_error - theory.generalization_error
     assert difference.dims == ("rule", "lr", "feedback_scale", "run", "time")
+    assert difference.shape == (2, 2, 1, 20, 2)
     z = difference.mean("run") / (difference.std("run", ddof=1) / np.sqrt(20))
     assert np.all(np.abs(z) < 5)
 
@@ -108,6 +109,9 @@ def test_a_sampler_that_fails_says_so_and_leaves_what_was_finished(tmp_path):
         ({"network": "network"}, r"`network` must be a Network\(...\)"),
         ({"rule": ["fa", "backprop"]}, '`rule` must be one of "bp"'),
         ({"order_parameters": "X"}, "`order_parameters` must hold names among Q, R, v, B"),
+        ({"activation": "erff"}, '`activation` must be one of "erf"'),
+        ({"rule": {}}, "`rule` must hold each rule once"),
+        ({"rule": None}, '`rule` must be one of "bp"'),
         ({"n_runs": 0}, "`n_runs` must be an integer >= 1"),
         ({"dtype": "float16"}, "`dtype` must be one of"),
         ({"times": [0.0, 0.001]}, "`times` must be distinct numbers of samples"),
@@ -123,4 +127,4 @@ def test_bad_arguments_are_named(change, message, tmp_path):
     }
     with pytest.raises(ValueError, match=message):
         simulations.sweep(**(arguments | change))
-    assert not list(tmp_path.glob("new/chunk*"))
+    assert not (tmp_path / "new").exists()
