@@ -64,7 +64,9 @@ def test_a_phase_diagram_shows_every_point_where_it_is(theory, simulation):
     assert ax.get_xlabel() == AXIS_LABELS["lr"]
     assert ax.get_ylabel() == AXIS_LABELS["feedback_scale"]
     for centres, edges in zip(
-        (RATES, SCALES), (mesh._coordinates[0, :, 0], mesh._coordinates[:, 0, 1]), strict=True
+        (RATES, SCALES),
+        (mesh.get_coordinates()[0, :, 0], mesh.get_coordinates()[:, 0, 1]),
+        strict=True,
     ):
         np.testing.assert_allclose(edges[:-1] * edges[1:], np.square(centres))
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
