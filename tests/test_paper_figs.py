@@ -18,14 +18,16 @@ SHORT = {
     "rates": (1.0, 2.0),
     "lr_times_t_max": 10.0,
     "n_paths": 3,
-    "n": 6,
 }
-SPOTS = {"phase_diagram": (2, 2), "learning_rate_scan": 2}
+SWEPT = {  # as many points in both, so that what is compiled is shared
+    "phase_diagram": {"n": 6, "n_spots": (2, 2)},
+    "learning_rate_scan": {"n": 36, "n_spots": 2},
+}
 
 
 def small(name, parameters):
     """The parameters of a figure, but for a size that takes no time."""
-    short = SHORT | {"n_spots": SPOTS.get(name)}
+    short = SHORT | SWEPT.get(name, {})
     return {**parameters, **TINY, **{k: v for k, v in short.items() if k in parameters}}
 
 

@@ -308,7 +308,7 @@ def test_a_sweep_killed_ten_times_ends_with_the_identical_dataset(tmp_path):
         before = chunks()
         assert before < total
         process = start(path, "killed.nc")
-        awaited = before + (kill % 2)  # every other time not before a new chunk has appeared
+        awaited = before + (kill % 3 == 0)  # now and then not before a new chunk has appeared
         while chunks() < awaited or not (path / LOCK).exists():
             assert process.poll() is None
             time.sleep(0.002)
@@ -316,7 +316,7 @@ def test_a_sweep_killed_ten_times_ends_with_the_identical_dataset(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not (tmp_path / "killed.nc").exists()
-    assert 5 <= chunks() < total
+    assert 4 <= chunks() < total
     assert start(path, "killed.nc").wait() == 0
     with (
         xarray.open_dataset(tmp_path / "whole.nc", engine="scipy") as whole,

@@ -209,7 +209,7 @@ import json, numpy as np, jax, jax.numpy as jnp
 from unittest import mock
 from odes import sweep
 from tests.conftest import random_problem
-initial, teacher = random_problem(2, 2, 1)
+initial, teacher = random_problem(1, 1, 1)
 with mock.patch("jax.shard_map", wraps=jax.shard_map) as spread:
     result = sweep(
         initial, teacher, rule="afa", times=[1.0, 10.0], lr=np.linspace(0.1, 1, 10), lanes=2
