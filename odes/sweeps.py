@@ -153,8 +153,8 @@ def sweep(
             ``rule`` a dimension.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
             0.03 times these, or to 1e-4 where the rule or the activation is not smooth.  The whole
-            solution is as accurate where errors do not grow; near the edge of stability, at large
-            lr times feedback_scale, they do, and have been seen to reach 7 times the tolerance.
+            solution is as accurate where errors do not grow along it; near the edge of stability,
+            at large lr times feedback_scale, they do, and it can be several times less accurate.
         order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
         path: a directory where finished chunks of points are kept.  A sweep that was interrupted,
             by whatever means, and is called again with the same arguments goes on where it stopped
