@@ -1,9 +1,10 @@
 """A sweep of AFA against a loop of SciPy's LSODA over a bare NumPy right-hand side.
 
-Two parts.  The right-hand side: its time per lane on one core, by number of lanes, over the time of
-its distinct arcsines, each at the price of one in a long array.  The sweep: points per second,
-compilation included, over those of the loop, which is timed right before and after on 32 of the
-points; every sweep runs in a process of its own.  The loop shares no code with the packages.
+Three parts.  The sweep: points per second, compilation included, over those of the loop, which is
+timed right before and after on 32 of the points and shares no code with the packages.  Memory: time
+and peak memory of up to 102,400 points that save the last time only.  The right-hand side: its time
+per lane on one core, by number of lanes, over the time of its distinct arcsines, each at the price
+of one in a long array.  Every sweep runs in a process of its own.
 
     python benchmarks/bench_sweep.py [--part rhs sweep memory]
 """

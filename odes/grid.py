@@ -174,7 +174,9 @@ def name_of_activation(activation: Any) -> str:
 
 def labelled(
     grid: Grid,
-    rules: list[str] | None,
+    rule: Any,
+    names: list[str],
+    activation: Any,
     times: np.ndarray,
     dimensions: dict[str, tuple[str, ...]],
     arrays: Arrays,
@@ -184,7 +186,9 @@ def labelled(
 
     Args:
         grid: its axes make dimensions, and its fixed parameters attributes.
-        rules: their names, which make the first dimension; None for a single rule without one.
+        rule, activation: as the caller gave them; a single rule is an attribute, and several make
+            the first dimension.
+        names: of the rules.
         times: the coordinate ``time``.
         dimensions: of each array, besides those of the grid.
         arrays: as :func:`gather` makes them, the status by its indices.
@@ -192,7 +196,13 @@ def labelled(
     """
     import xarray  # takes longer to import than everything else here
 
-    axes = grid.axes if rules is None else {"rule": np.array(rules), **grid.axes}
+    single = is_single(rule)
+    axes = grid.axes if single else {"rule": np.array(names), **grid.axes}
+    attributes = {
+        **({"rule": names[0]} if single else {}),
+        "activation": name_of_activation(activation),
+        **attributes,
+    }
     shape = [len(values) for values in axes.values()]
     arrays = arrays | {"status": np.array(STATUS)[arrays["status"]]}
 

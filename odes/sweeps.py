@@ -26,10 +26,8 @@ from odes.grid import (
     check_symbols,
     choose_rules,
     gather,
-    is_single,
     labelled,
     make_grid,
-    name_of_activation,
 )
 from odes.local_fields import compiled, known_name, points_of
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
@@ -235,13 +233,13 @@ def sweep(
     dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
     return labelled(
         grid,
-        None if is_single(rule) else list(rules),
+        rule,
+        list(rules),
+        activation,
         times,
         dimensions,
         gather(plan, results, len(rules), len(values)),
         {
-            **({"rule": next(iter(rules))} if is_single(rule) else {}),
-            "activation": name_of_activation(activation),
             "rtol": rtol,
             "atol": atol,
             "max_steps": max_steps,

@@ -17,10 +17,8 @@ from odes.grid import (
     check_symbols,
     choose_rules,
     gather,
-    is_single,
     labelled,
     make_grid,
-    name_of_activation,
 )
 from odes.order_parameters import STATUS
 from odes.store import Arrays
@@ -85,9 +83,8 @@ def sweep(
     """Learning curves of finite networks on a grid of parameters, as a labelled Dataset.
 
     Each point is what :func:`simulations.simulate` gives there, with the seed of the point (0 if
-    none is given, so that all points see the same data),
-    wherever it is computed.  The coordinates are those of :func:`odes.sweep`, so that theory and
-    simulation can be subtracted as they are.
+    none is given, so that all points see the same data), wherever it is computed.  The coordinates
+    are those of :func:`odes.sweep`, so that theory and simulation can be subtracted as they are.
 
     Args:
         network: a Network; or a function ``network(N=..., seed=...)`` that returns one, such as
@@ -159,13 +156,13 @@ def sweep(
     dimensions |= {symbol: ("run", "time", *ENTRIES[symbol]) for symbol in symbols}
     return labelled(
         grid,
-        None if is_single(rule) else list(rules),
+        rule,
+        list(rules),
+        activation,
         times,
         dimensions,
         gather(plan, results, len(rules), len(points)),
         {
-            **({"rule": next(iter(rules))} if is_single(rule) else {}),
-            "activation": name_of_activation(activation),
             **({} if "seed" in grid.axes else {"seed": grid.fixed.get("seed", 0)}),
             "n_test": n_test,
             "dtype": dtype,
