@@ -13,6 +13,7 @@ TRAINING = {"lr": 0.5, "lr_v": 0.3, "noise": 0.3, "weight_decay": 0.05, "times":
 OBSERVABLES = {
     "error": lambda run: run.generalization_error,
     "Q": lambda run: run.order_parameters.Q[..., 0, 1],
+    "norm": lambda run: run.order_parameters.Q[..., 0, 0],
     "R": lambda run: run.order_parameters.R[..., 1, 0],
     "v": lambda run: run.order_parameters.v[..., 0, 1],
     "B": lambda run: run.order_parameters.B[..., 1, 0],
@@ -22,7 +23,7 @@ OBSERVABLES = {
 @pytest.mark.parametrize("N", [50, 500])
 @pytest.mark.parametrize("rule", RULES)
 def test_the_law_is_that_of_the_whole_network(rule, N):
-    """Kolmogorov-Smirnov tests of all observables at all times: 200 in all, false alarm 2e-3."""
+    """Kolmogorov-Smirnov tests of all observables at all times: 250 in all, false alarm 3e-3."""
     network = sample_network(N=N, seed=1, **SIZES)
     whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING)
     few = simulate_chain(network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING)
@@ -37,10 +38,12 @@ def test_the_law_is_that_of_the_whole_network(rule, N):
 
 @pytest.mark.parametrize("rule", ["afa", "pepita"])
 def test_the_law_with_random_feedback_and_hardly_more_inputs_than_vectors(rule):
-    """Thirty tests in all, false alarm 3e-4."""
+    """At a rate at which the rest of the input counts; 36 tests in all, false alarm 4e-4."""
     network = sample_network(N=7, seed=1, feedback="random", **SIZES)
-    whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING)
-    few = simulate_chain(network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING)
+    whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING | {"lr": 2.0})
+    few = simulate_chain(
+        network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING | {"lr": 2.0}
+    )
     for name, observable in OBSERVABLES.items():
         for at, t in enumerate(TIMES):
             samples = [observable(each)[:, at] for each in (whole, few)]
