@@ -10,9 +10,8 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -59,8 +58,8 @@ def run_chunks(
             "Argument `executor` must spawn its processes, with ProcessPoolExecutor(mp_context="
             'multiprocessing.get_context("spawn")), but forks: after JAX has run, that deadlocks.'
         )
-    store = nullcontext() if path is None else open_store(_folder(path), arguments, layout)
-    with _submitter(job, executor, threads or _processors()) as submit, store as folder:
+    store = open_store(path, arguments, layout)
+    with _submitter(job, executor, threads or processors()) as submit, store as folder:
         done: dict[int, Arrays] = {}
         if folder is not None:
             files = [folder / f"chunk-{index:06d}.npz" for index in range(len(chunks))]
@@ -105,20 +104,13 @@ def run_chunks(
         return [done[index] for index in range(len(chunks))]
 
 
-def _folder(path: Any) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
-        raise ValueError(f"Argument `path` must be a path or None, but is {path!r}.") from None
-
-
 def _cancel(futures: dict[Future, int]) -> None:
     """Cancel what has not started."""
     for future in futures:
         future.cancel()
 
 
-def _processors() -> int:
+def processors() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -28,7 +28,7 @@ PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "diffrax")
 """What the numbers depend on, besides our own code."""
 
 LOCK = ".lock"
-HALF_WRITTEN = (".chunk-*.npz", ".manifest-*.json")
+HALF_WRITTEN = (".chunk-*.npz", ".checkpoint-*.npz", ".manifest-*.json")
 """What a process that is killed while it writes leaves behind, and the next one removes."""
 
 KINDS = ("arguments", "layout", "software")
@@ -68,8 +68,10 @@ def load_arrays(path: Path) -> Arrays | None:
 
 
 @contextmanager
-def open_store(path: Path, arguments: dict[str, Any], layout: dict[str, Any]) -> Iterator[Path]:
-    """The directory ``path`` for work with these arguments, for this process alone.
+def open_store(
+    path: Any, arguments: dict[str, Any], layout: dict[str, Any]
+) -> Iterator[Path | None]:
+    """The directory ``path`` for work with these arguments, for this process alone; None for None.
 
     ``layout`` is what else the files depend on.
 
@@ -78,6 +80,13 @@ def open_store(path: Path, arguments: dict[str, Any], layout: dict[str, Any]) ->
 
     Raises ValueError for a path that cannot be written, is in use, or holds something else.
     """
+    if path is None:
+        yield None
+        return
+    try:
+        path = Path(path)
+    except TypeError:
+        raise ValueError(f"Argument `path` must be a path or None, but is {path!r}.") from None
     wanted = json.loads(json.dumps([describe(arguments), describe(layout), software()]))
     wanted = dict(zip(KINDS, wanted, strict=True))
     manifest = path / "manifest.json"

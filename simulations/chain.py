@@ -17,6 +17,7 @@ them: it is a fast way to many runs and to large N.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -27,9 +28,9 @@ from tqdm import tqdm
 
 from odes.checks import hyperparameters
 from odes.order_parameters import OrderParameters, Trajectory, trajectory_of_runs
+from simulations.blocks import step
 from simulations.networks import Network
 from simulations.online_sgd import PER_RUN, check_training, outputs
-from simulations.rules import Sample
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -60,8 +61,7 @@ def simulate_chain(
     Args:
         network, rule, lr, lr_v, noise, weight_decay, weight_decay_v, activation, times, n_runs,
             seed, n_test, progress: as for ``simulate``; N at least K + M + O, in either scaling of
-            F.  A rule of one's own must know N only through its inputs, as those of
-            ``simulations/rules.py`` do.
+            F, and a rule that is equivariant (``simulations/rules.py``).
 
     Returns:
         A Trajectory, as ``simulate`` returns it.
@@ -75,6 +75,11 @@ def simulate_chain(
     network, chosen, g, steps = check_training(
         network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
     )
+    if not chosen.equivariant:
+        raise ValueError(
+            "Argument `rule` must be declared equivariant to be run in other coordinates, "
+            f"but is {rule!r}."
+        )
     (K, N), M, O = network.W.shape, len(network.W_star), network.v.shape[1]
     if N < K + M + O:
         raise ValueError(
@@ -94,8 +99,10 @@ def simulate_chain(
     ):  # fmt: skip
         networks = _compressed(network, n_runs)
         for step in steps:
-            for x, zeta, count in _blocks(streams, step - done, K + M + O, O, N):
-                networks = _train(networks, rates, x, zeta, count, update=chosen.update, g=g, N=N)
+            for x, zeta, count in _ahead(_blocks(streams, step - done, K + M + O, O, N)):
+                networks = jax.block_until_ready(
+                    _train(networks, rates, x, zeta, count, update=chosen.update, g=g, N=N)
+                )
                 bar.update(count)
             done = step
             tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])
@@ -141,18 +148,25 @@ def _blocks(
         yield x, zeta, count
 
 
+def _ahead(items: Iterator) -> Iterator:
+    """The items, each made in a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
 @partial(jax.jit, static_argnames=("update", "g", "N"))
 def _train(networks, rates, x, zeta, count, *, update, g, N):
     """The networks after ``count`` samples."""
-    n, kept = x.shape[-1], x.shape[-1] - 1 - networks.W.shape[1]
-    lr, lr_v, noise, decay, decay_v = rates
+    kept = x.shape[-1] - 1 - networks.W.shape[1]
 
     def learn(network: Network, x: Any, zeta: Any) -> Network:
-        y = outputs(network.W_star, network.v_star, x[None], g)[0] + noise * zeta
-        dW, dv = update(network, Sample(x, y, g, lr * n / N))
-        W = network.W - lr * n**0.5 / N * dW - decay / N * network.W
-        v = network.v - lr_v / N * dv - decay_v / N * network.v
-        return network._replace(W=jnp.concatenate([W[:, :kept], turned(W[:, kept:])], axis=1), v=v)
+        y = outputs(network.W_star, network.v_star, x[None], g)[0] + rates.noise * zeta
+        network = step(network, x, y, rates, update=update, g=g, N=N)
+        W = jnp.concatenate([network.W[:, :kept], turned(network.W[:, kept:])], axis=1)
+        return network._replace(W=W)
 
     one_step = jax.vmap(learn, (PER_RUN, 0, 0), PER_RUN)
     return jax.lax.fori_loop(0, count, lambda s, state: one_step(state, x[s], zeta[s]), networks)

@@ -1,31 +1,45 @@
 """The training loop: online SGD on the weights of finite networks, many runs at once.
 
-Inputs are drawn in blocks and forgotten, so that memory does not grow with time.  Sample s of run r
-is a function of the seed, r and s alone: neither the saved times, the block size nor the number of
-runs change the data.
+Inputs are drawn some at a time and forgotten, so that memory does not grow with time.  Sample s of
+run r is a function of the seed, r and s alone: neither the saved times, nor how samples and runs
+are put together, nor the number of runs change the data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from odes.checks import check_count, check_seed, check_times, hyperparameters, is_activation, lookup
+from odes.checks import (
+    check_count,
+    check_seed,
+    check_times,
+    hyperparameters,
+    is_activation,
+    lookup,
+)
+from odes.chunks import processors
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
     Trajectory,
     trajectory_of_runs,
 )
+from odes.store import Arrays, load_arrays, open_store, save_arrays
+from simulations.blocks import learn_as_block, learn_in_turn
 from simulations.networks import Network, check_network
-from simulations.rules import Rule, Sample, choose_rule
+from simulations.rules import Rule, Sample, choose_rule, known_name
 
 ACTIVATIONS: dict[str, Callable] = {
     "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
@@ -36,8 +50,35 @@ ACTIVATIONS: dict[str, Callable] = {
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
-BLOCK = 64  # inputs drawn together, where memory allows
-BLOCK_ELEMENTS = 2**22  # numbers held at once in all blocks of inputs
+BLOCK = 16
+"""Samples learned together, where that is fast."""
+
+BLOCK_FROM = {"K": 8, "N": 4000}
+"""From these sizes on the exact block form is faster than one sample after another
+(``python benchmarks/bench_simulate.py``)."""
+
+DRAWN = 2**19
+"""Numbers drawn at once in the runs of a group: few enough for the cache, enough for threads."""
+
+HELD = 2**22
+"""Numbers that may be held at once, if that is what it takes to draw BLOCK samples of one run."""
+
+PIECE = 2**27
+"""Numbers drawn between two looks at the progress bar and at the clock for checkpoints."""
+
+CHECKPOINT = "checkpoint.npz"
+CHECKPOINT_SECONDS = 20.0
+
+
+class Plan(NamedTuple):
+    """How runs and samples are put together."""
+
+    groups: int  # of runs, each in a thread of its own
+    lanes: int  # runs of a group, side by side
+    piece: int  # samples in one call of compiled code
+    drawn: int  # samples drawn at once, a multiple of `learned`
+    learned: int  # samples in one call of a learner
+    as_block: bool  # whether by the exact block form
 
 
 def simulate(
@@ -55,9 +96,13 @@ def simulate(
     seed: int = 0,
     n_test: int = 2000,
     dtype: str = "float32",
+    block: int | None = None,
+    path: Any = None,
     progress: bool = True,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
+
+    The runs are spread over the processors of this machine, or over all devices that JAX sees.
 
     Args:
         network: where every run starts; see :func:`simulations.sample_network`.
@@ -72,6 +117,13 @@ def simulate(
         seed: of all inputs and label noise.
         n_test: fresh inputs on which each run is tested at each time.
         dtype: "float32" or "float64", of the weights and of the arithmetic.
+        block: samples learned together by the exact block form (``simulations/blocks.py``), up to
+            N / 4 and for equivariant rules; 1 for one after another; None for what is fast.  It
+            need not divide the number of samples between two times: the last block is cut short.
+            Results differ by rounding alone.
+        path: a directory where a checkpoint is kept, every 20 seconds and at the end.  A simulation
+            that was interrupted, by whatever means, and is called again with the same arguments
+            goes on from there and returns the same numbers to the last bit.
         progress: whether long runs show a bar, on a terminal.
 
     Returns:
@@ -90,42 +142,67 @@ def simulate(
     network, chosen, g, steps = check_training(
         network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
     )
-    N = network.W.shape[1]
-    block = min(BLOCK, max(1, BLOCK_ELEMENTS // (N * n_runs)))
+    devices = jax.local_devices()
+    cpu = devices[0].platform == "cpu" and len(devices) == 1
+    threads = processors() if cpu else len(devices)
+    plan = _plan(network, chosen, block, n_runs, threads, steps)
+    pieces = list(_pieces(steps, plan.piece))
+    arguments = {
+        "network": network, "rule": known_name(chosen) or chosen, **parameters._asdict(),
+        "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
+        "n_test": n_test, "dtype": dtype,
+    }  # fmt: skip
+    layout = {**plan._asdict(), "devices": len(devices), "device": jax.default_backend()}
 
-    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
-        start = Network(*(jnp.asarray(weights, dtype) for weights in network))
-        scalars = Hyperparameters(*(jnp.asarray(value, dtype) for value in parameters))
-        root = jax.random.key(seed, impl="threefry2x32")
-        keys = jax.vmap(lambda r: jax.random.split(jax.random.fold_in(root, r)))(jnp.arange(n_runs))
-        networks = start._replace(**{w: jnp.tile(getattr(start, w), (n_runs, 1, 1)) for w in "Wv"})
-        saved, done = [], 0
-        with tqdm(
-            total=steps[-1],
-            unit=" samples",
-            disable=None if progress else True,
-            delay=1,
-            leave=False,
-        ) as bar:
-            for index, step in enumerate(steps):
-                networks = _train(
-                    networks,
-                    keys[:, 0],
-                    done,
-                    step,
-                    scalars,
-                    update=chosen.update,
-                    g=g,
-                    block=block,
-                )
+    def advance(group: Group, piece: Piece) -> tuple[Group, Arrays]:
+        """The group after a piece, and what is measured at its end."""
+        with _precision(dtype):  # JAX's settings belong to a thread
+            group = _train(group, piece.first, piece.last, update=chosen.update, g=g, plan=plan)
+            measured = {}
+            if piece.measured is not None:
                 measured = _measure(
-                    networks, keys[:, 1], index, n_test, feedback=chosen.feedback, g=g, block=block
+                    group, piece.measured, n_test, feedback=chosen.feedback, g=g, plan=plan
                 )
-                saved.append(jax.tree.map(np.asarray, measured))
-                bar.update(step - done)
-                done = step
-    states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1, dtype=float), *saved)
-    return trajectory_of_runs(np.array(steps) / N, states, errors)
+            jax.block_until_ready(group)
+            return group, {name: np.asarray(each, float) for name, each in measured.items()}
+
+    with (
+        open_store(path, arguments, layout) as folder,
+        _precision(dtype),
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(
+            total=steps[-1], unit=" samples", disable=None if progress else True, delay=1,
+            leave=False,
+        ) as bar,
+    ):  # fmt: skip
+        groups = _start(network, parameters, seed, dtype, plan, devices)
+        done, saved = 0, []
+        if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
+            done, saved, groups = (
+                int(found["done"]),
+                _unstacked(found),
+                _with_weights(groups, found),
+            )
+            bar.update(pieces[done - 1].last)
+        if plan.groups > 1 and done < len(pieces):
+            advance(groups[0], Piece(0, 0, 0))  # compiles once, before all threads need it
+        kept = time.monotonic()
+        for piece in pieces[done:]:
+            groups, measured = zip(*pool.map(advance, groups, repeat(piece)), strict=True)
+            if piece.measured is not None:
+                saved.append({n: np.concatenate([m[n] for m in measured]) for n in measured[0]})
+            done += 1
+            bar.update(piece.last - piece.first)
+            due = done == len(pieces) or time.monotonic() - kept > CHECKPOINT_SECONDS
+            if folder is not None and due:
+                arrays = {"done": np.array(done), **_weights(groups), **_stacked(saved)}
+                save_arrays(folder / CHECKPOINT, arrays)
+                kept = time.monotonic()
+    curves = {name: array[:n_runs] for name, array in _stacked(saved, prefix="").items()}
+    errors = curves.pop("generalization_error")
+    return trajectory_of_runs(
+        np.array(steps) / network.W.shape[1], OrderParameters(**curves), errors
+    )
 
 
 def check_training(
@@ -177,16 +254,130 @@ def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
             )
 
 
+def _plan(
+    network: Network,
+    rule: Rule,
+    block: int | None,
+    n_runs: int,
+    threads: int,
+    steps: list[int],
+) -> Plan:
+    """How to put runs and samples together; ValueError for a block that cannot be."""
+    K, N = network.W.shape
+    lanes = min(-(-n_runs // threads), max(1, DRAWN // (BLOCK * N)))
+    held = max(1, HELD // (N * lanes))
+    if block is None:
+        fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
+        as_block, learned = rule.equivariant and fast, min(BLOCK, held)
+    else:
+        as_block = check_count("block", block) > 1
+        learned = block if as_block else min(BLOCK, held)
+        if as_block and not rule.equivariant:
+            raise ValueError(
+                "Argument `block` must be None or 1 for a rule that is not declared equivariant, "
+                f"but is {block}."
+            )
+        if as_block and block > N / 4:
+            raise ValueError(f"Argument `block` must be at most N / 4 = {N / 4:g}, but is {block}.")
+    longest = int(np.max(np.diff(steps, prepend=0)))
+    drawn = learned * max(1, -(-min(DRAWN // (N * lanes), longest) // learned))
+    piece = drawn * max(1, PIECE // (N * lanes * drawn))
+    return Plan(-(-n_runs // lanes), lanes, piece, drawn, learned, as_block)
+
+
+class Piece(NamedTuple):
+    """Samples first, ..., last - 1, and the index of the time at which they end, if they do."""
+
+    first: int
+    last: int
+    measured: int | None
+
+
+def _pieces(steps: list[int], size: int) -> Iterator[Piece]:
+    """All samples in pieces of that size, cut short where networks are measured."""
+    first = 0
+    for index, step in enumerate(steps):
+        while step - first > size:
+            yield Piece(first, first + size, None)
+            first += size
+        yield Piece(first, step, index)
+        first = step
+
+
+@contextmanager
+def _precision(dtype: str) -> Iterator[None]:
+    """JAX's settings for this dtype, in this thread."""
+    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
+        yield
+
+
+class Group(NamedTuple):
+    """Runs side by side on one device."""
+
+    networks: Network  # W and v with a run axis
+    training: Any  # random keys of the training inputs, (lanes,)
+    tests: Any  # and of the test inputs
+    parameters: Hyperparameters
+    basis: tuple[Any, Any]  # Q_F and its triangle, for the exact block form
+
+
+def _start(
+    network: Network, parameters: Hyperparameters, seed: int, dtype: str, plan: Plan, devices: list
+) -> list[Group]:
+    """All groups before the first sample, filled up with more runs than were asked for."""
+    start = Network(*(jnp.asarray(weights, dtype) for weights in network))
+    networks = start._replace(**{w: jnp.tile(getattr(start, w), (plan.lanes, 1, 1)) for w in "Wv"})
+    scalars = Hyperparameters(*(jnp.asarray(value, dtype) for value in parameters))
+    Q, triangle = jnp.linalg.qr(start.F)
+    root = jax.random.key(seed, impl="threefry2x32")
+    runs = jnp.arange(plan.groups * plan.lanes)
+    keys = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run)))(runs)
+    keys = keys.reshape(plan.groups, plan.lanes, 2)
+    groups = [Group(networks, each[:, 0], each[:, 1], scalars, (Q, triangle)) for each in keys]
+    return [jax.device_put(group, devices[i % len(devices)]) for i, group in enumerate(groups)]
+
+
+def _weights(groups: Sequence[Group]) -> Arrays:
+    """The weights that learn, (groups, lanes, ...), by names such as "weights/W"."""
+    return {f"weights/{w}": np.stack([getattr(g.networks, w) for g in groups]) for w in "Wv"}
+
+
+def _with_weights(groups: Sequence[Group], arrays: Arrays) -> list[Group]:
+    """The groups with the weights that :func:`_weights` kept."""
+    moved = []
+    for group, W, v in zip(groups, arrays["weights/W"], arrays["weights/v"], strict=True):
+        W, v = (jax.device_put(w, group.parameters.lr.device) for w in (W, v))
+        moved.append(group._replace(networks=group.networks._replace(W=W, v=v)))
+    return moved
+
+
+def _stacked(saved: list[Arrays], prefix: str = "measured/") -> Arrays:
+    """Measurements (runs, times, ...) from those at single times, by names such as "measured/Q"."""
+    names = saved[0] if saved else ()
+    return {prefix + name: np.stack([each[name] for each in saved], axis=1) for name in names}
+
+
+def _unstacked(arrays: Arrays, prefix: str = "measured/") -> list[Arrays]:
+    """The measurements that :func:`_stacked` put together, among other arrays."""
+    found = {n.removeprefix(prefix): each for n, each in arrays.items() if n.startswith(prefix)}
+    count = min((each.shape[1] for each in found.values()), default=0)
+    return [{name: each[:, index] for name, each in found.items()} for index in range(count)]
+
+
 PER_RUN = Network(W=0, v=0, W_star=None, v_star=None, B=None, F=None, aligned=None)
 """Which weights have a leading run axis: those that learn."""
 
 
-def _inputs(key: Any, first: Any, block: int, network: Network) -> tuple[Any, Any]:
-    """Samples first, first + 1, ...: inputs (block, N), and normals for the noise (block, O)."""
-    N, O = network.F.shape
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(block))
-    normals = jax.vmap(lambda k: jax.random.normal(k, (N + O,), network.F.dtype))(keys)
-    return normals[:, :N], normals[:, N:]
+def _inputs(key: Any, first: Any, count: int, F: Any) -> tuple[Any, Any]:
+    """Samples first, first + 1, ...: inputs (count, N), and normals for the noise (count, O)."""
+    N, O = F.shape
+
+    def one(sample: Any) -> tuple[Any, Any]:
+        for_x, for_noise = jax.random.split(jax.random.fold_in(key, sample))
+        return jax.random.normal(for_x, (N,), F.dtype), jax.random.normal(for_noise, (O,), F.dtype)
+
+    with jax.threefry_partitionable(False):  # half as many hashes for as many numbers
+        return jax.vmap(one)(first + jnp.arange(count))
 
 
 def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
@@ -194,53 +385,64 @@ def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
     return g(X @ W.T / X.shape[1] ** 0.5) @ v
 
 
-@partial(jax.jit, static_argnames=("update", "g", "block"))
-def _train(networks, keys, first, last, parameters, *, update, g, block):
-    """The networks after their samples first, ..., last - 1."""
-    lr, lr_v, noise, decay, decay_v = parameters
-    N = networks.F.shape[0]
+@partial(jax.jit, static_argnames=("update", "g", "plan"))
+def _train(group, first, last, *, update, g, plan):
+    """The group after its samples first, ..., last - 1."""
+    networks, keys, _, parameters, basis = group
+    learner = partial(learn_as_block, basis) if plan.as_block else learn_in_turn
 
-    def one_run(network: Network, key: Any) -> Network:
-        def learn_block(b, weights):
-            start = first + b * block
-            X, zeta = _inputs(key, start, block, network)
-            Y = outputs(network.W_star, network.v_star, X, g) + noise * zeta
+    def one_run(network: Network, key: Any) -> tuple[Any, Any]:
+        def learn_drawn(d: Any, weights: tuple[Any, Any]) -> tuple[Any, Any]:
+            start = first + d * plan.drawn
+            X, zeta = _inputs(key, start, plan.drawn, network.F)
+            Y = outputs(network.W_star, network.v_star, X, g) + parameters.noise * zeta
+            count = jnp.minimum(plan.drawn, last - start)
 
-            def learn(s, weights):
+            def learn(index: Any, weights: tuple[Any, Any]) -> tuple[Any, Any]:
                 W, v = weights
-                dW, dv = update(network._replace(W=W, v=v), Sample(X[s], Y[s], g, lr))
-                return (
-                    W - lr / N**0.5 * dW - decay / N * W,
-                    v - lr_v / N * dv - decay_v / N * v,
+                after = learner(
+                    network._replace(W=W, v=v),
+                    X,
+                    Y,
+                    parameters,
+                    first=index * plan.learned,
+                    count=plan.learned,
+                    last=count,
+                    update=update,
+                    g=g,
+                    N=X.shape[1],
                 )
+                return after.W, after.v
 
-            return jax.lax.fori_loop(0, jnp.minimum(block, last - start), learn, weights)
+            return jax.lax.fori_loop(0, -(-count // plan.learned), learn, weights)
 
-        blocks = (last - first + block - 1) // block
-        W, v = jax.lax.fori_loop(0, blocks, learn_block, (network.W, network.v))
-        return network._replace(W=W, v=v)
+        turns = -(-(last - first) // plan.drawn)
+        return jax.lax.fori_loop(0, turns, learn_drawn, (network.W, network.v))
 
-    return jax.vmap(one_run, (PER_RUN, 0), PER_RUN)(networks, keys)
+    W, v = jax.vmap(one_run, (PER_RUN, 0))(networks, keys)
+    return group._replace(networks=networks._replace(W=W, v=v))
 
 
-@partial(jax.jit, static_argnames=("feedback", "g", "block"))
-def _measure(networks, keys, index, n_test, *, feedback, g, block):
+@partial(jax.jit, static_argnames=("feedback", "g", "plan"))
+def _measure(group, index, n_test, *, feedback, g, plan):
     """Order parameters and generalization error of every network, on test set ``index``."""
-    N = networks.F.shape[0]
+    networks, _, keys, *_ = group
+    size = plan.drawn
 
-    def one_run(network: Network, key: Any) -> tuple[OrderParameters, Any]:
+    def one_run(network: Network, key: Any) -> dict[str, Any]:
         W, v, W_star, v_star = network[:4]
+        N = W.shape[1]
         key = jax.random.fold_in(key, index)
 
-        def add_block(b, total):
-            X, _ = _inputs(key, b * block, block, network)
+        def add(b: Any, total: Any) -> Any:
+            X, _ = _inputs(key, b * size, size, network.F)
             difference = outputs(W, v, X, g) - outputs(W_star, v_star, X, g)
-            counted = b * block + jnp.arange(block) < n_test
+            counted = b * size + jnp.arange(size) < n_test
             return total + jnp.sum(jnp.where(counted[:, None], difference**2, 0))
 
-        blocks = (n_test + block - 1) // block
-        total = jax.lax.fori_loop(0, blocks, add_block, jnp.zeros((), W.dtype))
-        state = OrderParameters(Q=W @ W.T / N, R=W @ W_star.T / N, v=v, B=feedback(network))
-        return state, total / (2 * n_test)
+        total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros((), W.dtype))
+        measured = {"Q": W @ W.T / N, "R": W @ W_star.T / N, "v": v, "B": feedback(network)}
+        measured["generalization_error"] = total / (2 * n_test)
+        return {name: each for name, each in measured.items() if each is not None}
 
     return jax.vmap(one_run, (PER_RUN, 0))(networks, keys)

@@ -6,6 +6,11 @@ A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop th
 
 with dW (K, N) and dv (K, O).  Beside it stands how to measure the feedback signal B that the theory
 ascribes to the rule.  Nothing here knows the theory's averages.
+
+All rules here are *equivariant*: a rotation of input space, of x, the rows of W and the columns of
+F together, rotates the rows of dW and leaves dv and B as they are, and N is known through
+``x.size`` and the factors ``1 / sqrt(N)`` alone.  Inputs have no preferred directions, so that such
+a rule may be run in other coordinates (``simulations/blocks.py``, ``simulations/chain.py``).
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ class Rule(NamedTuple):
     update: Callable  # (network, sample) -> (dW, dv)
     feedback: Callable  # network -> B (K, O), or None where B is v
     aligned_only: bool = False  # whether a limit of large N exists for aligned F only
+    equivariant: bool = False  # whether it may be run in other coordinates (module docstring)
 
 
 class Sample(NamedTuple):
@@ -133,11 +139,17 @@ def overlap_with_F(network):
 
 
 RULES = {
-    "bp": Rule(bp, no_feedback),
-    "fa": Rule(fa, fixed_feedback),
-    "afa": Rule(afa, overlap_with_F),
-    "pepita": Rule(pepita, overlap_with_F),
-    "pepita-modulated": Rule(pepita_modulated, overlap_with_F, aligned_only=True),
-    "pepita-hebbian": Rule(pepita_hebbian, overlap_with_F, aligned_only=True),
-    "pepita-tl": Rule(pepita_tl, overlap_with_F, aligned_only=True),
+    "bp": Rule(bp, no_feedback, equivariant=True),
+    "fa": Rule(fa, fixed_feedback, equivariant=True),
+    "afa": Rule(afa, overlap_with_F, equivariant=True),
+    "pepita": Rule(pepita, overlap_with_F, equivariant=True),
+    "pepita-modulated": Rule(pepita_modulated, overlap_with_F, aligned_only=True, equivariant=True),
+    "pepita-hebbian": Rule(pepita_hebbian, overlap_with_F, aligned_only=True, equivariant=True),
+    "pepita-tl": Rule(pepita_tl, overlap_with_F, aligned_only=True, equivariant=True),
 }
+
+
+def known_name(rule: Rule) -> str | None:
+    """The name of one of the package's own rules; None for one of the user's."""
+    names = [name for name, own in RULES.items() if rule is own]
+    return names[0] if names and rule.update.__module__ == __name__ else None

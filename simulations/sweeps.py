@@ -24,7 +24,7 @@ from odes.order_parameters import STATUS
 from odes.store import Arrays
 from simulations.networks import Network, check_network
 from simulations.online_sgd import ACTIVATIONS, DTYPES, simulate, whole_steps
-from simulations.rules import RULES, Rule, choose_rule
+from simulations.rules import Rule, choose_rule, known_name
 
 
 class SimulationJob(NamedTuple):
@@ -143,7 +143,7 @@ def sweep(
             **grid.fixed,
             **grid.axes,
             "network": network,
-            "rule": {name: _known_name(one) or one for name, one in rules.items()},
+            "rule": {name: known_name(one) or one for name, one in rules.items()},
             **settings,
             "order_parameters": symbols,
         },
@@ -168,9 +168,3 @@ def sweep(
             "dtype": dtype,
         },
     )
-
-
-def _known_name(rule: Rule) -> str | None:
-    """The name of one of the package's own rules."""
-    names = [name for name, own in RULES.items() if rule is own]
-    return names[0] if names and rule.update.__module__ == Rule.__module__ else None

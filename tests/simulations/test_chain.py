@@ -111,6 +111,7 @@ def test_runs_that_diverge_are_data():
         ({"times": [1.0, 1.001]}, "`times` must be distinct numbers of samples"),
         ({"activation": "step"}, '`activation` must be one of "erf"'),
         ({"network": None}, "`network` must be a Network"),
+        ({"rule": RULES["bp"]._replace(equivariant=False)}, "`rule` must be declared equivariant"),
     ],
 )
 def test_bad_arguments_are_named(change, message):

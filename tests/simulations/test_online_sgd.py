@@ -11,7 +11,7 @@ from scipy.special import erf
 
 from odes import generalization_error
 from simulations import RULES, Network, Rule, sample_network, simulate
-from simulations.online_sgd import _inputs
+from simulations.online_sgd import _inputs, _plan
 
 NETWORK = sample_network(N=40, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
 TRAINING = {"lr": 0.8, "lr_v": 0.4, "noise": 0.3, "weight_decay": 0.2, "weight_decay_v": 0.1}
@@ -22,7 +22,7 @@ def run_zero(seed, samples):
     root = jax.random.key(seed, impl="threefry2x32")
     key = jax.random.split(jax.random.fold_in(root, 0))[0]
     network = Network(*(jnp.asarray(weights) for weights in NETWORK))
-    return [np.asarray(array) for array in _inputs(key, 0, samples, network)]
+    return [np.asarray(array) for array in _inputs(key, 0, samples, network.F)]
 
 
 def numpy_loop(rule, X, zeta):
@@ -72,10 +72,53 @@ def test_training_is_that_of_a_plain_loop(rule):
         np.testing.assert_allclose(measured.B[0, 0], expected, rtol=0, atol=1e-12)
 
 
+BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
+
+
+@pytest.mark.parametrize("feedback", ["aligned", "random"])
+@pytest.mark.parametrize("rule", RULES)
+def test_the_block_form_gives_the_same_weights(rule, feedback):
+    """To 1e-11, with decay and noise, blocks that divide nothing, and the last ones cut short."""
+    network = sample_network(N=150, K=3, M=2, O=2, seed=1, feedback=feedback, feedback_scale=0.5)
+    arguments = {**TRAINING, "lr": 0.3, "rule": rule, "times": [0.3, 2.0], "dtype": "float64"}
+    one, many = (
+        simulate(network, **arguments, n_test=10, n_runs=3, block=block) for block in (1, 23)
+    )
+    for ours, theirs in zip(
+        (*many.order_parameters, many.generalization_error),
+        (*one.order_parameters, one.generalization_error),
+        strict=True,
+    ):
+        if theirs is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_the_block_form_survives_what_is_singular():
+    """Units and columns of F that are parallel or zero leave a basis of the inputs as it is."""
+    W = np.repeat(BLOCKED.W[:1], 2, axis=0)
+    for F in (0 * BLOCKED.F, np.repeat(BLOCKED.F[:, :1], 2, axis=1)):
+        network = BLOCKED._replace(W=W, F=F)
+        arguments = {"rule": "pepita", "lr": 0.5, "times": [3.0], "dtype": "float64"}
+        one, many = (simulate(network, **arguments, block=block) for block in (1, 16))
+        assert many.status.tolist() == ["ok"]
+        np.testing.assert_allclose(
+            many.order_parameters.Q, one.order_parameters.Q, rtol=1e-11, atol=1e-11
+        )
+
+
+@pytest.mark.parametrize(
+    ("K", "rule", "expected"),
+    [(8, RULES["fa"], True), (2, RULES["fa"], False), (8, Rule(RULES["fa"].update, None), False)],
+)
+def test_the_block_form_is_chosen_where_it_is_fast_and_permitted(K, rule, expected):
+    network = sample_network(N=4000, K=K, M=1)
+    assert _plan(network, rule, None, 1, 2, [4000]).as_block == expected
+
+
 def test_inputs_are_standard_normal():
     """1e6 normals: mean, variance and fourth moment within five standard errors."""
     network = NETWORK._replace(F=np.zeros((999, 1), np.float32))
-    x = np.concatenate([a.ravel() for a in _inputs(jax.random.key(0), 0, 1000, network)])
+    x = np.concatenate([a.ravel() for a in _inputs(jax.random.key(0), 0, 1000, network.F)])
     assert x.size == 1_000_000
     assert abs(x.mean()) < 5e-3
     assert abs(np.mean(x**2) - 1) < 5e-3 * np.sqrt(2)
@@ -96,6 +139,8 @@ def test_data_depend_on_seed_run_and_sample_alone():
     np.testing.assert_array_equal(Q[0, 0], Q[1, 0])
     assert len(np.unique(Q[:, -1, 0, 0])) == 3
     assert len(np.unique(error[:, 0])) == 3
+    elsewhere = simulate(NETWORK, **keywords, times=[5.0], seed=3, n_runs=3, block=7)
+    np.testing.assert_allclose(elsewhere.order_parameters.Q[:, 0], Q[:, -1], rtol=1e-12)
     other = simulate(NETWORK, **keywords, times=[5.0], seed=4)
     assert other.order_parameters.Q[0, 0, 0, 0] != Q[0, -1, 0, 0]
 
@@ -125,7 +170,7 @@ def test_an_odd_number_of_test_inputs_counts_each_once():
     with jax.enable_x64(True):
         root = jax.random.key(0, impl="threefry2x32")
         key = jax.random.fold_in(jax.random.split(jax.random.fold_in(root, 0))[1], 0)
-        X = np.asarray(_inputs(key, 0, 65, Network(*map(jnp.asarray, NETWORK)))[0])
+        X = np.asarray(_inputs(key, 0, 65, jnp.asarray(NETWORK.F))[0])
     W, v, W_star, v_star = NETWORK[:4]
     e = erf(X @ W.T / np.sqrt(80)) @ v - erf(X @ W_star.T / np.sqrt(80)) @ v_star
     np.testing.assert_allclose(
@@ -192,6 +237,11 @@ def test_memory_does_not_grow_with_N_times_samples():
         ({"network": "net"}, ("`network`", "Network(...)", "net")),
         ({"n_runs": 0}, ("`n_runs`", ">= 1", "0")),
         ({"n_test": 1.5}, ("`n_test`", "integer", "1.5")),
+        ({"block": 0}, ("`block`", ">= 1", "0")),
+        ({"block": 2.5}, ("`block`", "integer", "2.5")),
+        ({"block": 11}, ("`block`", "N / 4 = 10", "11")),
+        ({"rule": RULES["bp"]._replace(equivariant=False), "block": 4}, ("`block`", "equiv", "4")),
+        ({"path": 7}, ("`path`", "a path", "7")),
         ({"dtype": "float16"}, ("`dtype`", '"float32", "float64"', "float16")),
         ({"seed": -1}, ("`seed`", ">= 0", "-1")),
         ({"network": NETWORK._replace(v=np.ones((3, 2)))}, ("`network.v`", "(2, 2)", "1.")),
