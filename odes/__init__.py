@@ -11,6 +11,7 @@ from odes.averages import ACTIVATIONS, Activation
 from odes.checks import hyperparameters
 from odes.drift import drift, generalization_error
 from odes.order_parameters import (
+    Fluctuations,
     Hyperparameters,
     OrderParameters,
     Teacher,
@@ -38,6 +39,7 @@ __all__ = [
     "ACTIVATIONS",
     "RULES",
     "Activation",
+    "Fluctuations",
     "Hyperparameters",
     "OrderParameters",
     "Points",

@@ -12,7 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from odes.order_parameters import Hyperparameters
+from odes.order_parameters import (
+    DIMENSIONS,
+    MAGNITUDE_LIMIT,
+    Array,
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    joint_covariance,
+)
+
+PSD_TOLERANCE = 1e-7
+"""How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
+are good to about that."""
 
 
 def check_number(name: str, value: Any, *, positive: bool = False) -> float:
@@ -112,3 +124,102 @@ def lookup(
         return choice
     listed = ", ".join(f'"{key}"' for key in known) + (f", or {own}" if own else "")
     raise ValueError(f"Argument `{name}` must be one of {listed}, but is {choice!r}.")
+
+
+def check_overlaps(
+    initial: OrderParameters, teacher: Teacher, needs: tuple[str, ...]
+) -> tuple[OrderParameters, Teacher]:
+    """The overlaps in float64 with explicit output axes, or a ValueError that says what is wrong.
+
+    ``needs`` lists the optional ones (B, S, P) that the rule uses; a B that it does not is dropped.
+    """
+    state, fixed = shape_overlaps(initial, teacher, needs, check_array)
+    for name, array in {**state._asdict(), **fixed._asdict()}.items():
+        if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
+            raise ValueError(
+                f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
+                f"but is {array.tolist()}."
+            )
+    for name, matrix in (("Q", state.Q), ("T", fixed.T), ("P", fixed.P)):
+        if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
+            raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
+    check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
+    if fixed.P is not None:
+        check_covariance("P", fixed.P)
+    return state, fixed
+
+
+def shape_overlaps(
+    initial: OrderParameters,
+    teacher: Teacher,
+    needs: tuple[str, ...],
+    read: Callable[[str, Any], Array],
+) -> tuple[OrderParameters, Teacher]:
+    """The overlaps as ``read(name, value)`` makes arrays of them, with explicit output axes.
+
+    Raises ValueError for an overlap that is missing, and for shapes that disagree.
+    """
+    for name, value, kind in (
+        ("initial", initial, OrderParameters),
+        ("teacher", teacher, Teacher),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"Argument `{name}` must be {kind.__name__}(...), but is {value!r}.")
+    given = {**initial._asdict(), **teacher._asdict()}
+    if "B" not in needs:
+        given["B"] = None
+    for name in ("Q", "R", "v", "T", "v_star", *needs):
+        if given[name] is None:
+            raise ValueError(
+                f"Argument `{name}` must be an array of shape "
+                f"({', '.join(DIMENSIONS[name])}) for this rule, but is None."
+            )
+    sizes: dict[str, int] = {}
+    arrays = {
+        name: None if value is None else _shaped_overlap(name, read(name, value), sizes)
+        for name, value in given.items()
+    }
+    return (
+        OrderParameters(*(arrays[name] for name in OrderParameters._fields)),
+        Teacher(*(arrays[name] for name in Teacher._fields)),
+    )
+
+
+def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
+    """ValueError unless an F with the overlaps B, S and P exists in the aligned scaling."""
+    C = joint_covariance(state, teacher)
+    overlaps = np.concatenate([state.B, teacher.S])
+    check_covariance(
+        "the joint covariance [[C, [B; S]], [[B; S]^T, P]] of all units and an aligned F",
+        np.block([[C, overlaps], [overlaps.T, teacher.P]]),
+    )
+
+
+def _shaped_overlap(name: str, array: Array, sizes: dict[str, int]) -> Array:
+    """``array`` with an output axis, if its shape agrees with ``sizes``, which it extends."""
+    shape, dimensions = array.shape, DIMENSIONS[name]
+    if array.ndim == 1 and dimensions[1] == "O":
+        array = array[:, None]
+    for dimension, size in zip(dimensions, array.shape, strict=False):
+        sizes.setdefault(dimension, size)
+    expected = tuple(sizes.get(dimension, 1) for dimension in dimensions)
+    if array.shape != expected or array.size == 0:
+        known = ", ".join(f"{d} = {sizes[d]}" for d in dict.fromkeys(dimensions) if d in sizes)
+        raise ValueError(
+            f"Argument `{name}` must have shape ({', '.join(dimensions)}) with {known}, "
+            f"but has shape {shape}."
+        )
+    return array
+
+
+def check_covariance(name: str, matrix: np.ndarray) -> None:
+    """ValueError unless the symmetric matrix is positive semidefinite to single precision."""
+    variance = matrix.diagonal()
+    scale = np.sqrt(np.where(variance > 0, variance, 1))
+    smallest = np.linalg.eigvalsh(matrix / scale[:, None] / scale)[0]
+    null = variance == 0
+    if np.any(variance < 0) or np.any(matrix[null]) or smallest < -PSD_TOLERANCE:
+        raise ValueError(
+            f"Argument {name} must be positive semidefinite, but has the eigenvalue "
+            f"{np.linalg.eigvalsh(matrix)[0]:.3g}."
+        )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import check_double_precision
+from odes.checks import check_double_precision, shape_overlaps
 from odes.drift import closed_moments, drift
 from odes.local_fields import error_of, points_of, sampled_moments
 from odes.order_parameters import (
@@ -36,7 +36,6 @@ from odes.solve import (
     has_closed_form,
     is_smooth,
     packing,
-    shape_overlaps,
 )
 
 SMALLEST_STEP = 1e-13

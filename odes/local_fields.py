@@ -39,15 +39,62 @@ SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
 
 
+@jax.custom_jvp
 def roots(C: Any) -> tuple[Any, Any]:
     """Symmetric square root of a covariance, (n, n), and its pseudo-inverse."""
+    root, vectors = _eigenroots(C)
+    inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1.0), 0)
+    return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
+
+
+def _eigenroots(C: Any) -> tuple[Any, Any]:
+    """Square roots of the eigenvalues, 0 for those that count as zero, and the eigenvectors."""
     eigenvalues, vectors = jnp.linalg.eigh(C)
     positive = eigenvalues > SINGULAR * eigenvalues[-1]
-    root = jnp.sqrt(jnp.where(positive, eigenvalues, 1.0))
-    return (
-        (vectors * jnp.where(positive, root, 0)) @ vectors.T,
-        (vectors * jnp.where(positive, 1 / root, 0)) @ vectors.T,
-    )
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, eigenvalues, 1.0)), 0), vectors
+
+
+@roots.defjvp
+def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    """From ``dC = root droot + droot root``, also where eigenvalues coincide."""
+    (C,), (dC,) = primals, tangents
+    root, vectors = _eigenroots(C)
+    sums = root[:, None] + root
+    change = jnp.where(sums > 0, vectors.T @ dC @ vectors / jnp.where(sums > 0, sums, 1.0), 0)
+    droot = vectors @ change @ vectors.T
+    values = roots(C)
+    return values, (droot, -values[1] @ droot @ values[1])
+
+
+def updates_at(
+    nodes: Any,
+    C: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+) -> tuple[Update, Any, Any]:
+    """What a rule does at every node: updates and errors (nodes, ...); and the inverse root of C.
+
+    Nodes hold standard normals z, (nodes, K + M), with O more for the noise.  The field of a
+    direction u is ``z . inverse root . C_.u``; its regression, where u is not among the units.
+    """
+    K, n = state.v.shape[0], C.shape[0]
+    root, inverse = roots(C)
+    B = rule.feedback(state)
+
+    def one(node: Any) -> tuple[Update, Any]:
+        fields = root @ node[:n]
+        g = activation.g(fields)
+        label = g[K:] @ teacher.v_star
+        if node.size > n:
+            label = label + parameters.noise * node[n:]
+        sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
+        return rule.update(sample), sample.error
+
+    update, error = jax.vmap(one)(nodes)
+    return update, error, inverse
 
 
 def sampled_moments(
@@ -64,22 +111,11 @@ def sampled_moments(
 
     The rest is as for :func:`odes.drift.closed_moments`; ``activation`` has a function ``g``.
     """
-    K, n = state.v.shape[0], C.shape[0]
-    root, inverse = roots(C)
-    B = rule.feedback(state)
-
-    def one(node: Any) -> tuple[Update, Any]:
-        fields = root @ node[:n]
-        g = activation.g(fields)
-        label = g[K:] @ teacher.v_star
-        if node.size > n:
-            label = label + parameters.noise * node[n:]
-        sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
-        return rule.update(sample), sample.error
-
-    update, error = jax.vmap(one)(points.nodes)
+    update, error, inverse = updates_at(
+        points.nodes, C, state, teacher, parameters, rule, activation
+    )
     weighted = points.weights[:, None] * update.delta
-    with_z = weighted.T @ points.nodes[:, :n]
+    with_z = weighted.T @ points.nodes[:, : len(C)]
     gamma_error = None
     if update.gamma is not None:
         gamma_error = (points.weights[:, None] * update.gamma).T @ error

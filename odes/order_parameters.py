@@ -88,6 +88,21 @@ class Hyperparameters(NamedTuple):
     weight_decay_v: Array  # of the readout, per unit of t
 
 
+class Fluctuations(NamedTuple):
+    """How finite networks scatter around a trajectory, to leading order in 1/N.
+
+    All are variances and covariances times N.  NaN where the trajectory is.
+    """
+
+    covariance: np.ndarray  # (n, D, D), of Q_kl with k <= l, R, v and B, each row by row
+    order_parameters: OrderParameters  # variance of each entry, leading axis n
+    generalization_error: np.ndarray  # variance of the generalization error, (n,)
+
+    def std(self, N: Any) -> np.ndarray:
+        """Standard deviation of the generalization error of networks of N inputs, (n,)."""
+        return np.sqrt(self.generalization_error / N)
+
+
 class Trajectory(NamedTuple):
     """A learning curve, from theory (arrays as listed), or of runs or paths (a leading axis).
 
@@ -102,6 +117,7 @@ class Trajectory(NamedTuple):
     order_parameters: OrderParameters  # leading axis n
     generalization_error: np.ndarray  # (n,) half the mean squared error, summed over outputs
     status: Any
+    fluctuations: Fluctuations | None = None  # if asked for
 
 
 def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:

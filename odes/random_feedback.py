@@ -23,7 +23,14 @@ import jax.numpy as jnp
 import lineax
 import numpy as np
 
-from odes.checks import check_count, check_number, check_seed, check_times, hyperparameters
+from odes.checks import (
+    check_count,
+    check_number,
+    check_overlaps,
+    check_seed,
+    check_times,
+    hyperparameters,
+)
 from odes.drift import closed_moments, drift
 from odes.local_fields import (
     check_activation,
@@ -43,7 +50,7 @@ from odes.order_parameters import (
     trajectory_of_runs,
 )
 from odes.quadrature import Points
-from odes.solve import check_overlaps, choose, has_closed_form
+from odes.solve import choose, has_closed_form
 
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""

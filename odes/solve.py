@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import LSODA
 
 from odes.averages import ACTIVATIONS, Activation, distinct_pairs
 from odes.checks import (
-    check_array,
     check_count,
+    check_feedback_matrix,
     check_number,
+    check_overlaps,
     check_times,
     hyperparameters,
     is_activation,
@@ -21,14 +22,12 @@ from odes.checks import (
 )
 from odes.drift import drift, generalization_error
 from odes.order_parameters import (
-    DIMENSIONS,
     MAGNITUDE_LIMIT,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
     Trajectory,
-    joint_covariance,
 )
 from odes.quadrature import Points
 from odes.rules import RULES, Rule
@@ -50,9 +49,13 @@ ROUGH = 1e-4
 The averages over a fixed set of points then jump as points cross the kinks, and an integrator that
 resolved the jumps would not get anywhere."""
 
-PSD_TOLERANCE = 1e-7
-"""How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
-are good to about that."""
+
+class Step(NamedTuple):
+    """A step of the integrator, and the state at its middle, as one vector."""
+
+    start: float
+    end: float
+    middle: np.ndarray
 
 
 def solve(
@@ -71,6 +74,7 @@ def solve(
     atol: float = 1e-10,
     max_steps: int = 10_000,
     points: int | Points | None = None,
+    fluctuations: bool = False,
 ) -> Trajectory:
     """The learning curve of an infinitely wide input layer, from the equations in ``odes.drift``.
 
@@ -105,9 +109,14 @@ def solve(
             (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
             for rules with jumps.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
             K + M dimensions, and O more if there is noise.
+        fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
+            linear-noise approximation (``odes/fluctuations.py``; imports JAX).  Then rules that
+            feed back through F need P.
 
     Returns:
-        A Trajectory with n times.  BP has ``B=None``.  The status is one string.
+        A Trajectory with n times.  BP has ``B=None``.  The status is one string.  With
+        fluctuations, ``trajectory.fluctuations.std(N)`` is the standard deviation of the
+        generalization error.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -118,8 +127,11 @@ def solve(
     )
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
-    initial, teacher = check_overlaps(initial, teacher, rule.needs)
-    if "P" in rule.needs:
+    needs = rule.needs
+    if fluctuations and "S" in needs:
+        needs = (*needs, "P")
+    initial, teacher = check_overlaps(initial, teacher, needs)
+    if "P" in needs:
         check_feedback_matrix(initial, teacher)
     check_feedback(rule, initial)
 
@@ -137,6 +149,7 @@ def solve(
         check_feedback_drift(initial, change(initial))
 
     pack, unpack = packing(initial)
+    steps: list[Step] = []
     with np.errstate(all="ignore"):
         y, status = _integrate(
             lambda t, y: pack(change(unpack(y))),
@@ -145,9 +158,18 @@ def solve(
             STEP * rtol,
             STEP * atol,
             max_steps,
+            steps if fluctuations else None,
         )
         states = unpack(y)
-        return Trajectory(times, states, error(states), status)
+        trajectory = Trajectory(times, states, error(states), status)
+    if not fluctuations:
+        return trajectory
+    from odes.fluctuations import linear_noise  # imports JAX
+
+    scatter = linear_noise(
+        initial, teacher, parameters, points=points, steps=steps, times=times, y=y, **shared
+    )
+    return trajectory._replace(fluctuations=scatter)
 
 
 def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
@@ -206,105 +228,6 @@ def has_closed_form(rule: Rule, activation: Any) -> bool:
     return type(rule).update is Rule.update and hasattr(activation, "second_moment")
 
 
-def check_overlaps(
-    initial: OrderParameters, teacher: Teacher, needs: tuple[str, ...]
-) -> tuple[OrderParameters, Teacher]:
-    """The overlaps in float64 with explicit output axes, or a ValueError that says what is wrong.
-
-    ``needs`` lists the optional ones (B, S, P) that the rule uses; a B that it does not is dropped.
-    """
-    state, fixed = shape_overlaps(initial, teacher, needs, check_array)
-    for name, array in {**state._asdict(), **fixed._asdict()}.items():
-        if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
-            raise ValueError(
-                f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
-                f"but is {array.tolist()}."
-            )
-    for name, matrix in (("Q", state.Q), ("T", fixed.T), ("P", fixed.P)):
-        if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
-            raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
-    _check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
-    if fixed.P is not None:
-        _check_covariance("P", fixed.P)
-    return state, fixed
-
-
-def shape_overlaps(
-    initial: OrderParameters,
-    teacher: Teacher,
-    needs: tuple[str, ...],
-    read: Callable[[str, Any], Array],
-) -> tuple[OrderParameters, Teacher]:
-    """The overlaps as ``read(name, value)`` makes arrays of them, with explicit output axes.
-
-    Raises ValueError for an overlap that is missing, and for shapes that disagree.
-    """
-    for name, value, kind in (
-        ("initial", initial, OrderParameters),
-        ("teacher", teacher, Teacher),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(f"Argument `{name}` must be {kind.__name__}(...), but is {value!r}.")
-    given = {**initial._asdict(), **teacher._asdict()}
-    if "B" not in needs:
-        given["B"] = None
-    for name in ("Q", "R", "v", "T", "v_star", *needs):
-        if given[name] is None:
-            raise ValueError(
-                f"Argument `{name}` must be an array of shape "
-                f"({', '.join(DIMENSIONS[name])}) for this rule, but is None."
-            )
-    sizes: dict[str, int] = {}
-    arrays = {
-        name: None if value is None else _shaped_overlap(name, read(name, value), sizes)
-        for name, value in given.items()
-    }
-    return (
-        OrderParameters(*(arrays[name] for name in OrderParameters._fields)),
-        Teacher(*(arrays[name] for name in Teacher._fields)),
-    )
-
-
-def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
-    """ValueError unless an F with the overlaps B, S and P exists in the aligned scaling."""
-    C = joint_covariance(state, teacher)
-    overlaps = np.concatenate([state.B, teacher.S])
-    _check_covariance(
-        "the joint covariance [[C, [B; S]], [[B; S]^T, P]] of all units and an aligned F",
-        np.block([[C, overlaps], [overlaps.T, teacher.P]]),
-    )
-
-
-def _shaped_overlap(name: str, array: Array, sizes: dict[str, int]) -> Array:
-    """``array`` with an output axis, if its shape agrees with ``sizes``, which it extends."""
-    shape, dimensions = array.shape, DIMENSIONS[name]
-    if array.ndim == 1 and dimensions[1] == "O":
-        array = array[:, None]
-    for dimension, size in zip(dimensions, array.shape, strict=False):
-        sizes.setdefault(dimension, size)
-    expected = tuple(sizes.get(dimension, 1) for dimension in dimensions)
-    if array.shape != expected or array.size == 0:
-        known = ", ".join(f"{d} = {sizes[d]}" for d in dict.fromkeys(dimensions) if d in sizes)
-        raise ValueError(
-            f"Argument `{name}` must have shape ({', '.join(dimensions)}) with {known}, "
-            f"but has shape {shape}."
-        )
-    return array
-
-
-def _check_covariance(name: str, matrix: np.ndarray) -> None:
-    """ValueError unless the symmetric matrix is positive semidefinite to single precision."""
-    variance = matrix.diagonal()
-    scale = np.sqrt(np.where(variance > 0, variance, 1))
-    smallest = np.linalg.eigvalsh(matrix / scale[:, None] / scale)[0]
-    null = variance == 0
-    if np.any(variance < 0) or np.any(matrix[null]) or smallest < -PSD_TOLERANCE:
-        raise ValueError(
-            f"Argument {name} must be positive semidefinite, but has the eigenvalue "
-            f"{np.linalg.eigvalsh(matrix)[0]:.3g}."
-        )
-
-
 def packing(like: OrderParameters) -> tuple[Callable, Callable]:
     """Functions between order parameters and one vector, which holds each distinct Q_kl once."""
     (K, M), O = like.R.shape, like.v.shape[1]
@@ -336,8 +259,11 @@ def _integrate(
     rtol: float,
     atol: float,
     max_steps: int,
+    steps: list[Step] | None = None,
 ) -> tuple[np.ndarray, str]:
     """The solution at ``times``, (n, size of y), NaN from where it stopped, and the status.
+
+    The steps taken are appended to ``steps``.
 
     LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
     is to survive a failure.
@@ -361,6 +287,9 @@ def _integrate(
             if solver.status == "failed":
                 finite = np.all(np.isfinite(velocity(solver.t, solver.y)))
                 return y, "max_steps" if finite else "nonfinite"
+            if steps is not None:
+                middle = (solver.t_old + solver.t) / 2
+                steps.append(Step(solver.t_old, solver.t, solver.dense_output()(middle)))
             if times[done] <= solver.t:
                 reached = np.searchsorted(times, solver.t, side="right")
                 y[done:reached] = solver.dense_output()(times[done:reached]).T

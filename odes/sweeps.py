@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from odes.checks import check_count, check_times
+from odes.checks import check_count, check_feedback_matrix, check_overlaps, check_times
 from odes.chunks import run_chunks
 from odes.differentiable import integrate, scale_feedback
 from odes.grid import (
@@ -34,8 +34,6 @@ from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
 from odes.quadrature import Points
 from odes.solve import (
     check_feedback,
-    check_feedback_matrix,
-    check_overlaps,
     check_tolerances,
     choose,
     has_closed_form,

@@ -5,7 +5,7 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 """
 
 from simulations.chain import simulate_chain
-from simulations.networks import Network, sample_network
+from simulations.networks import Network, network_with_overlaps, sample_network
 from simulations.online_sgd import simulate
 from simulations.rules import RULES, Rule, Sample
 from simulations.sweeps import sweep
@@ -15,6 +15,7 @@ __all__ = [
     "Network",
     "Rule",
     "Sample",
+    "network_with_overlaps",
     "sample_network",
     "simulate",
     "simulate_chain",

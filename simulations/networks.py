@@ -6,8 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_array, check_count, check_number, check_seed, lookup
-from odes.order_parameters import OrderParameters, Teacher
+from odes.checks import (
+    check_array,
+    check_count,
+    check_covariance,
+    check_number,
+    check_overlaps,
+    check_seed,
+    lookup,
+)
+from odes.order_parameters import OrderParameters, Teacher, joint_covariance
 from simulations.rules import choose_rule
 
 
@@ -127,6 +135,58 @@ def sample_network(
                 f"but is {student_scale!r}."
             )
     return Network(W, v, W_star, v_star, feedback_scale * B, feedback_scale * F, aligned)
+
+
+def network_with_overlaps(
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    N: int,
+    feedback: str = "aligned",
+    seed: int = 0,
+) -> Network:
+    """A network of N inputs whose order parameters are exactly these, in a random direction.
+
+    So the same initial condition can be had at every N.
+
+    Args:
+        initial: Q (K, K), R (K, M), v (K, O) and, if wanted, B (K, O), which is FA's fixed feedback
+            and, with S, the overlap of F with the student.
+        teacher: T (M, M), v_star (M, O) and, if wanted, S (M, O) and P (O, O); F is 0 without S,
+            and as short as can be without P.  With a single output, v, B, v_star and S may be
+            (K,) and (M,).
+        N: number of inputs, at least K + M + O.
+        feedback: "aligned" or "random", the scaling in which B, S and P are meant
+            (``odes/order_parameters.py``).
+        seed: of the direction.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    check_count("N", N)
+    check_seed(seed)
+    aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
+    optional = {"B": initial, "S": teacher, "P": teacher}
+    needs = (n for n, given in optional.items() if getattr(given, n, None) is not None)
+    state, fixed = check_overlaps(initial, teacher, tuple(needs))
+    (K, M), O = state.R.shape, state.v.shape[1]
+    if N < K + M + O:
+        raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
+    C = joint_covariance(state, fixed)
+    with_F, P = np.zeros((K + M, O)), np.zeros((O, O))
+    if state.B is not None and fixed.S is not None:
+        with_F = np.concatenate([state.B, fixed.S]) / (1 if aligned else N**0.5)
+        P = with_F.T @ np.linalg.pinv(C, rcond=1e-12, hermitian=True) @ with_F
+        if fixed.P is not None:
+            P = fixed.P
+    gram = np.block([[C, with_F], [with_F.T, P]])
+    check_covariance("the joint covariance [[C, [B; S]], [[B; S]^T, P]]", gram)
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    frame = np.linalg.qr(np.random.default_rng(seed).normal(size=(N, K + M + O)))[0]
+    rows = N**0.5 * (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ frame.T
+    F = rows[K + M :].T / (N**0.5 if aligned else 1)
+    B = np.zeros((K, O)) if state.B is None else state.B
+    return Network(rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned)
 
 
 def check_network(network: Network) -> Network:

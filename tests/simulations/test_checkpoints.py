@@ -84,7 +84,7 @@ def test_what_is_finished_is_not_computed_again(tmp_path, monkeypatch):
         simulate(network, **arguments | {"lr": 0.4})
     with pytest.raises(ValueError, match=r"`path` must be .* other arguments: `network`"):
         simulate(network._replace(v=2 * network.v), **arguments)
-    with pytest.raises(ValueError, match="other layout: `learned` was 8"):
+    with pytest.raises(ValueError, match="other layout: `"):
         simulate(network, **arguments | {"block": 4})
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from simulations import Network, sample_network
+from odes import OrderParameters, Teacher
+from simulations import Network, network_with_overlaps, sample_network, simulate
 
 
 def test_orthonormal_teacher_has_unit_overlaps():
@@ -129,5 +130,56 @@ def test_a_network_built_by_hand_is_checked(changes, words):
     network = sample_network(N=20, K=2, M=2)._replace(**changes)
     with pytest.raises(ValueError, match="Argument") as error:
         network.overlaps("bp")
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("feedback", ["aligned", "random"])
+@pytest.mark.parametrize("N", [9, 500])
+def test_a_network_can_have_any_overlaps(feedback, N):
+    wanted = sample_network(N=40, K=3, M=2, O=2, feedback=feedback, seed=6).overlaps("afa")
+    if feedback == "random":  # at so few inputs F cannot overlap as at 40
+        wanted = wanted[0]._replace(B=0.3 * wanted[0].B), wanted[1]._replace(S=0.3 * wanted[1].S)
+    network = network_with_overlaps(*wanted, N=N, feedback=feedback, seed=2)
+    assert network.W.shape == (3, N)
+    for ours, theirs in zip(network.overlaps("afa"), wanted, strict=True):
+        for measured, exact in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(measured, exact, atol=1e-10)
+    np.testing.assert_array_equal(network.overlaps("fa")[0].B, wanted[0].B)
+    simulate(network, rule="afa", lr=0.1, times=[1.0])
+
+
+def test_overlaps_that_are_not_given_are_those_of_no_F_or_of_the_shortest():
+    (Q, R, v, B), (T, v_star, S, P) = sample_network(N=40, K=2, M=2).overlaps("afa")
+    bare = network_with_overlaps(OrderParameters(Q, R, v[:, 0]), Teacher(T, v_star), N=10)
+    assert not np.any(bare.F)
+    assert not np.any(bare.B)
+    shortest = network_with_overlaps(OrderParameters(Q, R, v, B), Teacher(T, v_star, S), N=10)
+    np.testing.assert_allclose(shortest.overlaps("afa")[1].P, P, atol=1e-10)  # as sampled
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"N": 4}, ("`N`", "at least K + M + O = 5", "4")),
+        ({"N": 0}, ("`N`", ">= 1", "0")),
+        ({"R": 2 * np.ones((2, 2))}, ("joint covariance", "positive semidefinite", "eigenvalue")),
+        ({"P": np.zeros((1, 1))}, ("[[B; S]^T, P]", "positive semidefinite", "eigenvalue")),
+        ({"Q": np.array([[1, 0.5], [0, 1]])}, ("`Q`", "symmetric", "0.5")),
+        ({"feedback": "none"}, ("`feedback`", '"aligned"', "none")),
+        ({"seed": -1}, ("`seed`", ">= 0", "-1")),
+    ],
+)
+def test_overlaps_that_no_network_has_are_named(changes, words):
+    state, teacher = sample_network(N=40, K=2, M=2).overlaps("afa")
+    given = {**state._asdict(), **teacher._asdict(), **changes}
+    with pytest.raises(ValueError, match="Argument") as error:
+        network_with_overlaps(
+            OrderParameters(*(given[name] for name in OrderParameters._fields)),
+            Teacher(*(given[name] for name in Teacher._fields)),
+            N=given.get("N", 20),
+            feedback=given.get("feedback", "aligned"),
+            seed=given.get("seed", 0),
+        )
     for word in words:
         assert word in str(error.value)
