@@ -41,6 +41,8 @@ from figures import (
     add_key,
     paper_style,
     plot_band,
+    plot_finite_size,
+    plot_fluctuation_band,
     plot_order_parameter,
     plot_overlay,
     plot_phase_diagram,
@@ -48,9 +50,18 @@ from figures import (
     shared_norm,
 )
 from figures.style import ANGLE_LABEL, ERROR_LABEL, rule_label
-from odes import OrderParameters, Trajectory, feedback_angle, solve, solve_paths, sweep
+from odes import (
+    Fluctuations,
+    OrderParameters,
+    Trajectory,
+    feedback_angle,
+    generalization_error,
+    solve,
+    solve_paths,
+    sweep,
+)
 from odes.store import atomic, load_arrays, save_arrays, versions
-from simulations import sample_network, simulate
+from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 
 ROOT = Path(__file__).parent
 TOLERANCES: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-10}
@@ -71,6 +82,7 @@ class PaperFigure(NamedTuple):
 FIGURES: dict[str, PaperFigure] = {}
 
 LAYOUT = "layout"  # of a Dataset, beside its arrays
+SCATTER = "fluctuations."  # before the arrays of these, beside those of their Trajectory
 
 
 def paper_figure(draw: Callable[[Data], Figure], *, quick: dict, full: dict) -> Callable:
@@ -401,6 +413,121 @@ def learning_rate_scan(
     return {"theory": theory, "simulation": simulation}
 
 
+def draw_finite_size(data: Data) -> Figure:
+    figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.8), sharex=True)
+    for rule, each in data.items():
+        plot_finite_size(each, observable="difference", rule=rule, ax=axes[0])
+        plot_finite_size(each, observable="spread", rule=rule, ax=axes[1])
+    axes[0].set_ylabel(r"$|\,$mean of the runs $-$ theory$\,|$")
+    axes[1].set_ylabel(r"standard deviation of $\epsilon_g$")
+    add_key(axes[1])
+    return figure
+
+
+SIZES: dict[str, Any] = {**NETWORK, "rules": ("bp", "afa"), "feedback_scale": 1.0, "t": 4.0}
+
+
+@paper_figure(
+    draw_finite_size,
+    quick={**SIZES, "N_min": 100, "N_max": 10_000, "n_sizes": 3, "n_runs": 200},
+    full={**SIZES, "N_min": 100, "N_max": 1_000_000, "n_sizes": 9, "n_runs": 400},
+)
+def finite_size(
+    *,
+    rules: tuple[str, ...],
+    feedback_scale: float,
+    t: float,
+    N_min: int,
+    N_max: int,
+    n_sizes: int,
+    n_runs: int,
+    seed: int,
+    **sizes: Any,
+) -> Data:
+    """Mean and spread of the generalisation error over runs against N, from the same overlaps.
+
+    Lines: the linear-noise approximation; on the left what sampling alone leaves between the theory
+    and a mean over so many runs, above which networks of few inputs have a bias of O(1/N).
+    Errors are those of the overlaps of each network, so that no test set blurs them.
+    """
+    network = sample_network(N=N_max, feedback_scale=feedback_scale, seed=seed, **sizes)
+    Ns = np.rint(np.geomspace(N_min, N_max, n_sizes)).astype(int)
+    data: Data = {}
+    for rule in rules:
+        initial, teacher = network.overlaps(rule)
+        training: dict[str, Any] = {"rule": rule, "lr": 0.5}
+        theory = solve(initial, teacher, times=[t], fluctuations=True, **TOLERANCES, **training)
+        assert theory.fluctuations is not None
+        std = theory.fluctuations.std(Ns)
+        measured = []
+        for N in tqdm(Ns, disable=None, leave=False):
+            runs = simulate_chain(
+                network_with_overlaps(initial, teacher, N=int(N), seed=seed),
+                times=[t], n_runs=n_runs, n_test=1, seed=seed, **training,
+            )  # fmt: skip
+            errors = generalization_error(runs.order_parameters, teacher)[:, 0]
+            measured.append(
+                (abs(errors.mean() - theory.generalization_error[0]), errors.std(ddof=1))
+            )
+        difference, spread = np.array(measured).T
+        columns = {
+            "difference": difference,
+            "spread": spread,
+            "difference_error": spread / np.sqrt(n_runs),
+            "spread_error": spread / np.sqrt(2 * n_runs),
+            "difference_predicted": np.sqrt(2 / np.pi) * std / np.sqrt(n_runs),
+            "spread_predicted": std,
+        }
+        data[rule] = xarray.Dataset(
+            {name: ("N", each) for name, each in columns.items()}, {"N": Ns}
+        )
+    return data
+
+
+def draw_fluctuation_band(data: Data) -> Figure:
+    figure, axes = plt.subplots(
+        2, 2, figsize=(7.0, 3.6), sharex=True, sharey="row", height_ratios=(3, 2)
+    )
+    for rule, (above, below) in zip(("bp", "afa"), axes.T, strict=True):
+        theory, simulation = data[f"theory/{rule}"], data[f"simulation/{rule}"]
+        for ax, relative in ((above, False), (below, True)):
+            plot_fluctuation_band(
+                theory, simulation, N=data["N"].N.item(), relative=relative, rule=rule, ax=ax
+            )
+        above.set_xlabel("")
+        above.legend(loc="lower left")
+    for ax in axes[:, 1]:
+        ax.set_ylabel("")
+    return figure
+
+
+BAND: dict[str, Any] = {**NETWORK, "N": 500, "n_runs": 20, "lr": 1.0, "t_max": 50.0}
+
+
+@paper_figure(draw_fluctuation_band, quick=BAND, full=BAND)
+def fluctuation_band(*, lr: float, t_max: float, n_runs: int, seed: int, **sizes: Any) -> Data:
+    """Twenty networks of 500 inputs in the band that the linear-noise approximation predicts.
+
+    Below: in units of the error of the theory.  The errors of the runs are those of their overlaps.
+    """
+    network = sample_network(seed=seed, **sizes)
+    data: Data = {"N": xarray.Dataset(coords={"N": sizes["N"]})}
+    for rule in ("bp", "afa"):
+        initial, teacher = network.overlaps(rule)
+        training: dict[str, Any] = {"rule": rule, "lr": lr}
+        data[f"theory/{rule}"] = solve(
+            initial, teacher, times=np.geomspace(0.1, t_max, 100), fluctuations=True,
+            **TOLERANCES, **training,
+        )  # fmt: skip
+        runs = simulate(
+            network, times=np.geomspace(0.1, t_max, 100)[::4], n_runs=n_runs, seed=seed, n_test=1,
+            **training,
+        )  # fmt: skip
+        errors = generalization_error(runs.order_parameters, teacher)
+        data[f"simulation/{rule}"] = runs._replace(generalization_error=errors)
+    return data
+
+
 def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
     """Changes with parameters, packages and computing code, but not with drawing code."""
     sources = [
@@ -413,16 +540,31 @@ def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
     return hashlib.sha256(origin.encode()).hexdigest()
 
 
+def flat(each: Trajectory | Fluctuations) -> dict[str, Any]:
+    """The fields, those of the order parameters among them."""
+    parts = {**each._asdict(), **each.order_parameters._asdict()}
+    del parts["order_parameters"]
+    return parts
+
+
+def states_in(parts: dict[str, Any], prefix: str = "") -> OrderParameters:
+    """The order parameters that :func:`flat` put among other fields."""
+    return OrderParameters(*(parts.get(prefix + symbol) for symbol in OrderParameters._fields))
+
+
 def save_data(path: Path, data: Data, **origin: Any) -> None:
     """Data as an .npz of plain arrays named like "theory/afa/Q", with what made them."""
     arrays: dict[str, Any] = dict(origin)
+    parts: dict[Any, Any]
     for name, each in data.items():
         if isinstance(each, xarray.Dataset):
             arrays[f"{name}/{LAYOUT}"] = json.dumps(each.to_dict(data=False))
             parts = {key: variable.values for key, variable in each.variables.items()}
         else:
-            parts = {**each._asdict(), **each.order_parameters._asdict()}
-            del parts["order_parameters"]
+            parts = flat(each)
+            scatter = parts.pop("fluctuations")
+            if scatter is not None:
+                parts |= {f"{SCATTER}{key}": part for key, part in flat(scatter).items()}
         arrays |= {f"{name}/{key}": part for key, part in parts.items() if part is not None}
     save_arrays(path, arrays)
 
@@ -443,9 +585,13 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
                     description["data"] = parts[key]
             data[name] = xarray.Dataset.from_dict(layout)
         else:
-            states = OrderParameters(*(parts.get(s) for s in OrderParameters._fields))
+            error, scatter = "generalization_error", None
+            if SCATTER + error in parts:
+                scatter = Fluctuations(
+                    parts[SCATTER + "covariance"], states_in(parts, SCATTER), parts[SCATTER + error]
+                )
             data[name] = Trajectory(
-                parts["times"], states, parts["generalization_error"], parts["status"]
+                parts["times"], states_in(parts), parts[error], parts["status"], scatter
             )
     return data, origin
 

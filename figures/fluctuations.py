@@ -1,0 +1,104 @@
+"""Drawing what finite networks do around the theory: bands, and how they close as N grows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from figures.overlay import MARKERS_OF_MEANS
+from figures.style import (
+    AXIS_LABELS,
+    ERROR_LABEL,
+    NEUTRAL,
+    TIME_LABEL,
+    rule_color,
+    rule_label,
+)
+from odes.order_parameters import Trajectory
+
+
+def plot_fluctuation_band(
+    theory: Trajectory,
+    simulation: Trajectory | None = None,
+    *,
+    N: int,
+    relative: bool = False,
+    rule: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the generalization error with the band in which 95 per cent of networks are predicted.
+
+    Args:
+        theory: a Trajectory of ``odes.solve(..., fluctuations=True)``: a line, and two standard
+            deviations of a network of N inputs shaded.
+        simulation: a Trajectory with a run axis, or None: every run by itself, as dots.
+        N: number of inputs.
+        relative: whether to divide by the error of the theory, between whose times the one at a
+            time of the simulation is interpolated.
+        rule: chooses colour and label.
+        ax: where to draw; None for a new figure.
+
+    Returns:
+        The Axes, with logarithmic time, and logarithmic error unless relative.
+
+    Raises:
+        ValueError: for a theory without fluctuations.
+    """
+    if theory.fluctuations is None:
+        raise ValueError(
+            "Argument `theory` must come from solve(..., fluctuations=True), but has None."
+        )
+    if ax is None:
+        _, ax = plt.subplots()
+    error, std = theory.generalization_error, theory.fluctuations.std(N)
+    unit = error if relative else np.ones_like(error)
+    color = rule_color(rule)
+    ax.plot(theory.times, error / unit, color=color, label=rule_label(rule))
+    low = (error - 2 * std) / unit
+    if not relative:
+        low = np.maximum(low, 1e-3 * error)  # the axis is logarithmic
+        ax.set(yscale="log")
+    ax.fill_between(
+        theory.times, low, (error + 2 * std) / unit, color=color, alpha=0.3, lw=0,
+        label="two standard deviations",
+    )  # fmt: skip
+    if simulation is not None:
+        units = np.interp(simulation.times, theory.times, unit)
+        for count, run in enumerate(simulation.generalization_error):
+            ax.plot(
+                simulation.times, run / units, ls="", marker=".", ms=2.5, mew=0, color=NEUTRAL,
+                alpha=0.6, label="single runs" if count == 0 else None,
+            )  # fmt: skip
+    label = r"$\epsilon_g$ / theory" if relative else ERROR_LABEL
+    ax.set(xscale="log", xlabel=TIME_LABEL, ylabel=label)
+    return ax
+
+
+def plot_finite_size(
+    dataset: Any, *, observable: str, rule: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw how a property of finite networks falls with N, simulation over prediction.
+
+    Args:
+        dataset: an ``xarray.Dataset`` with the dimension ``N``: ``observable`` and
+            ``observable + "_error"``, its standard error, as markers; ``observable +
+            "_predicted"`` as a line.
+        observable: which.
+        rule: chooses colour and label.
+        ax: where to draw; None for a new figure.
+
+    Returns:
+        The Axes, with logarithmic N and observable.
+    """
+    if ax is None:
+        _, ax = plt.subplots()
+    color = rule_color(rule)
+    ax.plot(dataset.N, dataset[f"{observable}_predicted"], color=color, label=rule_label(rule))
+    value, error = dataset[observable].values, dataset[f"{observable}_error"].values
+    down = np.minimum(error, 0.9 * value)  # a bar that reaches zero has no end on this axis
+    ax.errorbar(dataset.N, value, (down, error), color=color, **MARKERS_OF_MEANS)
+    ax.set(xscale="log", yscale="log", xlabel=AXIS_LABELS["N"])
+    return ax
