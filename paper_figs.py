@@ -49,7 +49,7 @@ from figures import (
     plot_scan,
     shared_norm,
 )
-from figures.style import ANGLE_LABEL, ERROR_LABEL, rule_label
+from figures.style import ANGLE_LABEL, ERROR_LABEL, NEUTRAL, rule_label
 from odes import (
     Fluctuations,
     OrderParameters,
@@ -420,67 +420,74 @@ def draw_finite_size(data: Data) -> Figure:
         plot_finite_size(each, observable="spread", rule=rule, ax=axes[1])
     axes[0].set_ylabel(r"$|\,$mean of the runs $-$ theory$\,|$")
     axes[1].set_ylabel(r"standard deviation of $\epsilon_g$")
+    axes[0].plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="expected standard error")
+    axes[0].legend()
     add_key(axes[1])
     return figure
 
 
-SIZES: dict[str, Any] = {**NETWORK, "rules": ("bp", "afa"), "feedback_scale": 1.0, "t": 4.0}
+SIZES: dict[str, Any] = {
+    **NETWORK, "rules": ("bp", "afa"), "feedback_scale": 1.0, "lr": 1.0, "t": 4.0, "N_min": 100
+}  # fmt: skip
 
 
 @paper_figure(
     draw_finite_size,
-    quick={**SIZES, "N_min": 100, "N_max": 10_000, "n_sizes": 3, "n_runs": 200},
-    full={**SIZES, "N_min": 100, "N_max": 1_000_000, "n_sizes": 9, "n_runs": 400},
+    quick={**SIZES, "N_max": 10_000, "n_sizes": 4, "n_runs": (100, 4000), "steps": 2e7},
+    full={**SIZES, "N_max": 1_000_000, "n_sizes": 9, "n_runs": (100, 20_000), "steps": 2e8},
 )
 def finite_size(
     *,
     rules: tuple[str, ...],
     feedback_scale: float,
+    lr: float,
     t: float,
     N_min: int,
     N_max: int,
     n_sizes: int,
-    n_runs: int,
+    n_runs: tuple[int, int],
+    steps: float,
     seed: int,
     **sizes: Any,
 ) -> Data:
     """Mean and spread of the generalisation error over runs against N, from the same overlaps.
 
-    Lines: the linear-noise approximation; on the left what sampling alone leaves between the theory
-    and a mean over so many runs, above which networks of few inputs have a bias of O(1/N).
-    Errors are those of the overlaps of each network, so that no test set blurs them.
+    Lines: the linear-noise approximation, and to the next order the bias, which falls as 1/N.
+    Dashed: what sampling leaves between a mean over so many runs and its expectation.  As many runs
+    as take so many steps in all.  Errors are those of the overlaps of each network.
     """
     network = sample_network(N=N_max, feedback_scale=feedback_scale, seed=seed, **sizes)
     Ns = np.rint(np.geomspace(N_min, N_max, n_sizes)).astype(int)
+    counts = np.clip(steps / (t * Ns), *n_runs).astype(int)
     data: Data = {}
     for rule in rules:
         initial, teacher = network.overlaps(rule)
-        training: dict[str, Any] = {"rule": rule, "lr": 0.5}
-        theory = solve(initial, teacher, times=[t], fluctuations=True, **TOLERANCES, **training)
-        assert theory.fluctuations is not None
-        std = theory.fluctuations.std(Ns)
+        training: dict[str, Any] = {"rule": rule, "lr": lr, "times": [t]}
+        theory = solve(initial, teacher, fluctuations=True, **TOLERANCES, **training)
+        scatter = theory.fluctuations
+        assert scatter is not None
+        assert scatter.bias is not None
         measured = []
-        for N in tqdm(Ns, disable=None, leave=False):
+        for N, count in tqdm(list(zip(Ns, counts, strict=True)), disable=None, leave=False):
             runs = simulate_chain(
                 network_with_overlaps(initial, teacher, N=int(N), seed=seed),
-                times=[t], n_runs=n_runs, n_test=1, seed=seed, **training,
+                n_runs=int(count), n_test=1, seed=seed, **training,
             )  # fmt: skip
             errors = generalization_error(runs.order_parameters, teacher)[:, 0]
-            measured.append(
-                (abs(errors.mean() - theory.generalization_error[0]), errors.std(ddof=1))
-            )
+            measured.append((errors.mean() - theory.generalization_error[0], errors.std(ddof=1)))
         difference, spread = np.array(measured).T
+        std = scatter.std(Ns)
         columns = {
-            "difference": difference,
+            "difference": abs(difference),
             "spread": spread,
-            "difference_error": spread / np.sqrt(n_runs),
-            "spread_error": spread / np.sqrt(2 * n_runs),
-            "difference_predicted": np.sqrt(2 / np.pi) * std / np.sqrt(n_runs),
+            "difference_error": spread / np.sqrt(counts),
+            "spread_error": spread / np.sqrt(2 * counts),
+            "difference_predicted": abs(scatter.bias[0]) / Ns,
+            "difference_sampled": std / np.sqrt(counts),
             "spread_predicted": std,
         }
-        data[rule] = xarray.Dataset(
-            {name: ("N", each) for name, each in columns.items()}, {"N": Ns}
-        )
+        variables = {name: ("N", each) for name, each in columns.items()}
+        data[rule] = xarray.Dataset(variables, {"N": Ns})
     return data
 
 

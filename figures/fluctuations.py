@@ -85,7 +85,8 @@ def plot_finite_size(
     Args:
         dataset: an ``xarray.Dataset`` with the dimension ``N``: ``observable`` and
             ``observable + "_error"``, its standard error, as markers; ``observable +
-            "_predicted"`` as a line.
+            "_predicted"`` as a line; and if there is one, ``observable + "_sampled"``, the standard
+            error expected of so many runs, dashed.
         observable: which.
         rule: chooses colour and label.
         ax: where to draw; None for a new figure.
@@ -97,8 +98,12 @@ def plot_finite_size(
         _, ax = plt.subplots()
     color = rule_color(rule)
     ax.plot(dataset.N, dataset[f"{observable}_predicted"], color=color, label=rule_label(rule))
+    if f"{observable}_sampled" in dataset:
+        ax.plot(dataset.N, dataset[f"{observable}_sampled"], color=color, ls="--", lw=0.8)
     value, error = dataset[observable].values, dataset[f"{observable}_error"].values
-    down = np.minimum(error, 0.9 * value)  # a bar that reaches zero has no end on this axis
-    ax.errorbar(dataset.N, value, (down, error), color=color, **MARKERS_OF_MEANS)
     ax.set(xscale="log", yscale="log", xlabel=AXIS_LABELS["N"])
+    low, high = ax.get_ylim()
+    ax.errorbar(dataset.N, value, error, color=color, **MARKERS_OF_MEANS)
+    smallest = min(low, value.min() / 2)  # not the end of a bar that reaches zero
+    ax.set_ylim(smallest, max(high, 2 * (value + error).max()))
     return ax

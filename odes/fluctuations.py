@@ -10,7 +10,18 @@ Sollich 1996)
 with Sigma = 0 at the start, whose overlaps are known.  Where B moves along F, the part of the field
 of F that no unit explains adds ``lr^2 <delta_k delta_l> (P - [B; S]^T C^-1 [B; S])`` to the D of
 B.  It holds as long as Sigma / N stays small, also along directions that an escape from a plateau
-amplifies.  Importing this module imports JAX.
+amplifies.
+
+The mean of y is off the trajectory by m / N, to the next order:
+
+    dm/dt = J m + 1/2 sum_ab Sigma_ab d^2 f / dy_a dy_b + f_2 - 1/2 J f
+
+from the curvature of f, from what a step of a finite network does besides f, f_2 / N, and from time
+that is discrete.  Without gamma only Q has an f_2, with x the input
+
+    f_2 = lr^2 <delta_k delta_l (|x|^2 - N)> + kappa ( lr^2 <delta_k delta_l> - f - kappa Q ).
+
+Importing this module imports JAX.
 """
 
 from __future__ import annotations
@@ -24,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import expm
 
-from odes.drift import Moments, closed_moments, drift
+from odes.drift import Moments, closed_moments, drift, generalization_error
 from odes.local_fields import compiled, error_of, points_of, sampled_moments, updates_at
 from odes.order_parameters import (
     Fluctuations,
@@ -64,27 +75,60 @@ def linear_noise(
         drift_points = points_of(initial, teacher, points, noisy, rule, activation)
     _, unpack = packing(initial)
     shared: dict[str, Any] = {"rule": rule, "activation": activation}
-    Sigma = np.zeros((times.size, y.shape[1], y.shape[1]))
-    J: Any = ()
-    D: Any = ()
+    given = initial, teacher, parameters
+    closed = drift_points is None
+    padding = steps[-1:] * (2 ** (len(steps) - 1).bit_length() - len(steps)) if steps else []
+    middles = np.array([step.middle for step in steps + padding])  # few sizes to compile for
+    middles = middles.reshape(-1, y.shape[1])
+
     with jax.enable_x64(True):
-        given = initial, teacher, parameters
+        rates = compiled(_rates, **shared)(middles, *given, drift_points, noise_points)
         slope = np.asarray(compiled(_slopes, **shared)(y, *given, drift_points))
-        if steps:
-            padding = [steps[-1].middle] * (2 ** (len(steps) - 1).bit_length() - len(steps))
-            middles = np.array([step.middle for step in steps] + padding)  # few sizes to compile
-            rates = compiled(_rates, **shared)(middles, *given, drift_points, noise_points)
-            J, D = (np.asarray(rate)[: len(steps)] for rate in rates)
-    now = Sigma[0].copy()
-    for step, J_step, D_step in zip(steps, J, D, strict=True):
-        for index in np.flatnonzero((step.start < times) & (times <= step.end)):
-            flow, kicks = propagate(J_step, D_step, times[index] - step.start)
-            Sigma[index] = flow @ now @ flow.T + kicks
-        flow, kicks = propagate(J_step, D_step, step.end - step.start)
-        now = flow @ now @ flow.T + kicks
+    J, D = map(np.asarray, rates)
+    Sigma, between = _covariances(J, D, steps, times)
     Sigma[np.any(np.isnan(y), axis=1)] = np.nan
     variances = unpack(Sigma.diagonal(0, -2, -1))
-    return Fluctuations(Sigma, variances, np.einsum("na,nab,nb->n", slope, Sigma, slope))
+    bias = None
+    if closed:
+        with jax.enable_x64(True):
+            drives = compiled(_drives, **shared)(middles, between, *given, noise_points)
+            curvature = compiled(_curvatures, **shared)(y, *given)
+        m = _shifts(J, np.asarray(drives), steps, times)
+        bias = np.sum(slope * m, axis=1) + np.sum(np.asarray(curvature) * Sigma, axis=(1, 2)) / 2
+    return Fluctuations(Sigma, variances, np.einsum("na,nab,nb->n", slope, Sigma, slope), bias)
+
+
+def _covariances(
+    J: np.ndarray, D: np.ndarray, steps: list[Step], times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sigma at the times, (n, D, D), and at the middle of every step, padded to the length of J."""
+    Sigma = np.zeros((times.size, *J.shape[1:]))
+    between = np.zeros_like(J)
+    now = np.zeros(J.shape[1:])
+    for index, step in enumerate(steps):
+
+        def after(h: float, index: int = index, now: np.ndarray = now) -> np.ndarray:
+            flow, kicks = propagate(J[index], D[index], h)
+            return flow @ now @ flow.T + kicks
+
+        for at in np.flatnonzero((step.start < times) & (times <= step.end)):
+            Sigma[at] = after(times[at] - step.start)
+        between[index] = after((step.end - step.start) / 2)
+        now = after(step.end - step.start)
+    return Sigma, between
+
+
+def _shifts(J: np.ndarray, drives: np.ndarray, steps: list[Step], times: np.ndarray) -> np.ndarray:
+    """m at the times, (n, D), from ``dm/dt = J m + drive`` within every step."""
+    m = np.zeros((times.size, J.shape[1]))
+    now = np.zeros(J.shape[1])
+    for J_step, drive, step in zip(J, drives, steps, strict=False):
+        block = np.zeros((len(drive) + 1, len(drive) + 1))
+        block[:-1, :-1], block[:-1, -1] = J_step, drive
+        for at in np.flatnonzero((step.start < times) & (times <= step.end)):
+            m[at] = (expm(block * (times[at] - step.start)) @ np.append(now, 1))[:-1]
+        now = (expm(block * (step.end - step.start)) @ np.append(now, 1))[:-1]
+    return m
 
 
 def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +175,70 @@ def _rates(
         return jax.jacfwd(velocity)(y), D
 
     return jax.lax.map(at, middles)
+
+
+def _drives(
+    middles: Any,
+    Sigma: Any,
+    initial: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points,
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """What drives m at every state, (states, D), for rules with closed forms."""
+    pack, unpack = packing(initial)
+    lr, decay = parameters.lr, parameters.weight_decay
+
+    def velocity(y: Any) -> Any:
+        return pack(drift(unpack(y), teacher, parameters, rule=rule, activation=activation))
+
+    def along(y: Any, direction: Any) -> Any:
+        return jax.jvp(velocity, (y,), (direction,))[1]
+
+    def one(y_Sigma: tuple[Any, Any]) -> Any:
+        y, Sigma = y_Sigma
+        eigenvalues, vectors = jnp.linalg.eigh(Sigma)
+        columns = (vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0))).T
+
+        def twice(column: Any) -> Any:
+            return jax.jvp(lambda y: along(y, column), (y,), (column,))[1]
+
+        state = unpack(y)
+        C = joint_covariance(state, teacher)
+        update, _, _ = updates_at(points.nodes, C, state, teacher, parameters, rule, activation)
+        z = points.nodes[:, : len(C)]
+        longer = points.weights * (jnp.sum(z * z, axis=1) - len(C))  # |x|^2 - N beside delta
+        delta_delta, with_length = (
+            (weight[:, None] * update.delta).T @ update.delta for weight in (points.weights, longer)
+        )
+        f = velocity(y)
+        still = jax.tree.map(jnp.zeros_like, state)
+        f_2 = lr**2 * with_length + decay * (lr**2 * delta_delta - unpack(f).Q - decay * state.Q)
+        curved = jnp.sum(jax.vmap(twice)(columns), axis=0)
+        return curved / 2 + pack(still._replace(Q=f_2)) - along(y, f) / 2
+
+    return jax.lax.map(one, (middles, Sigma))
+
+
+def _curvatures(
+    y: Any,
+    initial: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """Second derivatives of the generalization error at every state, (states, D, D)."""
+    _, unpack = packing(initial)
+
+    def error(y: Any) -> Any:
+        return generalization_error(unpack(y), teacher, activation)
+
+    return jax.lax.map(jax.hessian(error), y)
 
 
 def diffusion(

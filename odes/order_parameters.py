@@ -89,14 +89,15 @@ class Hyperparameters(NamedTuple):
 
 
 class Fluctuations(NamedTuple):
-    """How finite networks scatter around a trajectory, to leading order in 1/N.
+    """How finite networks scatter around a trajectory, and how far off their mean is, to order 1/N.
 
-    All are variances and covariances times N.  NaN where the trajectory is.
+    All are times N: variances, covariances and the bias.  NaN where the trajectory is.
     """
 
     covariance: np.ndarray  # (n, D, D), of Q_kl with k <= l, R, v and B, each row by row
     order_parameters: OrderParameters  # variance of each entry, leading axis n
     generalization_error: np.ndarray  # variance of the generalization error, (n,)
+    bias: np.ndarray | None = None  # its mean minus the trajectory's, (n,); with closed forms only
 
     def std(self, N: Any) -> np.ndarray:
         """Standard deviation of the generalization error of networks of N inputs, (n,)."""

@@ -19,7 +19,7 @@ from odes.fluctuations import POINTS, diffusion, propagate
 from odes.local_fields import roots
 from odes.rules import RULES
 from odes.solve import packing
-from simulations import network_with_overlaps, simulate_chain
+from simulations import network_with_overlaps, sample_network, simulate_chain
 from tests.conftest import random_problem
 
 COMMITTEE = Teacher(np.eye(2), np.ones((2, 1)))
@@ -79,6 +79,30 @@ def test_covariances_of_rules_that_feed_back(rule):
     spread = np.sqrt(np.outer(Sigma.diagonal(), Sigma.diagonal()))
     error = np.sqrt((spread**2 + Sigma**2) / 1500)
     assert np.all(np.abs(measured - Sigma) < 5 * error + 0.03 * spread)
+
+
+@pytest.mark.parametrize("rule", ["bp", "fa", "afa"])
+def test_the_mean_of_small_networks_is_off_by_the_predicted_bias(rule):
+    """N = 100, 10,000 chains; five standard errors, and 15 per cent for 1/N^2.
+
+    Four times for each of three rules: false alarms 1e-5.  No bias would fail for AFA.
+    """
+    state, teacher = sample_network(
+        N=1000, K=2, M=2, v_star=[1.2, 0.6], student_scale=1.0
+    ).overlaps("afa")
+    training = {
+        "rule": rule, "lr": 1.5, "lr_v": 0.5, "noise": 0.2, "weight_decay": 0.3,
+        "times": [0.5, 1.0, 2.0, 4.0],
+    }  # fmt: skip
+    theory = solve(state, teacher, fluctuations=True, **training)
+    network = network_with_overlaps(state, teacher, N=100)
+    runs = simulate_chain(network, n_runs=10_000, n_test=1, **training)
+    errors = generalization_error(runs.order_parameters, teacher)
+    measured = 100 * (errors.mean(axis=0) - theory.generalization_error)
+    error = errors.std(axis=0)  # 100 / sqrt(10,000) times
+    bias = theory.fluctuations.bias
+    assert np.all(abs(measured - bias) < 5 * error + 0.15 * abs(bias))
+    assert rule != "afa" or np.any(abs(measured) > 5 * error + 0.15 * abs(bias))
 
 
 def test_the_steps_are_fine_enough():
