@@ -595,7 +595,10 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
             error, scatter = "generalization_error", None
             if SCATTER + error in parts:
                 scatter = Fluctuations(
-                    parts[SCATTER + "covariance"], states_in(parts, SCATTER), parts[SCATTER + error]
+                    parts[SCATTER + "covariance"],
+                    states_in(parts, SCATTER),
+                    parts[SCATTER + error],
+                    parts.get(SCATTER + "bias"),
                 )
             data[name] = Trajectory(
                 parts["times"], states_in(parts), parts[error], parts["status"], scatter

@@ -23,12 +23,13 @@ SWEPT = {  # as many points in both, so that what is compiled is shared
     "phase_diagram": {"n": 6, "n_spots": (2, 2)},
     "learning_rate_scan": {"n": 36, "n_spots": 2},
 }
+FEW = {"finite_size": {"N_max": 400, "n_sizes": 2, "n_runs": (2, 20), "steps": 1e4}}
 
 
 def small(name, parameters):
     """The parameters of a figure, but for a size that takes no time."""
-    short = SHORT | SWEPT.get(name, {})
-    return {**parameters, **TINY, **{k: v for k, v in short.items() if k in parameters}}
+    short = TINY | SHORT | SWEPT.get(name, {}) | FEW.get(name, {})
+    return {**parameters, **{k: v for k, v in short.items() if k in parameters}}
 
 
 @pytest.fixture
@@ -86,6 +87,19 @@ def test_datasets_survive_the_disk(tmp_path):
     loaded, origin = paper_figs.load_data(tmp_path / "a.npz")
     assert origin == {"seconds": 1.5}
     assert loaded["theory"].identical(swept)
+
+
+def test_fluctuations_survive_the_disk(tiny, tmp_path):
+    figure = tiny["fluctuation_band"]
+    data = figure.compute(**figure.quick, seed=0)
+    paper_figs.save_data(tmp_path / "a.npz", data)
+    loaded, _ = paper_figs.load_data(tmp_path / "a.npz")
+    assert list(loaded) == list(data)
+    before, after = data["theory/bp"].fluctuations, loaded["theory/bp"].fluctuations
+    for name in ("covariance", "generalization_error", "bias"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    np.testing.assert_array_equal(after.order_parameters.R, before.order_parameters.R)
+    assert loaded["simulation/bp"].fluctuations is None
 
 
 def test_trajectories_survive_the_disk(tiny, tmp_path):
