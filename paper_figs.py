@@ -434,7 +434,7 @@ SIZES: dict[str, Any] = {
 @paper_figure(
     draw_finite_size,
     quick={**SIZES, "N_max": 10_000, "n_sizes": 4, "n_runs": (100, 4000), "steps": 2e7},
-    full={**SIZES, "N_max": 1_000_000, "n_sizes": 9, "n_runs": (100, 20_000), "steps": 2e8},
+    full={**SIZES, "N_max": 1_000_000, "n_sizes": 9, "n_runs": (100, 20_000), "steps": 5e7},
 )
 def finite_size(
     *,

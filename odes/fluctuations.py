@@ -95,7 +95,8 @@ def linear_noise(
             curvature = compiled(_curvatures, **shared)(y, *given)
         m = _shifts(J, np.asarray(drives), steps, times)
         bias = np.sum(slope * m, axis=1) + np.sum(np.asarray(curvature) * Sigma, axis=(1, 2)) / 2
-    return Fluctuations(Sigma, variances, np.einsum("na,nab,nb->n", slope, Sigma, slope), bias)
+    variance = np.maximum(np.einsum("na,nab,nb->n", slope, Sigma, slope), 0)  # but for rounding
+    return Fluctuations(Sigma, variances, variance, bias)
 
 
 def _covariances(

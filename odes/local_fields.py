@@ -56,7 +56,11 @@ def _eigenroots(C: Any) -> tuple[Any, Any]:
 
 @roots.defjvp
 def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
-    """From ``dC = root droot + droot root``, also where eigenvalues coincide."""
+    """From ``dC = root droot + droot root``, also where eigenvalues coincide.
+
+    Not for what a change of a singular C adds to its range.  A second derivative passes through the
+    eigenvectors and wants distinct eigenvalues.
+    """
     (C,), (dC,) = primals, tangents
     root, vectors = _eigenroots(C)
     sums = root[:, None] + root

@@ -100,8 +100,14 @@ class Fluctuations(NamedTuple):
     bias: np.ndarray | None = None  # its mean minus the trajectory's, (n,); with closed forms only
 
     def std(self, N: Any) -> np.ndarray:
-        """Standard deviation of the generalization error of networks of N inputs, (n,)."""
-        return np.sqrt(self.generalization_error / N)
+        """Standard deviation of the generalization error of networks of N inputs, (n,).
+
+        N may be an array that broadcasts with the times.  Raises ValueError unless it is positive.
+        """
+        sizes = np.asarray(N)
+        if sizes.dtype.kind not in "iuf" or not np.all(np.isfinite(sizes)) or np.any(sizes <= 0):
+            raise ValueError(f"Argument `N` must hold finite numbers > 0, but is {N!r}.")
+        return np.sqrt(self.generalization_error / sizes)
 
 
 class Trajectory(NamedTuple):

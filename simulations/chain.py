@@ -61,7 +61,8 @@ def simulate_chain(
     Args:
         network, rule, lr, lr_v, noise, weight_decay, weight_decay_v, activation, times, n_runs,
             seed, n_test, progress: as for ``simulate``; N at least K + M + O, in either scaling of
-            F, and a rule that is equivariant (``simulations/rules.py``).
+            F, and a rule that is equivariant (``simulations/rules.py``).  As there, fewer than
+            2^31 samples a run.
 
     Returns:
         A Trajectory, as ``simulate`` returns it.
@@ -98,13 +99,13 @@ def simulate_chain(
         ) as bar,
     ):  # fmt: skip
         networks = _compressed(network, n_runs)
-        for step in steps:
-            for x, zeta, count in _ahead(_blocks(streams, step - done, K + M + O, O, N)):
+        for last in steps:
+            for x, zeta, count in _ahead(_blocks(streams, last - done, K + M + O, O, N)):
                 networks = jax.block_until_ready(
                     _train(networks, rates, x, zeta, count, update=chosen.update, g=g, N=N)
                 )
                 bar.update(count)
-            done = step
+            done = last
             tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])
             measured = _measure(networks, tests, feedback=chosen.feedback, g=g)
             saved.append(jax.tree.map(np.asarray, measured))

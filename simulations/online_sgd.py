@@ -118,12 +118,13 @@ def simulate(
         n_test: fresh inputs on which each run is tested at each time.
         dtype: "float32" or "float64", of the weights and of the arithmetic.
         block: samples learned together by the exact block form (``simulations/blocks.py``), up to
-            N / 4 and for equivariant rules; 1 for one after another; None for what is fast.  It
+            N / 4 - O and for equivariant rules; 1 for one after another; None for what is fast.  It
             need not divide the number of samples between two times: the last block is cut short.
             Results differ by rounding alone.
         path: a directory where a checkpoint is kept, every 20 seconds and at the end.  A simulation
             that was interrupted, by whatever means, and is called again with the same arguments
-            goes on from there and returns the same numbers to the last bit.
+            and on as many processors and devices goes on from there and returns the same numbers to
+            the last bit.
         progress: whether long runs show a bar, on a terminal.
 
     Returns:
@@ -240,10 +241,12 @@ def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
     (K, N), O = network.W.shape, network.v.shape[1]
     sample = Sample(jnp.ones(N), jnp.ones(O), g, 1.0)
     on_jax = jax.tree.map(jnp.asarray, network)
+    if rule.equivariant:
+        on_jax = on_jax._replace(W_star=None)
     try:
         returned = jax.eval_shape(lambda: (rule.update(on_jax, sample), rule.feedback(on_jax)))
         (dW, dv), B = jax.tree.map(lambda array: array.shape, returned)
-    except (TypeError, ValueError, IndexError) as error:
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
             f"Argument `rule` must return (dW, dv) and B, but failed with {error}"
         ) from error
@@ -263,12 +266,12 @@ def _plan(
     steps: list[int],
 ) -> Plan:
     """How to put runs and samples together; ValueError for a block that cannot be."""
-    K, N = network.W.shape
+    (K, N), O = network.W.shape, network.v.shape[1]
     lanes = min(-(-n_runs // threads), max(1, DRAWN // (BLOCK * N)))
     held = max(1, HELD // (N * lanes))
     if block is None:
         fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
-        as_block, learned = rule.equivariant and fast, min(BLOCK, held)
+        as_block, learned = rule.equivariant and fast and held >= BLOCK, min(BLOCK, held)
     else:
         as_block = check_count("block", block) > 1
         learned = block if as_block else min(BLOCK, held)
@@ -277,8 +280,10 @@ def _plan(
                 "Argument `block` must be None or 1 for a rule that is not declared equivariant, "
                 f"but is {block}."
             )
-        if as_block and block > N / 4:
-            raise ValueError(f"Argument `block` must be at most N / 4 = {N / 4:g}, but is {block}.")
+        if as_block and O + block > N / 4:
+            raise ValueError(
+                f"Argument `block` must be at most N / 4 - O = {N / 4 - O:g}, but is {block}."
+            )
     longest = int(np.max(np.diff(steps, prepend=0)))
     drawn = learned * max(1, -(-min(DRAWN // (N * lanes), longest) // learned))
     piece = drawn * max(1, PIECE // (N * lanes * drawn))

@@ -8,9 +8,10 @@ with dW (K, N) and dv (K, O).  Beside it stands how to measure the feedback sign
 ascribes to the rule.  Nothing here knows the theory's averages.
 
 All rules here are *equivariant*: a rotation of input space, of x, the rows of W and the columns of
-F together, rotates the rows of dW and leaves dv and B as they are, and N is known through
-``x.size`` and the factors ``1 / sqrt(N)`` alone.  Inputs have no preferred directions, so that such
-a rule may be run in other coordinates (``simulations/blocks.py``, ``simulations/chain.py``).
+F together, rotates the rows of dW and leaves dv and B as they are; N is known through ``x.size``
+and the factors ``1 / sqrt(N)`` alone, and the teacher's weights are out of sight.  Inputs have no
+preferred directions, so that such a rule may be run in other coordinates
+(``simulations/blocks.py``, ``simulations/chain.py``).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from odes import OrderParameters, Rule, solve, solve_paths
+from odes import OrderParameters, Rule, generalization_error, solve, solve_paths
 from odes.order_parameters import joint_covariance
 from odes.random_feedback import _draw_overlaps
 from simulations import sample_network, simulate
@@ -46,24 +46,27 @@ def test_weak_order_of_the_step_on_shared_brownian_paths():
 def test_mean_and_spread_are_those_of_networks(rule, N):
     """96 paths against 96 networks of the same F and initial weights, at t = 4 and 12.
 
-    Means of eps_g and B at 4.5 standard errors of the difference; spreads, whose ratio is known to
-    10 per cent, within 45 per cent, 3.7 of its errors: below 3e-3 false alarms for the six spreads
-    of a case.
+    Means of log eps_g, which has shorter tails than eps_g, and of B at 4.5 standard errors of the
+    difference; spreads, whose ratio is known to 10 per cent, within 45 per cent, 3.7 of its errors:
+    below 3e-3 false alarms for the six spreads of a case.  60/N is left for the scatter of Q, R and
+    v, which adds a fifth to the spread of eps_g at N = 400.  Errors of networks are those of their
+    overlaps.
     """
     network = sample_network(N=N, K=2, M=2, v_star=[1.2, 0.6], feedback="random", seed=0)
     initial, teacher = network.overlaps(rule)
     training = {**TRAINING, "rule": rule, "times": [4.0, 12.0]}
     paths = solve_paths(initial, teacher, n_paths=96, dt=0.05, **training)
-    networks = simulate(network, n_runs=96, n_test=2000, seed=1, **training)
+    networks = simulate(network, n_runs=96, n_test=1, seed=1, **training)
+    errors = generalization_error(networks.order_parameters, teacher)
     for theory, simulation in (
-        (paths.generalization_error, networks.generalization_error),
+        (np.log(paths.generalization_error), np.log(errors)),
         (paths.order_parameters.B, networks.order_parameters.B),
     ):
         spread, measured = theory.std(axis=0, ddof=1), simulation.std(axis=0, ddof=1)
         error = np.sqrt((spread**2 + measured**2) / 96)
         gap = np.abs(theory.mean(axis=0) - simulation.mean(axis=0))
         assert np.all(gap < 4.5 * error + np.abs(theory.mean(axis=0)) * 4 / N)
-        assert np.all(np.abs(np.log(spread / measured)) < np.log(1.45) + 20 / N)
+        assert np.all(np.abs(np.log(spread / measured)) < np.log(1.45) + 60 / N)
 
 
 def test_each_path_may_draw_its_own_feedback():

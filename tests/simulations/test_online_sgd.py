@@ -75,8 +75,9 @@ def test_training_is_that_of_a_plain_loop(rule):
 BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
 
 
-@pytest.mark.parametrize("feedback", ["aligned", "random"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("rule", "feedback"), [*((rule, "aligned") for rule in RULES), ("pepita", "random")]
+)
 def test_the_block_form_gives_the_same_weights(rule, feedback):
     """To 1e-11, with decay and noise, blocks that divide nothing, and the last ones cut short."""
     network = sample_network(N=150, K=3, M=2, O=2, seed=1, feedback=feedback, feedback_scale=0.5)
@@ -113,6 +114,15 @@ def test_the_block_form_survives_what_is_singular():
 def test_the_block_form_is_chosen_where_it_is_fast_and_permitted(K, rule, expected):
     network = sample_network(N=4000, K=K, M=1)
     assert _plan(network, rule, None, 1, 2, [4000]).as_block == expected
+
+
+def test_an_equivariant_rule_does_not_see_the_teacher():
+    def taught(network, sample):
+        return network.W + network.W_star, network.v
+
+    simulate(NETWORK, rule=Rule(taught, lambda n: None), lr=0.5, times=[1.0])
+    with pytest.raises(ValueError, match="`rule` must return"):
+        simulate(NETWORK, rule=Rule(taught, lambda n: None, equivariant=True), lr=0.5, times=[1.0])
 
 
 def test_inputs_are_standard_normal():
@@ -239,7 +249,7 @@ def test_memory_does_not_grow_with_N_times_samples():
         ({"n_test": 1.5}, ("`n_test`", "integer", "1.5")),
         ({"block": 0}, ("`block`", ">= 1", "0")),
         ({"block": 2.5}, ("`block`", "integer", "2.5")),
-        ({"block": 11}, ("`block`", "N / 4 = 10", "11")),
+        ({"block": 11}, ("`block`", "N / 4 - O = 8", "11")),
         ({"rule": RULES["bp"]._replace(equivariant=False), "block": 4}, ("`block`", "equiv", "4")),
         ({"path": 7}, ("`path`", "a path", "7")),
         ({"dtype": "float16"}, ("`dtype`", '"float32", "float64"', "float16")),
@@ -262,6 +272,7 @@ def test_bad_input_is_named(changes, words):
         (lambda n, s: (n.W, s.y), lambda n: None, ("dv", "(2, 2)", "(2,)")),
         (lambda n, s: (n.W, n.v), lambda n: n.F, ("B", "(2, 2)", "(40, 2)")),
         (lambda n, s: n.W @ n.W, lambda n: None, ("(dW, dv)", "failed")),
+        (lambda n, s: n.nothing, lambda n: None, ("(dW, dv)", "nothing")),
     ],
 )
 def test_an_algorithm_of_the_wrong_shape_is_named(update, feedback, words):
