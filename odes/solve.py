@@ -111,7 +111,8 @@ def solve(
             K + M dimensions, and O more if there is noise.
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``odes/fluctuations.py``; imports JAX).  Then rules that
-            feed back through F need P.
+            feed back through F need P, and rule and activation have to be smooth, as the drift is
+            differentiated at the points.
 
     Returns:
         A Trajectory with n times.  BP has ``B=None``.  The status is one string.  With
@@ -144,6 +145,13 @@ def solve(
         change, error = sampled_system(initial, teacher, parameters, points, **shared)
         if not is_smooth(**shared):
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
+
+    if fluctuations and not has_closed_form(**shared) and not is_smooth(**shared):
+        raise ValueError(
+            "Argument `fluctuations` must be False for a rule or an activation with jumps or "
+            "kinks, since the drift is differentiated; wrap a smooth function as "
+            "odes.Activation(g), or simulate_chain() many runs."
+        )
 
     with np.errstate(all="ignore"):
         check_feedback_drift(initial, change(initial))

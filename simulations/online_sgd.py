@@ -177,13 +177,11 @@ def simulate(
         ) as bar,
     ):  # fmt: skip
         groups = _start(network, parameters, seed, dtype, plan, devices)
-        done, saved = 0, []
+        done = 0
+        saved: list[Arrays] = []
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
-            done, saved, groups = (
-                int(found["done"]),
-                _unstacked(found),
-                _with_weights(groups, found),
-            )
+            done, saved = int(found["done"]), _unstacked(found)
+            groups = _with_weights(groups, found)
             bar.update(pieces[done - 1].last)
         if plan.groups > 1 and done < len(pieces):
             advance(groups[0], Piece(0, 0, 0))  # compiles once, before all threads need it

@@ -200,3 +200,13 @@ def test_a_number_of_inputs_is_positive(N):
     start = solve(state, teacher, rule="bp", lr=0.5, times=[0.0], fluctuations=True)
     with pytest.raises(ValueError, match="`N` must hold finite numbers > 0"):
         start.fluctuations.std(N)
+
+
+def test_what_is_not_smooth_is_refused():
+    state, teacher = random_problem(1, 1, 1)
+    arguments = {"rule": "bp", "lr": 0.5, "times": [0.1], "points": 2**8}
+    with pytest.raises(ValueError, match=r"`fluctuations` must be False for .* kinks"):
+        solve(state, teacher, fluctuations=True, activation="relu", **arguments)
+    smooth = solve(state, teacher, fluctuations=True, activation="tanh", **arguments)
+    assert smooth.fluctuations.std(100) > 0
+    assert smooth.fluctuations.bias is None
