@@ -23,7 +23,11 @@ SWEPT = {  # as many points in both, so that what is compiled is shared
     "phase_diagram": {"n": 6, "n_spots": (2, 2)},
     "learning_rate_scan": {"n": 36, "n_spots": 2},
 }
-FEW = {"finite_size": {"N_max": 400, "n_sizes": 2, "n_runs": (2, 20), "steps": 1e4}}
+FEW = {
+    "finite_size": {
+        "rules": ("bp",), "N_max": 400, "n_sizes": 2, "n_runs": (2, 20), "steps": 1e4
+    }
+}  # fmt: skip
 
 
 def small(name, parameters):
