@@ -27,6 +27,7 @@ Importing this module imports JAX.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -148,6 +149,27 @@ def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.nd
     return flow, (kicks + kicks.T) / 2
 
 
+def _velocity(
+    initial: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points | None,
+    rule: Any,
+    activation: Any,
+) -> Callable[[Any], Any]:
+    """f, of states as one vector; points None for closed forms."""
+    pack, unpack = packing(initial)
+    moments = closed_moments if points is None else partial(sampled_moments, points=points)
+
+    def velocity(y: Any) -> Any:
+        change = drift(
+            unpack(y), teacher, parameters, rule=rule, activation=activation, moments=moments
+        )
+        return pack(change)
+
+    return velocity
+
+
 def _rates(
     middles: Any,
     initial: OrderParameters,
@@ -160,14 +182,8 @@ def _rates(
     activation: Any,
 ) -> tuple[Any, Any]:
     """J and D at every state, (states, D, D) each."""
-    pack, unpack = packing(initial)
-    moments = closed_moments if points is None else partial(sampled_moments, points=points)
-
-    def velocity(y: Any) -> Any:
-        change = drift(
-            unpack(y), teacher, parameters, rule=rule, activation=activation, moments=moments
-        )
-        return pack(change)
+    _, unpack = packing(initial)
+    velocity = _velocity(initial, teacher, parameters, points, rule, activation)
 
     def at(y: Any) -> tuple[Any, Any]:
         D = diffusion(
@@ -193,8 +209,7 @@ def _drives(
     pack, unpack = packing(initial)
     lr, decay = parameters.lr, parameters.weight_decay
 
-    def velocity(y: Any) -> Any:
-        return pack(drift(unpack(y), teacher, parameters, rule=rule, activation=activation))
+    velocity = _velocity(initial, teacher, parameters, None, rule, activation)
 
     def along(y: Any, direction: Any) -> Any:
         return jax.jvp(velocity, (y,), (direction,))[1]

@@ -269,7 +269,8 @@ def _plan(
     held = max(1, HELD // (N * lanes))
     if block is None:
         fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
-        as_block, learned = rule.equivariant and fast and held >= BLOCK, min(BLOCK, held)
+        as_block = rule.equivariant and fast and O + BLOCK <= N / 4
+        learned = min(BLOCK, held)
     else:
         as_block = check_count("block", block) > 1
         learned = block if as_block else min(BLOCK, held)
