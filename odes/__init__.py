@@ -19,9 +19,13 @@ from odes.order_parameters import (
 )
 from odes.quadrature import Points, gauss_hermite, sobol
 from odes.rules import RULES, Rule, Sample, Update
+from odes.schedules import PiecewiseConstant
 from odes.solve import solve
 
 IN_JAX = {
+    "FixedPoint": "odes.stability",
+    "critical_learning_rate": "odes.stability",
+    "fixed_point": "odes.stability",
     "flow": "odes.differentiable",
     "solve_paths": "odes.random_feedback",
     "sweep": "odes.sweeps",
@@ -39,17 +43,21 @@ __all__ = [
     "ACTIVATIONS",
     "RULES",
     "Activation",
+    "FixedPoint",
     "Fluctuations",
     "Hyperparameters",
     "OrderParameters",
+    "PiecewiseConstant",
     "Points",
     "Rule",
     "Sample",
     "Teacher",
     "Trajectory",
     "Update",
+    "critical_learning_rate",
     "drift",
     "feedback_angle",
+    "fixed_point",
     "flow",
     "gauss_hermite",
     "generalization_error",

@@ -90,6 +90,7 @@ def hyperparameters(
     noise: float = 0.0,
     weight_decay: float = 0.0,
     weight_decay_v: float | None = None,
+    feedback_scale: float = 1.0,
 ) -> Hyperparameters:
     """Checked scalars of the online update.
 
@@ -101,7 +102,7 @@ def hyperparameters(
     lr_v = lr if lr_v is None else lr_v
     if weight_decay_v is None:
         weight_decay_v = weight_decay if lr_v else 0.0
-    values = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v)
+    values = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
     return Hyperparameters(*map(check_number, Hyperparameters._fields, values))
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.checks import check_double_precision, shape_overlaps
-from odes.drift import closed_moments, drift
-from odes.local_fields import error_of, points_of, sampled_moments
+from odes.drift import drift
+from odes.local_fields import error_of, moments_over, points_of
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
@@ -26,6 +26,7 @@ from odes.order_parameters import (
     Teacher,
 )
 from odes.quadrature import Points
+from odes.schedules import in_time, jumps_of, scale_feedback
 from odes.solve import (
     ROUGH,
     STEP,
@@ -77,14 +78,15 @@ def flow(
 
     Both modes of differentiation work, by every array and scalar but ``times`` and the
     tolerances; with few parameters, forward mode (jax.jvp, jax.jacfwd) compiles in half the time.
-    Since arrays and scalars may be traced, only names, shapes and tolerances are checked.  JAX has
+    Since arrays and scalars may be traced, only names, shapes and tolerances are checked; a
+    schedule is evaluated on traced times, and must be made of what JAX can trace.  JAX has
     to be in double precision: call it, and whatever transforms it, inside
     ``with jax.enable_x64(True):``.
 
     Args:
-        initial, teacher, rule, lr, lr_v, noise, weight_decay, weight_decay_v, activation, times,
-            max_steps, points: as for :func:`odes.solve`.
-        feedback_scale: multiplies F, that is B and S, and P by its square.
+        initial, teacher, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v,
+            activation, times, max_steps, points: as for :func:`odes.solve`, schedules included.
+            The jumps of a schedule must not be traced.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
             0.03 times these, or to 1e-4 where the rule or the activation is not smooth.
 
@@ -106,19 +108,22 @@ def flow(
         points = points_of(initial, teacher, points, noisy, rule, activation)
     lr_v = lr if lr_v is None else lr_v
     if weight_decay_v is None:
-        weight_decay_v = jnp.where(jnp.asarray(lr_v) == 0, 0.0, weight_decay)
+        frozen = False if callable(lr_v) else jnp.asarray(lr_v) == 0
+        weight_decay_v = jnp.where(frozen, 0.0, weight_decay)
     times = jnp.asarray(times, float)
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
-    given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v)
-    for name, value in {"feedback_scale": feedback_scale, **given._asdict()}.items():
-        if jnp.ndim(value) != 0:
-            raise ValueError(
-                f"Argument `{name}` must be a scalar, but has shape {jnp.shape(value)}."
-            )
-    parameters = Hyperparameters(*(jnp.asarray(value, float) for value in given))
+    given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
+    for name, value in given._asdict().items():
+        shape = jax.eval_shape(value, times[0]).shape if callable(value) else jnp.shape(value)
+        if shape != ():
+            raise ValueError(f"Argument `{name}` must be a scalar, but has shape {shape}.")
+    parameters = Hyperparameters(
+        *(value if callable(value) else jnp.asarray(value, float) for value in given)
+    )
     return integrate(
-        *scale_feedback(initial, teacher, feedback_scale),
+        initial,
+        teacher,
         parameters,
         times,
         points,
@@ -127,20 +132,6 @@ def flow(
         rtol=rtol,
         atol=atol,
         max_steps=max_steps,
-    )
-
-
-def scale_feedback(
-    initial: OrderParameters, teacher: Teacher, scale: Array
-) -> tuple[OrderParameters, Teacher]:
-    """The overlaps with F times ``scale``: B and S times it, and P times its square."""
-
-    def times(overlap: Array | None, factor: Array) -> Array | None:
-        return None if overlap is None else factor * overlap
-
-    return (
-        initial._replace(B=times(initial.B, scale)),
-        teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
     )
 
 
@@ -158,26 +149,32 @@ def integrate(
     max_steps: int,
 ) -> Flow:
     """:func:`flow` of arrays in double precision, with points None for closed forms."""
-    moments = closed_moments if points is None else partial(sampled_moments, points=points)
+    scale = parameters.feedback_scale
+    if not callable(scale):
+        initial, teacher = scale_feedback(initial, teacher, scale)
     if points is not None and not is_smooth(rule, activation):
         rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
     pack, unpack = packing(initial)
 
-    def change(state: OrderParameters, teacher: Teacher) -> OrderParameters:
-        return drift(state, teacher, parameters, rule=rule, activation=activation, moments=moments)
+    change = partial(drift, rule=rule, activation=activation, moments=moments_over(points))
 
-    check_feedback_drift(initial, jax.eval_shape(change, initial, teacher))
+    def velocity(t: Any, state: OrderParameters, teacher: Teacher) -> OrderParameters:
+        return in_time(change, teacher, parameters)(t, state)
 
-    def velocity(t: Any, y: Array, teacher: Teacher) -> Array:
-        return pack(change(unpack(y), teacher))
+    check_feedback_drift(initial, jax.eval_shape(velocity, times[0], initial, teacher))
 
     def beyond(y: Array) -> Array:
         return ~(jnp.max(jnp.abs(y), axis=-1) <= MAGNITUDE_LIMIT)
 
     end = jnp.maximum(times[-1], SHORTEST)
+    controller = diffrax.PIDController(
+        rtol=STEP * rtol, atol=STEP * atol, dtmin=SMALLEST_STEP * end
+    )
+    if jumps := jumps_of(parameters, np.inf):
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
+        diffrax.ODETerm(lambda t, y, teacher: pack(velocity(t, unpack(y), teacher))),
         diffrax.Tsit5(),
         t0=0.0,
         t1=end,
@@ -185,9 +182,7 @@ def integrate(
         y0=pack(initial),
         args=teacher,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
-        stepsize_controller=diffrax.PIDController(
-            rtol=STEP * rtol, atol=STEP * atol, dtmin=SMALLEST_STEP * end
-        ),
+        stepsize_controller=controller,
         event=diffrax.Event(lambda t, y, teacher, **_: beyond(y)),
         max_steps=max_steps,
         adjoint=diffrax.DirectAdjoint(),
@@ -208,9 +203,12 @@ def integrate(
     reached = jnp.cumsum(beyond(y)) == 0
     y = jnp.where(reached[:, None], y, pack(initial))  # where the error has a finite gradient
     error = error_of(unpack(y), teacher, points, activation=activation)
+    states = unpack(jnp.where(reached[:, None], y, jnp.nan))
+    if callable(scale):
+        states, _ = scale_feedback(states, teacher, jax.vmap(scale)(times)[:, None, None])
     return Flow(
         times,
-        unpack(jnp.where(reached[:, None], y, jnp.nan)),
+        states,
         jnp.where(reached, error, jnp.nan),
         status,
         solution.stats["num_steps"],

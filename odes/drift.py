@@ -102,7 +102,8 @@ def drift(
     Args:
         state: Q (K, K), R (K, M), v (K, O) and, for rules that need it, B (K, O).
         teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O).
-        parameters: learning rates, noise and decays.
+        parameters: learning rates, noise and decays; the feedback scale is not looked at, since B,
+            S and P are those of the F that is fed back.
         rule: a rule object of :mod:`odes.rules`.
         activation: closed forms of :mod:`odes.averages`, or what ``moments`` takes instead.
         moments: how to average over inputs.
@@ -115,7 +116,7 @@ def drift(
     """
     check_double_precision(state.v)
     v, B = state.v, state.B
-    lr, lr_v, _, decay, decay_v = parameters
+    lr, lr_v, _, decay, decay_v, _ = parameters
     xp = v.__array_namespace__()
     C = joint_covariance(state, teacher)
     averages = moments(C, state, teacher, parameters, rule, activation)

@@ -27,8 +27,6 @@ Importing this module imports JAX.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -37,7 +35,7 @@ import numpy as np
 from scipy.linalg import expm
 
 from odes.drift import Moments, closed_moments, drift, generalization_error
-from odes.local_fields import compiled, error_of, points_of, sampled_moments, updates_at
+from odes.local_fields import compiled, error_of, moments_over, packed_drift, points_of, updates_at
 from odes.order_parameters import (
     Fluctuations,
     Hyperparameters,
@@ -46,6 +44,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points
+from odes.schedules import parameters_at
 from odes.solve import Step, has_closed_form, packing
 
 POINTS = 2**13
@@ -66,7 +65,8 @@ def linear_noise(
 ) -> Fluctuations:
     """The fluctuations at ``times``, around the states y (n, D), which the steps lead to.
 
-    The rest is as the caller of ``solve`` gave it.  Within a step, J and D are taken at its middle,
+    The rest is as the caller of ``solve`` gave it, and B, S and P in units of the F that is fed
+    back, whose scale is a number.  Within a step, J and D are taken at its middle,
     which was good to 1e-3 of Sigma at K = M = 1, less than what the points of D cost.
     """
     noisy = parameters.noise > 0
@@ -76,14 +76,16 @@ def linear_noise(
         drift_points = points_of(initial, teacher, points, noisy, rule, activation)
     _, unpack = packing(initial)
     shared: dict[str, Any] = {"rule": rule, "activation": activation}
-    given = initial, teacher, parameters
+    given = initial, teacher
     closed = drift_points is None
     padding = steps[-1:] * (2 ** (len(steps) - 1).bit_length() - len(steps)) if steps else []
     middles = np.array([step.middle for step in steps + padding])  # few sizes to compile for
     middles = middles.reshape(-1, y.shape[1])
+    then = [parameters_at(parameters, (step.start + step.end) / 2) for step in steps + padding]
+    in_steps = Hyperparameters(*np.array(then).reshape(-1, len(Hyperparameters._fields)).T)
 
     with jax.enable_x64(True):
-        rates = compiled(_rates, **shared)(middles, *given, drift_points, noise_points)
+        rates = compiled(_rates, **shared)(middles, in_steps, *given, drift_points, noise_points)
         slope = np.asarray(compiled(_slopes, **shared)(y, *given, drift_points))
     J, D = map(np.asarray, rates)
     Sigma, between = _covariances(J, D, steps, times)
@@ -92,7 +94,7 @@ def linear_noise(
     bias = None
     if closed:
         with jax.enable_x64(True):
-            drives = compiled(_drives, **shared)(middles, between, *given, noise_points)
+            drives = compiled(_drives, **shared)(middles, in_steps, between, *given, noise_points)
             curvature = compiled(_curvatures, **shared)(y, *given)
         m = _shifts(J, np.asarray(drives), steps, times)
         bias = np.sum(slope * m, axis=1) + np.sum(np.asarray(curvature) * Sigma, axis=(1, 2)) / 2
@@ -149,57 +151,36 @@ def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.nd
     return flow, (kicks + kicks.T) / 2
 
 
-def _velocity(
-    initial: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points | None,
-    rule: Any,
-    activation: Any,
-) -> Callable[[Any], Any]:
-    """f, of states as one vector; points None for closed forms."""
-    pack, unpack = packing(initial)
-    moments = closed_moments if points is None else partial(sampled_moments, points=points)
-
-    def velocity(y: Any) -> Any:
-        change = drift(
-            unpack(y), teacher, parameters, rule=rule, activation=activation, moments=moments
-        )
-        return pack(change)
-
-    return velocity
-
-
 def _rates(
     middles: Any,
+    in_steps: Hyperparameters,
     initial: OrderParameters,
     teacher: Teacher,
-    parameters: Hyperparameters,
     points: Points | None,
     noise_points: Points,
     *,
     rule: Any,
     activation: Any,
 ) -> tuple[Any, Any]:
-    """J and D at every state, (states, D, D) each."""
+    """J and D at every state, (states, D, D) each; the parameters have an axis of states, too."""
     _, unpack = packing(initial)
-    velocity = _velocity(initial, teacher, parameters, points, rule, activation)
+    shared = {"rule": rule, "activation": activation}
 
-    def at(y: Any) -> tuple[Any, Any]:
-        D = diffusion(
-            unpack(y), teacher, parameters, noise_points, rule=rule, activation=activation
-        )
-        return jax.jacfwd(velocity)(y), D
+    def one(then: tuple[Any, Hyperparameters]) -> tuple[Any, Any]:
+        y, parameters = then
+        D = diffusion(unpack(y), teacher, parameters, noise_points, **shared)
+        around = initial, teacher, parameters, moments_over(points)
+        return jax.jacfwd(packed_drift)(y, *around, **shared), D
 
-    return jax.lax.map(at, middles)
+    return jax.lax.map(one, (middles, in_steps))
 
 
 def _drives(
     middles: Any,
+    in_steps: Hyperparameters,
     Sigma: Any,
     initial: OrderParameters,
     teacher: Teacher,
-    parameters: Hyperparameters,
     points: Points,
     *,
     rule: Any,
@@ -207,15 +188,18 @@ def _drives(
 ) -> Any:
     """What drives m at every state, (states, D), for rules with closed forms."""
     pack, unpack = packing(initial)
-    lr, decay = parameters.lr, parameters.weight_decay
 
-    velocity = _velocity(initial, teacher, parameters, None, rule, activation)
+    def one(then: tuple[Any, Hyperparameters, Any]) -> Any:
+        y, parameters, Sigma = then
+        lr, decay = parameters.lr, parameters.weight_decay
 
-    def along(y: Any, direction: Any) -> Any:
-        return jax.jvp(velocity, (y,), (direction,))[1]
+        def velocity(y: Any) -> Any:
+            around = initial, teacher, parameters, closed_moments
+            return packed_drift(y, *around, rule=rule, activation=activation)
 
-    def one(y_Sigma: tuple[Any, Any]) -> Any:
-        y, Sigma = y_Sigma
+        def along(y: Any, direction: Any) -> Any:
+            return jax.jvp(velocity, (y,), (direction,))[1]
+
         eigenvalues, vectors = jnp.linalg.eigh(Sigma)
         columns = (vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0))).T
 
@@ -236,14 +220,13 @@ def _drives(
         curved = jnp.sum(jax.vmap(twice)(columns), axis=0)
         return curved / 2 + pack(still._replace(Q=f_2)) - along(y, f) / 2
 
-    return jax.lax.map(one, (middles, Sigma))
+    return jax.lax.map(one, (middles, in_steps, Sigma))
 
 
 def _curvatures(
     y: Any,
     initial: OrderParameters,
     teacher: Teacher,
-    parameters: Hyperparameters,
     *,
     rule: Any,
     activation: Any,
@@ -304,7 +287,6 @@ def _slopes(
     y: Any,
     initial: OrderParameters,
     teacher: Teacher,
-    parameters: Hyperparameters,
     points: Points | None,
     *,
     rule: Any,

@@ -10,6 +10,7 @@ import numpy as np
 
 from odes.checks import check_number
 from odes.order_parameters import DIMENSIONS, STATUS, OrderParameters
+from odes.schedules import SCHEDULED, check_schedule
 from odes.store import Arrays, describe
 
 AXES: dict[str, Callable[[str, Any], Any]] = {
@@ -52,10 +53,11 @@ ENTRIES = {
 
 
 class Grid(NamedTuple):
-    """What varies, in the order of the dimensions, and what is fixed."""
+    """What varies, in the order of the dimensions, what is fixed, and what changes with time."""
 
     axes: dict[str, np.ndarray]
     fixed: dict[str, Any]
+    schedules: dict[str, Any]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,6 +76,8 @@ class Grid(NamedTuple):
 def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]) -> Grid:
     """A Grid of checked values; None stands for a parameter that is not given.
 
+    A schedule in place of a learning rate or the feedback scale is the same at all points.
+
     Raises ValueError for an unknown parameter, a missing learning rate, and an axis that is empty,
     has other than one dimension, holds a value twice or one that the check in ``known`` refuses.
     """
@@ -84,8 +88,12 @@ def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]
         raise ValueError("Argument `lr` must be a number or a one-dimensional array, but is None.")
     axes: dict[str, np.ndarray] = {}
     fixed: dict[str, Any] = {}
+    schedules: dict[str, Any] = {}
     for name, value in given.items():
         if value is None:
+            continue
+        if callable(value) and name in SCHEDULED:
+            schedules[name] = check_schedule(name, value)
             continue
         try:
             array = np.asarray(value)
@@ -104,7 +112,9 @@ def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]
         axes[name] = np.array([known[name](name, entry) for entry in array.tolist()])
         if len(np.unique(axes[name])) < len(axes[name]):
             raise ValueError(f"Argument `{name}` must hold each value once, but is {value!r}.")
-    return Grid(axes, fixed)
+    if "lr" in schedules and given.get("lr_v") is None:
+        schedules["lr_v"] = schedules["lr"]
+    return Grid(axes, fixed, schedules)
 
 
 def is_single(rule: Any) -> bool:
@@ -185,7 +195,7 @@ def labelled(
     """An xarray.Dataset of arrays over all points, rule by rule.
 
     Args:
-        grid: its axes make dimensions, and its fixed parameters attributes.
+        grid: its axes make dimensions, and its fixed parameters and schedules attributes.
         rule, activation: as the caller gave them; a single rule is an attribute, and several make
             the first dimension.
         names: of the rules.
@@ -204,6 +214,7 @@ def labelled(
         **attributes,
     }
     shape = [len(values) for values in axes.values()]
+    schedules = {name: repr(each.function) for name, each in grid.schedules.items()}
     arrays = arrays | {"status": np.array(STATUS)[arrays["status"]]}
 
     def described(name: str) -> dict[str, str]:
@@ -224,7 +235,7 @@ def labelled(
         },
         {
             name: value if isinstance(value, (str, int, float)) else json.dumps(describe(value))
-            for name, value in {**DEFAULTS, **grid.fixed, **attributes}.items()
+            for name, value in {**DEFAULTS, **grid.fixed, **schedules, **attributes}.items()
             if name not in axes
         },
     )

@@ -24,7 +24,7 @@ import numpy as np
 
 from odes.averages import ACTIVATIONS
 from odes.checks import check_array, check_count
-from odes.drift import Moments, drift, generalization_error
+from odes.drift import Moments, closed_moments, drift, generalization_error
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -33,7 +33,7 @@ from odes.order_parameters import (
 )
 from odes.quadrature import Points, default_points, sobol
 from odes.rules import RULES, Sample, Update
-from odes.solve import is_smooth
+from odes.solve import is_smooth, packing
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
@@ -131,6 +131,29 @@ def sampled_moments(
     )
 
 
+def moments_over(points: Points | None) -> Callable[..., Moments]:
+    """How to average: over points, or for None in closed form."""
+    return closed_moments if points is None else partial(sampled_moments, points=points)
+
+
+def packed_drift(
+    y: Any,
+    like: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    moments: Callable[..., Moments],
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """:func:`odes.drift` of a state as one vector, of the sizes of ``like``, as one vector."""
+    pack, unpack = packing(like)
+    change = drift(
+        unpack(y), teacher, parameters, rule=rule, activation=activation, moments=moments
+    )
+    return pack(change)
+
+
 def sampled_drift(
     state: OrderParameters,
     teacher: Teacher,
@@ -141,7 +164,7 @@ def sampled_drift(
     activation: Any,
 ) -> OrderParameters:
     """:func:`odes.drift` with moments averaged over points."""
-    moments = partial(sampled_moments, points=points)
+    moments = moments_over(points)
     return drift(state, teacher, parameters, rule=rule, activation=activation, moments=moments)
 
 
@@ -170,26 +193,28 @@ def error_of(
 def sampled_system(
     initial: OrderParameters,
     teacher: Teacher,
-    parameters: Hyperparameters,
+    noisy: bool,
     points: int | Points | None,
     *,
     rule: Any,
     activation: Any,
-) -> tuple[Callable[[OrderParameters], OrderParameters], Callable[[OrderParameters], Any]]:
-    """Drift and generalization error as functions of NumPy states, in float64.
+) -> tuple[Callable[..., OrderParameters], Callable[..., Any]]:
+    """Drift of a NumPy state, teacher and parameters, and error of states and teacher, in float64.
 
     Raises ValueError for points of the wrong dimension or number, for an activation that is not
     elementwise, and for a rule whose update has the wrong shapes or a gamma without what it needs.
     """
-    points = points_of(initial, teacher, points, parameters.noise > 0, rule, activation)
+    points = points_of(initial, teacher, points, noisy, rule, activation)
     moved = compiled(sampled_drift, rule, activation)
     measured = compiled(error_of, rule, activation)
 
-    def change(state: OrderParameters) -> OrderParameters:
+    def change(
+        state: OrderParameters, teacher: Teacher, parameters: Hyperparameters
+    ) -> OrderParameters:
         with jax.enable_x64(True):
             return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
 
-    def error(states: OrderParameters) -> Any:
+    def error(states: OrderParameters, teacher: Teacher) -> Any:
         with jax.enable_x64(True):
             return np.asarray(measured(states, teacher, points))
 
@@ -225,10 +250,11 @@ def compiled(
 ) -> Callable[..., Any]:
     """``function`` of this rule, activation and further constants under jit.
 
-    What is compiled for the packages' own rules and activations is kept.  A user's objects may
-    change between calls, and are compiled at each.
+    What is compiled for the packages' own rules and activations is kept.  A user's objects, and
+    ``schedules``, may change between calls, and are compiled at each.
     """
-    if known_name(rule) and any(activation is own for own in ACTIVATIONS.values()):
+    known = known_name(rule) and any(activation is own for own in ACTIVATIONS.values())
+    if known and not static.get("schedules"):
         return _kept(function, rule, activation, **static)
     return jax.jit(partial(function, rule=rule, activation=activation, **static))
 

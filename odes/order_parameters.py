@@ -79,13 +79,17 @@ class Teacher(NamedTuple):
 
 
 class Hyperparameters(NamedTuple):
-    """The scalars of the online update; :func:`odes.hyperparameters` checks and completes them."""
+    """The scalars of the online update; :func:`odes.hyperparameters` checks and completes them.
+
+    Learning rates and feedback scale may be functions of time instead (``odes/schedules.py``).
+    """
 
     lr: Array  # learning rate of the first layer
     lr_v: Array  # learning rate of the readout
     noise: Array  # standard deviation of the label noise
     weight_decay: Array  # of the first layer, per unit of t
     weight_decay_v: Array  # of the readout, per unit of t
+    feedback_scale: Array = 1.0  # multiplies F and FA's B; the overlaps in `drift` have it already
 
 
 class Fluctuations(NamedTuple):

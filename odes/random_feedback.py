@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import partial
 from typing import Any
 
 import diffrax
@@ -31,15 +30,15 @@ from odes.checks import (
     check_times,
     hyperparameters,
 )
-from odes.drift import closed_moments, drift
+from odes.drift import drift
 from odes.local_fields import (
     check_activation,
     check_update,
     choose_points,
     compiled,
     error_of,
+    moments_over,
     roots,
-    sampled_moments,
 )
 from odes.order_parameters import (
     Hyperparameters,
@@ -188,7 +187,7 @@ def _paths(
 ) -> tuple[OrderParameters, Any]:
     """States and errors at ``times`` of all paths; points None for closed forms."""
     K, O = initial.v.shape
-    moments = closed_moments if points is None else partial(sampled_moments, points=points)
+    moments = moments_over(points)
     shared = {"rule": rule, "activation": activation}
 
     def velocity(t: Any, state: OrderParameters, fixed: Teacher) -> OrderParameters:

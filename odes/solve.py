@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,6 @@ from odes.checks import (
     check_number,
     check_overlaps,
     check_times,
-    hyperparameters,
     is_activation,
     lookup,
 )
@@ -24,13 +25,19 @@ from odes.drift import drift, generalization_error
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
     Array,
-    Hyperparameters,
     OrderParameters,
     Teacher,
     Trajectory,
 )
 from odes.quadrature import Points
 from odes.rules import RULES, Rule
+from odes.schedules import (
+    in_time,
+    jumps_of,
+    parameters_at,
+    scale_feedback,
+    scheduled_hyperparameters,
+)
 
 STEP = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
@@ -63,8 +70,9 @@ def solve(
     teacher: Teacher,
     *,
     rule: Any,
-    lr: float,
-    lr_v: float | None = None,
+    lr: Any,
+    lr_v: Any = None,
+    feedback_scale: Any = 1.0,
     noise: float = 0.0,
     weight_decay: float = 0.0,
     weight_decay_v: float | None = None,
@@ -92,8 +100,12 @@ def solve(
         teacher: Teacher: T (M, M), v_star (M, O), and S (M, O) and P (O, O) where the rule needs
             them.  With a single output, v_star and S may be (M,).
         rule: a name in ``odes.RULES``, or a :class:`odes.Rule` of one's own.
-        lr: learning rate of the first layer.
-        lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout.
+        lr: learning rate of the first layer; or a schedule, a function of t that returns it, such
+            as :class:`odes.PiecewiseConstant` (``odes/schedules.py``).
+        lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout; or
+            a schedule.
+        feedback_scale: multiplies F, that is B and S, and P by its square; or a schedule.
+            Backpropagation takes no notice.
         noise: standard deviation of the noise on the teacher's labels.
         weight_decay: decay rate of the first layer per unit of t.
         weight_decay_v: decay rate of the readout; None for the same, or 0 if it is frozen.
@@ -112,7 +124,7 @@ def solve(
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``odes/fluctuations.py``; imports JAX).  Then rules that
             feed back through F need P, and rule and activation have to be smooth, as the drift is
-            differentiated at the points.
+            differentiated at the points; the feedback scale has to be a number.
 
     Returns:
         A Trajectory with n times.  BP has ``B=None``.  The status is one string.  With
@@ -123,9 +135,10 @@ def solve(
         ValueError: names the argument, what it must be and what it was.
     """
     rule, activation = choose(rule, activation)
-    parameters = hyperparameters(
-        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
-    )
+    parameters = scheduled_hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
+        feedback_scale=feedback_scale,
+    )  # fmt: skip
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     needs = rule.needs
@@ -135,14 +148,18 @@ def solve(
     if "P" in needs:
         check_feedback_matrix(initial, teacher)
     check_feedback(rule, initial)
+    scale_in_time = callable(parameters.feedback_scale)
+    if not scale_in_time:
+        initial, teacher = scale_feedback(initial, teacher, parameters.feedback_scale)
 
     shared = {"rule": rule, "activation": activation}
     if points is None and has_closed_form(**shared):
-        change, error = _closed_system(teacher, parameters, **shared)
+        change, error = _closed_system(**shared)
     else:
         from odes.local_fields import sampled_system  # imports JAX
 
-        change, error = sampled_system(initial, teacher, parameters, points, **shared)
+        noisy = parameters.noise > 0
+        change, error = sampled_system(initial, teacher, noisy, points, **shared)
         if not is_smooth(**shared):
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
@@ -152,24 +169,34 @@ def solve(
             "kinks, since the drift is differentiated; wrap a smooth function as "
             "odes.Activation(g), or simulate_chain() many runs."
         )
+    if fluctuations and scale_in_time:
+        raise ValueError(
+            "Argument `feedback_scale` must be a number with fluctuations, but is "
+            f"{feedback_scale!r}; simulate_chain() many runs."
+        )
 
+    moving = in_time(change, teacher, parameters)
     with np.errstate(all="ignore"):
-        check_feedback_drift(initial, change(initial))
+        check_feedback_drift(initial, moving(0.0, initial))
 
     pack, unpack = packing(initial)
     steps: list[Step] = []
     with np.errstate(all="ignore"):
         y, status = _integrate(
-            lambda t, y: pack(change(unpack(y))),
+            lambda t, y: pack(moving(t, unpack(y))),
             pack(initial),
             times,
+            jumps_of(parameters, times[-1]),
             STEP * rtol,
             STEP * atol,
             max_steps,
             steps if fluctuations else None,
         )
         states = unpack(y)
-        trajectory = Trajectory(times, states, error(states), status)
+        if scale_in_time:
+            scales = np.array([parameters_at(parameters, t).feedback_scale for t in times.tolist()])
+            states, _ = scale_feedback(states, teacher, scales[:, None, None])
+        trajectory = Trajectory(times, states, error(states, teacher), status)
     if not fluctuations:
         return trajectory
     from odes.fluctuations import linear_noise  # imports JAX
@@ -190,12 +217,12 @@ def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
 
 
 def _closed_system(
-    teacher: Teacher, parameters: Hyperparameters, *, rule: Rule, activation: Any
-) -> tuple[Callable[[OrderParameters], OrderParameters], Callable[[OrderParameters], Array]]:
-    """Drift and generalization error as functions of the state."""
+    *, rule: Rule, activation: Any
+) -> tuple[Callable[..., OrderParameters], Callable[..., Array]]:
+    """Drift of a state, teacher and parameters, and generalization error of states and teacher."""
     return (
-        lambda state: drift(state, teacher, parameters, rule=rule, activation=activation),
-        lambda states: generalization_error(states, teacher, activation),
+        partial(drift, rule=rule, activation=activation),
+        partial(generalization_error, activation=activation),
     )
 
 
@@ -264,6 +291,7 @@ def _integrate(
     velocity: Callable[[float, np.ndarray], Array],
     y0: np.ndarray,
     times: np.ndarray,
+    jumps: list[float],
     rtol: float,
     atol: float,
     max_steps: int,
@@ -271,7 +299,9 @@ def _integrate(
 ) -> tuple[np.ndarray, str]:
     """The solution at ``times``, (n, size of y), NaN from where it stopped, and the status.
 
-    The steps taken are appended to ``steps``.
+    The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
+    there, and what is before sees the value from before.  The steps taken are appended to
+    ``steps``.
 
     LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
     is to survive a failure.
@@ -286,7 +316,8 @@ def _integrate(
         return y, "nonfinite"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
-        solver = LSODA(velocity, 0.0, y0, times[-1], rtol=rtol, atol=atol)
+        pieces = iter(pairwise([0.0, *jumps, times[-1]]))
+        solver = _integrator(velocity, *next(pieces), y0, rtol, atol)
         for _ in range(max_steps):
             solver.step()
             size = abs(solver.y).max()
@@ -305,5 +336,20 @@ def _integrate(
             if size > MAGNITUDE_LIMIT:
                 return y, "diverged"
             if solver.status == "finished":
-                return y, "ok"
+                if done == times.size:
+                    return y, "ok"
+                solver = _integrator(velocity, *next(pieces), solver.y, rtol, atol)
     return y, "max_steps"
+
+
+def _integrator(
+    velocity: Callable[[float, np.ndarray], Array],
+    start: float,
+    end: float,
+    y: np.ndarray,
+    rtol: float,
+    atol: float,
+) -> LSODA:
+    """From ``start`` to ``end``, at which the velocity is taken just before."""
+    last = np.nextafter(end, start)
+    return LSODA(lambda t, y: velocity(min(t, last), y), start, y, end, rtol=rtol, atol=atol)

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from odes.checks import check_count, check_feedback_matrix, check_overlaps, check_times
 from odes.chunks import run_chunks
-from odes.differentiable import integrate, scale_feedback
+from odes.differentiable import integrate
 from odes.grid import (
     AXES,
     ENTRIES,
@@ -32,6 +32,7 @@ from odes.grid import (
 from odes.local_fields import compiled, known_name, points_of
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
 from odes.quadrature import Points
+from odes.schedules import for_compiled_code
 from odes.solve import (
     check_feedback,
     check_tolerances,
@@ -82,6 +83,7 @@ class TheoryJob(NamedTuple):
     max_steps: int
     symbols: tuple[str, ...]
     lanes: int
+    schedules: tuple[tuple[str, Any], ...]
 
     def prepare(self) -> Any:
         """A function of the index of a rule and of the parameters at its points, (points, 6)."""
@@ -95,6 +97,7 @@ class TheoryJob(NamedTuple):
                 max_steps=self.max_steps,
                 symbols=self.symbols,
                 lanes=self.lanes,
+                schedules=self.schedules,
             )
             for equations in self.equations
         ]
@@ -163,7 +166,8 @@ def sweep(
         **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and S, and P by its
             square; backpropagation takes no notice), ``noise``, ``weight_decay``,
             ``weight_decay_v``: numbers, or one-dimensional arrays, which make dimensions in the
-            order in which they are given.
+            order in which they are given.  Learning rates and feedback scale may be schedules, as
+            for :func:`odes.flow`: the same at all points.
 
     Returns:
         An ``xarray.Dataset``: ``generalization_error`` (axes, time), ``status`` (axes), one of
@@ -194,9 +198,12 @@ def sweep(
         equations.append(Equations(one, state, fixed, chosen_activation, points, bool(noise.any())))
 
     values = _values(grid, noise)
+    in_time = Hyperparameters(*values[0])._replace(**grid.schedules)
+    in_time = for_compiled_code(in_time, times[-1])
+    schedules = tuple((name, getattr(in_time, name)) for name in grid.schedules)
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
     plan = _plan(equations, values, lanes)
-    job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes)
+    job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)
     given = OrderParameters(*map(_plain, initial)), Teacher(*map(_plain, teacher))
     results = run_chunks(
         job,
@@ -204,6 +211,7 @@ def sweep(
         arguments={
             **grid.fixed,
             **grid.axes,
+            **dict(schedules),
             "initial": given[0],
             "teacher": given[1],
             "rule": {name: known_name(one) or one for name, one in rules.items()},
@@ -252,13 +260,13 @@ def _plain(array: Any) -> np.ndarray | None:
 
 
 def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:
-    """Hyperparameters and feedback scale of every point, (points, 6)."""
-    lr = grid.column("lr", 0.0)
+    """Hyperparameters of every point, (points, 6); 1 where a schedule takes their place."""
+    lr = grid.column("lr", 1.0)
     lr_v = grid.column("lr_v", lr)
     decay = grid.column("weight_decay", 0.0)
     decay_v = grid.column("weight_decay_v", np.where(lr_v == 0, 0.0, decay))
     scale = grid.column("feedback_scale", 1.0)
-    return np.stack([*Hyperparameters(lr, lr_v, noise, decay, decay_v), scale], axis=1)
+    return np.stack(Hyperparameters(lr, lr_v, noise, decay, decay_v, scale), axis=1)
 
 
 def _default_lanes(equations: list[Equations], values: np.ndarray) -> int:
@@ -303,14 +311,15 @@ def _solve_chunk(
     max_steps: int,
     symbols: tuple[str, ...],
     lanes: int,
+    schedules: tuple[tuple[str, Any], ...],
 ) -> dict[str, Any]:
     """What is kept of the points with these values, (points, 6), spread over all devices."""
 
     def one(values: Any, initial: Any, teacher: Any, times: Any, points: Any) -> dict[str, Any]:
-        *parameters, scale = values
         flow = integrate(
-            *scale_feedback(initial, teacher, scale),
-            Hyperparameters(*parameters),
+            initial,
+            teacher,
+            Hyperparameters(*values)._replace(**dict(schedules)),
             times,
             points,
             rule=rule,

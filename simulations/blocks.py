@@ -29,6 +29,25 @@ UNROLLED = 4
 """Steps that are compiled together; more gained nothing."""
 
 
+def scaled(network: Network, scale: Any) -> Network:
+    """The network with B and F times ``scale``."""
+    return network._replace(B=scale * network.B, F=scale * network.F)
+
+
+def samples_of(parameters: Hyperparameters, first: Any, count: int) -> Hyperparameters:
+    """What holds for the ``count`` samples from ``first`` on, of parameters that change with time.
+
+    Such a parameter has an entry for every sample; the others are numbers.
+    """
+
+    def part(each: Any) -> Any:
+        if jnp.ndim(each) == 0:
+            return each
+        return jax.lax.dynamic_slice_in_dim(each, first, count)
+
+    return jax.tree.map(part, parameters)
+
+
 def step(
     network: Network,
     x: Any,
@@ -39,10 +58,14 @@ def step(
     g: Callable,
     N: int,
 ) -> Network:
-    """The network after one sample, in n = x.size coordinates of N inputs."""
-    lr, lr_v, _, decay, decay_v = parameters
+    """The network after one sample, in n = x.size coordinates of N inputs.
+
+    The feedback scale is None for a network whose B and F have it already.
+    """
+    lr, lr_v, _, decay, decay_v, scale = parameters
     n = x.size
-    dW, dv = update(network, Sample(x, y, g, lr * n / N))
+    fed_back = network if scale is None else scaled(network, scale)
+    dW, dv = update(fed_back, Sample(x, y, g, lr * n / N))
     return network._replace(
         W=network.W - lr * n**0.5 / N * dW - decay / N * network.W,
         v=network.v - lr_v / N * dv - decay_v / N * network.v,
@@ -62,12 +85,15 @@ def learn_in_turn(
 ) -> Network:
     """The network after the ``count`` samples of X and Y from ``first`` on, but for those >= last.
 
-    X is (samples, n), Y (samples, O), and ``rule`` what :func:`step` takes by name.
+    X is (samples, n), Y (samples, O), and ``rule`` what :func:`step` takes by name.  A parameter
+    that changes with time is (samples,), too.
     """
 
     def learn(s: Any, network: Network) -> Network:
         at = first + s
-        rates = Hyperparameters(*((at < last) * rate for rate in parameters))
+        now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[at], parameters)
+        rates = Hyperparameters(*((at < last) * rate for rate in now[:-1]))
+        rates = rates._replace(feedback_scale=now.feedback_scale)
         return step(network, X[at], Y[at], rates, **rule)
 
     return jax.lax.fori_loop(0, count, learn, network, unroll=UNROLLED)
@@ -107,6 +133,7 @@ def learn_as_block(
     W = network.W
     Q, triangle = basis
     O, b = Q.shape[1], count
+    parameters = samples_of(parameters, first, b)
     X = jax.lax.dynamic_slice_in_dim(X, first, b)
     Z, W_Q = X @ Q, W @ Q
     L, inverse = cholesky(X @ X.T - Z @ Z.T)

@@ -26,11 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from odes.checks import hyperparameters
 from odes.order_parameters import OrderParameters, Trajectory, trajectory_of_runs
-from simulations.blocks import step
+from odes.schedules import parameters_at, scheduled_hyperparameters
+from simulations.blocks import scaled, step
 from simulations.networks import Network
-from simulations.online_sgd import PER_RUN, check_training, outputs
+from simulations.online_sgd import PER_RUN, check_training, outputs, rates
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -40,8 +40,9 @@ def simulate_chain(
     network: Network,
     *,
     rule: Any,
-    lr: float,
-    lr_v: float | None = None,
+    lr: Any,
+    lr_v: Any = None,
+    feedback_scale: Any = 1.0,
     noise: float = 0.0,
     weight_decay: float = 0.0,
     weight_decay_v: float | None = None,
@@ -59,10 +60,10 @@ def simulate_chain(
     numbers.
 
     Args:
-        network, rule, lr, lr_v, noise, weight_decay, weight_decay_v, activation, times, n_runs,
-            seed, n_test, progress: as for ``simulate``; N at least K + M + O, in either scaling of
-            F, and a rule that is equivariant (``simulations/rules.py``).  As there, fewer than
-            2^31 samples a run.
+        network, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,
+            times, n_runs, seed, n_test, progress: as for ``simulate``; N at least K + M + O, in
+            either scaling of F, and a rule that is equivariant (``simulations/rules.py``).  As
+            there, fewer than 2^31 samples a run.
 
     Returns:
         A Trajectory, as ``simulate`` returns it.
@@ -70,9 +71,10 @@ def simulate_chain(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    rates = hyperparameters(
-        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
-    )
+    parameters = scheduled_hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
+        feedback_scale=feedback_scale,
+    )  # fmt: skip
     network, chosen, g, steps = check_training(
         network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
     )
@@ -86,6 +88,9 @@ def simulate_chain(
         raise ValueError(
             f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
         )
+    if not callable(parameters.feedback_scale):
+        network = scaled(network, parameters.feedback_scale)
+        parameters = parameters._replace(feedback_scale=None)
     streams = [
         [np.random.default_rng(stream) for stream in run.spawn(4)]
         for run in np.random.SeedSequence(seed).spawn(n_runs)
@@ -101,13 +106,15 @@ def simulate_chain(
         networks = _compressed(network, n_runs)
         for last in steps:
             for x, zeta, count in _ahead(_blocks(streams, last - done, K + M + O, O, N)):
+                during = rates(parameters, N, done, done + count, len(x))
                 networks = jax.block_until_ready(
-                    _train(networks, rates, x, zeta, count, update=chosen.update, g=g, N=N)
+                    _train(networks, during, x, zeta, count, update=chosen.update, g=g, N=N)
                 )
                 bar.update(count)
-            done = last
+                done += count
+            scale = parameters_at(parameters, done / N).feedback_scale
             tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])
-            measured = _measure(networks, tests, feedback=chosen.feedback, g=g)
+            measured = _measure(networks, tests, scale, feedback=chosen.feedback, g=g)
             saved.append(jax.tree.map(np.asarray, measured))
     states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
     return trajectory_of_runs(np.array(steps) / N, states, errors)
@@ -159,18 +166,19 @@ def _ahead(items: Iterator) -> Iterator:
 
 
 @partial(jax.jit, static_argnames=("update", "g", "N"))
-def _train(networks, rates, x, zeta, count, *, update, g, N):
-    """The networks after ``count`` samples."""
+def _train(networks, parameters, x, zeta, count, *, update, g, N):
+    """The networks after ``count`` samples; the parameters as of :func:`rates`."""
     kept = x.shape[-1] - 1 - networks.W.shape[1]
 
-    def learn(network: Network, x: Any, zeta: Any) -> Network:
-        y = outputs(network.W_star, network.v_star, x[None], g)[0] + rates.noise * zeta
-        network = step(network, x, y, rates, update=update, g=g, N=N)
+    def learn(network: Network, x: Any, zeta: Any, s: Any) -> Network:
+        now = jax.tree.map(lambda each: each if each.ndim == 0 else each[s], parameters)
+        y = outputs(network.W_star, network.v_star, x[None], g)[0] + now.noise * zeta
+        network = step(network, x, y, now, update=update, g=g, N=N)
         W = jnp.concatenate([network.W[:, :kept], turned(network.W[:, kept:])], axis=1)
         return network._replace(W=W)
 
-    one_step = jax.vmap(learn, (PER_RUN, 0, 0), PER_RUN)
-    return jax.lax.fori_loop(0, count, lambda s, state: one_step(state, x[s], zeta[s]), networks)
+    one_step = jax.vmap(learn, (PER_RUN, 0, 0, None), PER_RUN)
+    return jax.lax.fori_loop(0, count, lambda s, state: one_step(state, x[s], zeta[s], s), networks)
 
 
 def turned(A: Any) -> Any:
@@ -185,14 +193,15 @@ def turned(A: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames=("feedback", "g"))
-def _measure(networks, tests, *, feedback, g):
+def _measure(networks, tests, scale, *, feedback, g):
     """Order parameters and generalization error of every network, on inputs of its own."""
 
     def one_run(network: Network, X: Any) -> tuple[OrderParameters, Any]:
         W, v, W_star, v_star = network[:4]
         difference = outputs(W, v, X, g) - outputs(W_star, v_star, X, g)
         n = X.shape[1]
-        state = OrderParameters(Q=W @ W.T / n, R=W @ W_star.T / n, v=v, B=feedback(network))
+        B = feedback(network if scale is None else scaled(network, scale))
+        state = OrderParameters(Q=W @ W.T / n, R=W @ W_star.T / n, v=v, B=B)
         return state, jnp.mean(jnp.sum(difference**2, axis=1)) / 2
 
     return jax.vmap(one_run, (PER_RUN, 0))(networks, tests)

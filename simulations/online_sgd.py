@@ -25,7 +25,6 @@ from odes.checks import (
     check_count,
     check_seed,
     check_times,
-    hyperparameters,
     is_activation,
     lookup,
 )
@@ -36,8 +35,9 @@ from odes.order_parameters import (
     Trajectory,
     trajectory_of_runs,
 )
+from odes.schedules import parameters_at, scheduled_hyperparameters
 from odes.store import Arrays, load_arrays, open_store, save_arrays
-from simulations.blocks import learn_as_block, learn_in_turn
+from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_network
 from simulations.rules import Rule, Sample, choose_rule, known_name
 
@@ -85,8 +85,9 @@ def simulate(
     network: Network,
     *,
     rule: Any,
-    lr: float,
-    lr_v: float | None = None,
+    lr: Any,
+    lr_v: Any = None,
+    feedback_scale: Any = 1.0,
     noise: float = 0.0,
     weight_decay: float = 0.0,
     weight_decay_v: float | None = None,
@@ -108,7 +109,9 @@ def simulate(
         network: where every run starts; see :func:`simulations.sample_network`.
         rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`, whose functions are
             compiled once and must not depend on values that change.
-        lr, lr_v, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`.
+        lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`;
+            the scale multiplies B and F of the network.  Sample s sees the value of a schedule at
+            t = s / N, s = 0, 1, ...
         activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays,
             compiled once like a rule.
         times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole
@@ -136,9 +139,10 @@ def simulate(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    parameters = hyperparameters(
-        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
-    )
+    parameters = scheduled_hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
+        feedback_scale=feedback_scale,
+    )  # fmt: skip
     lookup("dtype", DTYPES, dtype)
     network, chosen, g, steps = check_training(
         network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
@@ -148,21 +152,32 @@ def simulate(
     threads = processors() if cpu else len(devices)
     plan = _plan(network, chosen, block, n_runs, threads, steps)
     pieces = list(_pieces(steps, plan.piece))
+    given = (getattr(each, "function", each) for each in parameters)
     arguments = {
-        "network": network, "rule": known_name(chosen) or chosen, **parameters._asdict(),
+        "network": network, "rule": known_name(chosen) or chosen,
+        **dict(zip(Hyperparameters._fields, given, strict=True)),
         "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
         "n_test": n_test, "dtype": dtype,
     }  # fmt: skip
+    if not callable(parameters.feedback_scale):
+        network = scaled(network, parameters.feedback_scale)
+        parameters = parameters._replace(feedback_scale=None)
+    in_samples = partial(rates, parameters, network.W.shape[1], dtype=DTYPES[dtype])
     layout = {**plan._asdict(), "devices": len(devices), "device": jax.default_backend()}
 
-    def advance(group: Group, piece: Piece) -> tuple[Group, Arrays]:
-        """The group after a piece, and what is measured at its end."""
+    def advance(
+        group: Group, piece: Piece, during: Hyperparameters, then: Hyperparameters
+    ) -> tuple[Group, Arrays]:
+        """The group after a piece, and what is measured at its end; the parameters of both."""
         with _precision(dtype):  # JAX's settings belong to a thread
-            group = _train(group, piece.first, piece.last, update=chosen.update, g=g, plan=plan)
+            group = _train(
+                group, piece.first, piece.last, during, update=chosen.update, g=g, plan=plan
+            )
             measured = {}
             if piece.measured is not None:
+                scale = then.feedback_scale
                 measured = _measure(
-                    group, piece.measured, n_test, feedback=chosen.feedback, g=g, plan=plan
+                    group, piece.measured, n_test, scale, feedback=chosen.feedback, g=g, plan=plan
                 )
             jax.block_until_ready(group)
             return group, {name: np.asarray(each, float) for name, each in measured.items()}
@@ -176,7 +191,7 @@ def simulate(
             leave=False,
         ) as bar,
     ):  # fmt: skip
-        groups = _start(network, parameters, seed, dtype, plan, devices)
+        groups = _start(network, seed, dtype, plan, devices)
         done = 0
         saved: list[Arrays] = []
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
@@ -184,10 +199,14 @@ def simulate(
             groups = _with_weights(groups, found)
             bar.update(pieces[done - 1].last)
         if plan.groups > 1 and done < len(pieces):
-            advance(groups[0], Piece(0, 0, 0))  # compiles once, before all threads need it
+            nothing = in_samples(0, 0, plan.piece), parameters_at(parameters, 0.0)
+            advance(groups[0], Piece(0, 0, 0), *nothing)  # compiles, before all threads need it
         kept = time.monotonic()
         for piece in pieces[done:]:
-            groups, measured = zip(*pool.map(advance, groups, repeat(piece)), strict=True)
+            during = in_samples(piece.first, piece.last, plan.piece)
+            then = parameters_at(parameters, piece.last / network.W.shape[1])
+            shared = (repeat(each) for each in (piece, during, then))
+            groups, measured = zip(*pool.map(advance, groups, *shared), strict=True)
             if piece.measured is not None:
                 saved.append({n: np.concatenate([m[n] for m in measured]) for n in measured[0]})
             done += 1
@@ -321,23 +340,38 @@ class Group(NamedTuple):
     networks: Network  # W and v with a run axis
     training: Any  # random keys of the training inputs, (lanes,)
     tests: Any  # and of the test inputs
-    parameters: Hyperparameters
     basis: tuple[Any, Any]  # Q_F and its triangle, for the exact block form
 
 
-def _start(
-    network: Network, parameters: Hyperparameters, seed: int, dtype: str, plan: Plan, devices: list
-) -> list[Group]:
+def rates(
+    parameters: Hyperparameters, N: int, first: int, last: int, size: int, dtype: Any = np.float64
+) -> Hyperparameters:
+    """The parameters of samples first, ..., last - 1: numbers, and of schedules arrays of ``size``.
+
+    The value at the first sample is there also if there is none.
+    """
+
+    def part(each: Any) -> Any:
+        if not callable(each):
+            return None if each is None else np.asarray(each, dtype)
+        values = np.zeros(size, dtype)
+        count = max(1, last - first)
+        values[:count] = [each(s / N) for s in range(first, first + count)]
+        return values
+
+    return Hyperparameters(*map(part, parameters))
+
+
+def _start(network: Network, seed: int, dtype: str, plan: Plan, devices: list) -> list[Group]:
     """All groups before the first sample, filled up with more runs than were asked for."""
     start = Network(*(jnp.asarray(weights, dtype) for weights in network))
     networks = start._replace(**{w: jnp.tile(getattr(start, w), (plan.lanes, 1, 1)) for w in "Wv"})
-    scalars = Hyperparameters(*(jnp.asarray(value, dtype) for value in parameters))
     Q, triangle = jnp.linalg.qr(start.F)
     root = jax.random.key(seed, impl="threefry2x32")
     runs = jnp.arange(plan.groups * plan.lanes)
     keys = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run)))(runs)
     keys = keys.reshape(plan.groups, plan.lanes, 2)
-    groups = [Group(networks, each[:, 0], each[:, 1], scalars, (Q, triangle)) for each in keys]
+    groups = [Group(networks, each[:, 0], each[:, 1], (Q, triangle)) for each in keys]
     return [jax.device_put(group, devices[i % len(devices)]) for i, group in enumerate(groups)]
 
 
@@ -350,7 +384,7 @@ def _with_weights(groups: Sequence[Group], arrays: Arrays) -> list[Group]:
     """The groups with the weights that :func:`_weights` kept."""
     moved = []
     for group, W, v in zip(groups, arrays["weights/W"], arrays["weights/v"], strict=True):
-        W, v = (jax.device_put(w, group.parameters.lr.device) for w in (W, v))
+        W, v = (jax.device_put(w, group.training.device) for w in (W, v))
         moved.append(group._replace(networks=group.networks._replace(W=W, v=v)))
     return moved
 
@@ -390,9 +424,9 @@ def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
 
 
 @partial(jax.jit, static_argnames=("update", "g", "plan"))
-def _train(group, first, last, *, update, g, plan):
-    """The group after its samples first, ..., last - 1."""
-    networks, keys, _, parameters, basis = group
+def _train(group, first, last, parameters, *, update, g, plan):
+    """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`."""
+    networks, keys, _, basis = group
     learner = partial(learn_as_block, basis) if plan.as_block else learn_in_turn
 
     def one_run(network: Network, key: Any) -> tuple[Any, Any]:
@@ -401,6 +435,7 @@ def _train(group, first, last, *, update, g, plan):
             X, zeta = _inputs(key, start, plan.drawn, network.F)
             Y = outputs(network.W_star, network.v_star, X, g) + parameters.noise * zeta
             count = jnp.minimum(plan.drawn, last - start)
+            now = samples_of(parameters, d * plan.drawn, plan.drawn)
 
             def learn(index: Any, weights: tuple[Any, Any]) -> tuple[Any, Any]:
                 W, v = weights
@@ -408,7 +443,7 @@ def _train(group, first, last, *, update, g, plan):
                     network._replace(W=W, v=v),
                     X,
                     Y,
-                    parameters,
+                    now,
                     first=index * plan.learned,
                     count=plan.learned,
                     last=count,
@@ -428,9 +463,12 @@ def _train(group, first, last, *, update, g, plan):
 
 
 @partial(jax.jit, static_argnames=("feedback", "g", "plan"))
-def _measure(group, index, n_test, *, feedback, g, plan):
-    """Order parameters and generalization error of every network, on test set ``index``."""
-    networks, _, keys, *_ = group
+def _measure(group, index, n_test, scale, *, feedback, g, plan):
+    """Order parameters and generalization error of every network, on test set ``index``.
+
+    The scale of the feedback is None for networks whose B and F have it already.
+    """
+    networks, _, keys, _ = group
     size = plan.drawn
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
@@ -445,7 +483,8 @@ def _measure(group, index, n_test, *, feedback, g, plan):
             return total + jnp.sum(jnp.where(counted[:, None], difference**2, 0))
 
         total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros((), W.dtype))
-        measured = {"Q": W @ W.T / N, "R": W @ W_star.T / N, "v": v, "B": feedback(network)}
+        fed_back = network if scale is None else scaled(network, scale)
+        measured = {"Q": W @ W.T / N, "R": W @ W_star.T / N, "v": v, "B": feedback(fed_back)}
         measured["generalization_error"] = total / (2 * n_test)
         return {name: each for name, each in measured.items() if each is not None}
 

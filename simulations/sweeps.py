@@ -42,11 +42,10 @@ class SimulationJob(NamedTuple):
 
         def work(index: int, point: dict[str, Any]) -> Arrays:
             training = dict(point)
-            scale, N = training.pop("feedback_scale"), training.pop("N")
+            N = training.pop("N")
             network = self.network
             if not isinstance(network, Network):
                 network = check_network(network(N=N, seed=training["seed"]))
-            network = network._replace(B=scale * network.B, F=scale * network.F)
             kind = index, network.W.shape
             with nullcontext() if kind in compiled else lock:  # one thread compiles
                 trajectory = simulate(
@@ -97,7 +96,7 @@ def sweep(
         **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and F), ``noise``,
             ``weight_decay``, ``weight_decay_v``, ``seed``, and ``N`` if ``network`` is a function:
             numbers, or one-dimensional arrays, which make dimensions in the order in which they are
-            given.
+            given.  Learning rates and feedback scale may be schedules: the same at all points.
 
     Returns:
         An ``xarray.Dataset``: ``generalization_error`` (axes, run, time), ``status`` (axes, run),
@@ -134,7 +133,11 @@ def sweep(
     defaults = dict.fromkeys(AXES) | {"noise": 0.0, "weight_decay": 0.0}
     defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None}
     columns = {name: grid.column(name, otherwise).tolist() for name, otherwise in defaults.items()}
-    points = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    schedules = {name: each.function for name, each in grid.schedules.items()}
+    points = [
+        dict(zip(columns, row, strict=True)) | schedules
+        for row in zip(*columns.values(), strict=True)
+    ]
     plan = [(index, [row]) for index in range(len(rules)) for row in range(len(points))]
     results = run_chunks(
         SimulationJob(network, list(rules.values()), settings, symbols),
@@ -142,6 +145,7 @@ def sweep(
         arguments={
             **grid.fixed,
             **grid.axes,
+            **schedules,
             "network": network,
             "rule": {name: known_name(one) or one for name, one in rules.items()},
             **settings,

@@ -16,6 +16,7 @@ ALLOWED = {
         "odes.checks",
         "odes.chunks",
         "odes.grid",
+        "odes.schedules",
         "odes.store",
     },
     "figures": {"figures", "odes.order_parameters"},

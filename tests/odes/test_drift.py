@@ -18,7 +18,7 @@ def averaged_drift(state, teacher, parameters, rule, points=24):
     It is the update of the weights with delta_k = g'_k (B e)_k and nothing else: no closed form, no
     integration by parts.  Fields: students, teachers, then rho_o = F_o . x for each output.
     """
-    lr, lr_v, noise, decay, decay_v = parameters
+    lr, lr_v, noise, decay, decay_v, _ = parameters
     K, M = state.R.shape
     O = state.v.shape[1]
     C = np.block(
@@ -67,7 +67,7 @@ def test_drift_is_the_average_increment(rule, K, M, O):
 def test_linear_drift_is_that_of_linear_algebra(problem):
     """g(z) = z: delta = B e and e = U^T fields, so that every average is a matrix product."""
     state, teacher = problem
-    lr, lr_v, noise, decay, decay_v = PARAMETERS
+    lr, lr_v, noise, decay, decay_v, _ = PARAMETERS
     K = len(state.Q)
     C = np.block([[state.Q, state.R], [state.R.T, teacher.T]])
     U = np.concatenate([state.v, -teacher.v_star])

@@ -1,0 +1,162 @@
+"""Parameters that change with time: learning rates and the scale of the feedback.
+
+Wherever a schedule is taken, a function of t stands in place of a number.  Between its jumps it has
+to be continuous; where it jumps, it has the value from then on, and its attribute ``jumps`` says
+when, so that integrators stop there and go on with the new value.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odes.checks import check_array, check_number, hyperparameters
+from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
+
+SCHEDULED = ("lr", "lr_v", "feedback_scale")
+"""The parameters that may change with time."""
+
+LEAST_SCALE = 1e-100
+"""The scale of a feedback that is switched off: B, S and P are kept in units of it."""
+
+PROBES = 65
+"""Times at which a schedule is tried before compiled code takes it."""
+
+
+class PiecewiseConstant(NamedTuple):
+    """A parameter that jumps: ``values[i]`` from ``jumps[i - 1]`` on, and ``values[0]`` before.
+
+        solve(..., lr=PiecewiseConstant(jumps=[10.0, 30.0], values=[1.0, 0.3, 0.1]))
+
+    With no jumps it is a constant.  Under JAX the values may be traced, the jumps not.
+    """
+
+    jumps: Any  # (n - 1,), strictly increasing and > 0, in samples / N
+    values: Any  # (n,)
+
+    def __call__(self, t: Any) -> Any:
+        """The value at time t, or at an array of times."""
+        if isinstance(t, (int, float)):
+            return self.values[bisect_right(self.jumps, t)]
+        xp = t.__array_namespace__()
+        return xp.asarray(self.values)[xp.searchsorted(xp.asarray(self.jumps), t, side="right")]
+
+
+def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
+    """The numbers at time t."""
+    return Hyperparameters(*(each(t) if callable(each) else each for each in parameters))
+
+
+def is_scheduled(parameters: Hyperparameters) -> bool:
+    """Whether some of them change with time."""
+    return any(map(callable, parameters))
+
+
+def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
+    """When any of them jumps, between 0 and ``end``, in order."""
+    jumps = [float(jump) for each in parameters for jump in getattr(each, "jumps", ())]
+    return sorted({jump for jump in jumps if 0 < jump < end})
+
+
+def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
+    """:func:`odes.hyperparameters`, where learning rates and feedback scale may be schedules.
+
+    A schedule becomes a function whose values are checked whenever it is called.
+    """
+    schedules = {
+        name: check_schedule(name, given[name]) for name in SCHEDULED if callable(given.get(name))
+    }
+    if "lr" in schedules and given.get("lr_v") is None:
+        schedules["lr_v"] = schedules["lr"]
+    numbers = hyperparameters(**given | dict.fromkeys(schedules, 1.0))
+    return numbers._replace(**schedules)
+
+
+def check_schedule(name: str, given: Any) -> Checked:
+    """The same schedule, checked whenever it is called; ValueError for jumps that cannot be."""
+    jumps = check_array(f"{name}.jumps", getattr(given, "jumps", ()))
+    if jumps.ndim != 1 or np.any(jumps <= 0) or np.any(np.diff(jumps) <= 0):
+        raise ValueError(
+            f"Argument `{name}` must have jumps that are > 0 and strictly increasing, "
+            f"but has {given.jumps!r}."
+        )
+    if isinstance(given, PiecewiseConstant):
+        values = check_array(f"{name}.values", given.values)
+        if values.shape != (jumps.size + 1,):
+            raise ValueError(
+                f"Argument `{name}` must have one value more than jumps, {jumps.size + 1}, "
+                f"but has values of shape {values.shape}."
+            )
+        given = PiecewiseConstant(jumps, values)
+    return Checked(name, given, jumps)
+
+
+class Checked(NamedTuple):
+    """A schedule that returns finite numbers >= 0, or raises ValueError."""
+
+    name: str
+    function: Callable[[float], Any]
+    jumps: Any
+
+    def __call__(self, t: float) -> float:
+        value = self.function(t)
+        try:
+            return check_number(self.name, value)
+        except ValueError:
+            raise ValueError(
+                f"Argument `{self.name}` must return a finite number >= 0 at every time, "
+                f"but returned {value!r} at t = {t:g}."
+            ) from None
+
+
+def for_compiled_code(parameters: Hyperparameters, end: float) -> Hyperparameters:
+    """The parameters with schedules as the user gave them.
+
+    Raises ValueError if one returns no number >= 0 at its jumps or at times between.  Compiled code
+    cannot raise anything.
+    """
+    times = np.union1d(np.linspace(0.0, end, PROBES), jumps_of(parameters, end))
+    for t in times.tolist():
+        parameters_at(parameters, t)
+    return Hyperparameters(*(getattr(each, "function", each) for each in parameters))
+
+
+def scale_feedback(
+    initial: OrderParameters, teacher: Teacher, scale: Array
+) -> tuple[OrderParameters, Teacher]:
+    """The overlaps with F times ``scale``: B and S times it, and P times its square."""
+
+    def times(overlap: Array | None, factor: Array) -> Array | None:
+        return None if overlap is None else factor * overlap
+
+    return (
+        initial._replace(B=times(initial.B, scale)),
+        teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
+    )
+
+
+def in_time(
+    change: Callable[[OrderParameters, Teacher, Hyperparameters], OrderParameters],
+    teacher: Teacher,
+    parameters: Hyperparameters,
+) -> Callable[[Any, OrderParameters], OrderParameters]:
+    """``change``, the drift, as a function of time and state.
+
+    B, S and P are those of F before it is scaled, if its scale changes with time, and otherwise
+    those of the F that is fed back.
+    """
+
+    def rescaled(t: Any, state: OrderParameters) -> OrderParameters:
+        now = parameters_at(parameters, t)
+        scale = now.feedback_scale + LEAST_SCALE
+        moved = change(*scale_feedback(state, teacher, scale), now)
+        return scale_feedback(moved, teacher, 1 / scale)[0]
+
+    if callable(parameters.feedback_scale):
+        return rescaled
+    if is_scheduled(parameters):
+        return lambda t, state: change(state, teacher, parameters_at(parameters, t))
+    return lambda t, state: change(state, teacher, parameters)

@@ -1,0 +1,434 @@
+"""Where the order parameters stand still, and whether they stay there.
+
+At a fixed point ``f(y) = 0`` of the drift, small deviations follow the Jacobian J = df/dy: they
+grow along an eigenvector whose eigenvalue has a positive real part.  The coordinates y hold each
+distinct Q_kl once, so that Q stays symmetric, and only what can move: not a frozen readout, nor the
+fixed B of feedback alignment.
+
+Closed forms are differentiated as they stand.  Averages over points are differentiated by Price's
+theorem,
+
+    d<f>/dC_ab = 1/2 <d^2 f / dz_a dz_b>   for a = b, and twice that for the pair,
+
+with z the fields and C their covariance.  It holds for singular C, too, such as that of a student
+that equals its teacher, where the root of C has no derivative.  Importing this module imports JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import brentq, least_squares
+
+from odes.checks import (
+    check_covariance,
+    check_feedback_matrix,
+    check_overlaps,
+    hyperparameters,
+)
+from odes.drift import Moments, closed_moments
+from odes.local_fields import compiled, error_of, moments_over, packed_drift, points_of, roots
+from odes.order_parameters import (
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    joint_covariance,
+)
+from odes.quadrature import Points
+from odes.rules import Rule, Sample
+from odes.schedules import scale_feedback
+from odes.solve import (
+    check_feedback,
+    choose,
+    has_closed_form,
+    is_smooth,
+    packing,
+)
+
+AT_REST = 1e-11
+"""A state is a fixed point if no order parameter moves faster than this times the learning rate and
+the largest order parameter."""
+
+EXACT = 1e-15
+"""The search for one ends where rounding does."""
+
+MARGINAL = 1e-7
+"""Eigenvalues below this times the largest one count as zero.
+
+Where a family of fixed points makes zero a defective eigenvalue, rounding turns it into the root of
+1e-16."""
+
+CHUNK = 2**10
+"""Points averaged over at once in second derivatives."""
+
+RATES = tuple(float(lr) for lr in 0.01 * 2.0 ** np.arange(18))
+"""The learning rates between which stability is looked for."""
+
+
+class FixedPoint(NamedTuple):
+    """A state that does not move, and how small deviations from it do.
+
+    ``stable`` says that no deviation grows to first order.  An eigenvalue of zero, as along a
+    family of fixed points, counts neither way.
+    """
+
+    order_parameters: OrderParameters
+    generalization_error: float
+    eigenvalues: np.ndarray  # (D,) complex, those of the largest real part first, per unit of t
+    eigenvectors: OrderParameters  # leading axis D, complex; zero in what cannot move
+    physical: bool  # whether vectors with these overlaps exist, and the error is not negative
+    stable: bool
+
+    @property
+    def escape_rate(self) -> float:
+        """The largest real part of an eigenvalue, that does not count as zero, per unit of t."""
+        return float(growing_first(self.eigenvalues)[0].real)
+
+
+def growing_first(eigenvalues: np.ndarray) -> np.ndarray:
+    """Those that do not count as zero, the largest real part first; zero if there is none."""
+    counted = eigenvalues[abs(eigenvalues) > MARGINAL * np.max(abs(eigenvalues), initial=0.0)]
+    return counted[np.argsort(-counted.real)] if counted.size else np.zeros(1, complex)
+
+
+def fixed_point(
+    guess: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    lr: float,
+    lr_v: float | None = None,
+    feedback_scale: float = 1.0,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+    activation: Any = "erf",
+    points: int | Points | None = None,
+) -> FixedPoint:
+    """The fixed point of ``odes.drift`` near a guess, stable or not, and its eigenvalues.
+
+    Found by least squares of the drift (scipy.optimize).  Where fixed points form a family, as
+    those of linear units with trained readouts do, it is one near the guess.
+
+    Args:
+        guess: as ``initial`` of :func:`odes.solve`, whose frozen readout or fixed B it has.
+        teacher, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,
+            points: as for :func:`odes.solve`; no schedules, and rule and activation without jumps
+            or kinks.
+
+    Returns:
+        A FixedPoint.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was; among them a guess from
+            which no fixed point is found.
+    """
+    parameters = hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
+        feedback_scale=feedback_scale,
+    )  # fmt: skip
+    problem = _problem(guess, teacher, rule, activation, points, parameters)
+    return _find(problem, parameters)
+
+
+class Problem(NamedTuple):
+    """The equations of a rule around a guess, checked and compiled."""
+
+    guess: OrderParameters
+    teacher: Teacher
+    rule: Rule
+    points: Points | None
+    velocity: Callable[..., Any]
+    jacobian: Callable[..., Any]
+    error: Callable[..., Any]
+
+
+def _problem(
+    guess: OrderParameters,
+    teacher: Teacher,
+    rule: Any,
+    activation: Any,
+    points: Any,
+    parameters: Hyperparameters,
+) -> Problem:
+    """The Problem of arguments of :func:`fixed_point`, and of its noise and feedback scale."""
+    rule, activation = choose(rule, activation)
+    guess, teacher = check_overlaps(guess, teacher, rule.needs)
+    if "P" in rule.needs:
+        check_feedback_matrix(guess, teacher)
+    check_feedback(rule, guess)
+    guess, teacher = scale_feedback(guess, teacher, parameters.feedback_scale)
+    closed = points is None and has_closed_form(rule, activation)
+    if not closed and not is_smooth(rule, activation):
+        raise ValueError(
+            "Argument `rule` or `activation` must be without jumps and kinks, since the drift is "
+            "differentiated; wrap a smooth function as odes.Activation(g), or follow solve() to "
+            "late times."
+        )
+    if not closed:
+        points = points_of(guess, teacher, points, parameters.noise > 0, rule, activation)
+    return Problem(
+        guess, teacher, rule, None if closed else points,
+        *(compiled(function, rule, activation) for function in (_velocity, _jacobian, error_of)),
+    )  # fmt: skip
+
+
+def _velocity(
+    y: Any,
+    guess: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points | None,
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """f, of a state as one vector; points None for closed forms."""
+    around = guess, teacher, parameters, moments_over(points)
+    return packed_drift(y, *around, rule=rule, activation=activation)
+
+
+def _jacobian(
+    y: Any,
+    guess: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points | None,
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """J, of a state as one vector, (D, D)."""
+    moments = closed_moments if points is None else partial(differentiable_moments, points=points)
+    around = guess, teacher, parameters, moments
+    return jax.jacfwd(packed_drift)(y, *around, rule=rule, activation=activation)
+
+
+def differentiable_moments(
+    C: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+    *,
+    points: Points,
+) -> Moments:
+    """The moments of ``odes.local_fields.sampled_moments``, with a derivative at any C.
+
+    Fields with a direction are taken by Stein's lemma, ``<delta_k y> = sum_a <d delta_k / dz_a>
+    C_ay``, and the dependence on C to first order, by Price's theorem (module docstring).
+    """
+    n, K = C.shape[0], state.v.shape[0]
+    C_here = jax.lax.stop_gradient(C)
+    root_here, _ = roots(C_here)
+    given = state, teacher, parameters
+
+    def one(fields: Any, zeta: Any, given: Any) -> Any:
+        """What is averaged: slopes of delta, delta delta, readout, and gamma e if there is one."""
+        state, teacher, parameters = given
+        B = rule.feedback(state)
+
+        def update(fields: Any) -> Any:
+            g = activation.g(fields)
+            label = g[K:] @ teacher.v_star
+            if zeta.size:
+                label = label + parameters.noise * zeta
+            sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
+            made = rule.update(sample)
+            along_F = None if made.gamma is None else jnp.outer(made.gamma, sample.error)
+            return made.delta, (jnp.outer(made.delta, made.delta), made.readout, along_F)
+
+        slopes, rest = jax.jacfwd(update, has_aux=True)(fields)
+        return slopes, rest
+
+    def mean(function: Callable[[Any, Any], Any]) -> Any:
+        """The average of a function of fields and noise."""
+
+        def add(total: Any, chunk: Any) -> Any:
+            nodes, weights = chunk
+            values = jax.vmap(lambda z: function(root_here @ z[:n], z[n:]))(nodes)
+            summed = jax.tree.map(lambda each: jnp.tensordot(weights, each, 1), values)
+            return jax.tree.map(jnp.add, total, summed), None
+
+        nodes, weights = jnp.asarray(points.nodes), jnp.asarray(points.weights)
+        missing = -len(weights) % CHUNK
+        nodes = jnp.pad(nodes, ((0, missing), (0, 0))).reshape(-1, CHUNK, nodes.shape[1])
+        weights = jnp.pad(weights, (0, missing)).reshape(-1, CHUNK)
+        shapes = jax.eval_shape(function, nodes[0, 0, :n], nodes[0, 0, n:])
+        start = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
+        return jax.lax.scan(add, start, (nodes, weights))[0]
+
+    values = mean(lambda fields, zeta: one(fields, zeta, given))
+    here = jax.lax.stop_gradient(given)
+    curved = mean(lambda fields, zeta: jax.hessian(one)(fields, zeta, here))
+    change = C - C_here
+
+    def to_first_order(value: Any, hessian: Any) -> Any:
+        return value + jnp.tensordot(hessian, change, 2) / 2
+
+    slopes, (delta_delta, readout, along_F) = jax.tree.map(to_first_order, values, curved)
+    return Moments(lambda overlaps: slopes @ overlaps, delta_delta, readout, along_F)
+
+
+def _moving(problem: Problem, parameters: Hyperparameters) -> np.ndarray:
+    """Which entries of the state as one vector can move."""
+    guess, teacher = problem.guess, problem.teacher
+    still = jax.tree.map(np.zeros_like, guess)
+    along = lambda overlaps, with_F=None: overlaps[: len(guess.v)]  # noqa: E731
+    frozen_v = parameters.lr_v == 0 and parameters.weight_decay_v == 0
+    moves_B = guess.B is not None and problem.rule.feedback_drift(guess, teacher, along) is not None
+    moving = still._replace(
+        Q=still.Q + 1,
+        R=still.R + 1,
+        v=still.v + (not frozen_v),
+        B=None if guess.B is None else still.B + moves_B,
+    )
+    return packing(guess)[0](moving) > 0
+
+
+def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
+    """The fixed point near the guess of the problem; ValueError where the search fails."""
+    guess, teacher = problem.guess, problem.teacher
+    pack, unpack = packing(guess)
+    y = pack(guess)
+    moving = _moving(problem, parameters)
+    rate = max(parameters.lr, parameters.lr_v) or 1.0
+    arguments = guess, teacher, parameters, problem.points
+
+    def placed(x: np.ndarray) -> np.ndarray:
+        whole = y.copy()
+        whole[moving] = x
+        return whole
+
+    def speed(x: np.ndarray) -> np.ndarray:
+        return np.asarray(problem.velocity(placed(x), *arguments))[moving] / rate
+
+    def slope(x: np.ndarray) -> np.ndarray:
+        J = np.asarray(problem.jacobian(placed(x), *arguments))
+        return J[np.ix_(moving, moving)] / rate
+
+    def left(x: np.ndarray) -> float:
+        return float(np.max(abs(speed(x))) / max(1.0, np.max(abs(x))))
+
+    with jax.enable_x64(True):
+        x = y[moving]
+        if not np.all(np.isfinite(speed(x))):
+            raise ValueError("Argument `guess` must have a finite drift, but its drift is not.")
+        if left(x) > AT_REST:
+            x = least_squares(speed, x, slope, xtol=EXACT, ftol=EXACT, gtol=EXACT).x
+        if left(x) > AT_REST:
+            raise ValueError(
+                "Argument `guess` must be closer to a fixed point: the search from it ended where "
+                f"an order parameter moves at {left(x) * rate:.2g} per unit of t."
+            )
+        J = slope(x) * rate
+        state = unpack(placed(x))
+        states = jax.tree.map(lambda array: array[None], state)
+        error = float(np.asarray(problem.error(states, teacher, problem.points))[0])
+    eigenvalues, columns = np.linalg.eig(J)
+    order = np.argsort(-eigenvalues.real)
+    eigenvalues = eigenvalues[order].astype(complex)
+    vectors = np.zeros((len(order), y.size), complex)
+    vectors[:, moving] = columns[:, order].T
+    return FixedPoint(
+        state,
+        error,
+        eigenvalues,
+        unpack(vectors),
+        physical=_is_physical(state, teacher) and error > -1e-12,
+        stable=bool(growing_first(eigenvalues)[0].real <= 0),
+    )
+
+
+def _is_physical(state: OrderParameters, teacher: Teacher) -> bool:
+    """Whether vectors with these overlaps exist."""
+    try:
+        check_covariance("the joint covariance", joint_covariance(state, teacher))
+        if state.B is not None and teacher.S is not None and teacher.P is not None:
+            check_feedback_matrix(state, teacher)
+    except ValueError:
+        return False
+    return True
+
+
+def critical_learning_rate(
+    solution: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    lr_v: float | None = None,
+    feedback_scale: float = 1.0,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+    activation: Any = "erf",
+    points: int | Points | None = None,
+) -> float:
+    """The learning rate of the first layer beyond which a solution is not stable.
+
+    A student of K = M units that equals its teacher is ``OrderParameters(T, T, v_star, B)``, where
+    B = S for rules that feed back through F: a fixed point at any learning rate, without noise and
+    decay.  With them, the fixed point is followed from ``solution`` to higher rates.
+
+    Args:
+        solution: a fixed point, or near to one at small learning rates.
+        lr_v: learning rate of the readout; None for the same as the one that is varied.
+        teacher, rule, feedback_scale, noise, weight_decay, weight_decay_v, activation, points: as
+            for :func:`fixed_point`.
+
+    Returns:
+        The root of the largest real part of an eigenvalue, leaving out those that are zero.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was; also if the solution is not
+            stable at lr = 0.01, or still is at lr = 1310.
+    """
+    shared: dict[str, Any] = {
+        "noise": noise, "weight_decay": weight_decay, "weight_decay_v": weight_decay_v,
+        "feedback_scale": feedback_scale,
+    }  # fmt: skip
+
+    parameters = hyperparameters(lr=RATES[0], lr_v=lr_v, **shared)
+    problem = _problem(solution, teacher, rule, activation, points, parameters)
+
+    def point(lr: float, near: OrderParameters) -> FixedPoint:
+        try:
+            parameters = hyperparameters(lr=lr, lr_v=lr_v, **shared)
+            return _find(problem._replace(guess=near), parameters)
+        except ValueError as error:
+            raise ValueError(
+                f"Argument `solution` must lead to a fixed point at every learning rate, but at "
+                f"lr = {lr:g} it does not. {error}"
+            ) from None
+
+    low = point(RATES[0], problem.guess)
+    if growing_first(low.eigenvalues)[0].real >= 0:
+        raise ValueError(
+            f"Argument `solution` must be stable at small learning rates, but at lr = {RATES[0]:g} "
+            f"deviations grow at {low.escape_rate:.2g} per unit of t."
+        )
+    zeros = low.eigenvalues.size - growing_first(low.eigenvalues).size
+
+    def leading(here: FixedPoint) -> float:
+        counted = here.eigenvalues[np.argsort(abs(here.eigenvalues))[zeros:]]
+        return float(np.max(counted.real))
+
+    lower = RATES[0]
+    for upper in RATES[1:]:
+        high = point(upper, low.order_parameters)
+        if leading(high) > 0:
+            break
+        low, lower = high, upper
+    else:
+        raise ValueError(
+            "Argument `solution` must lose stability at some learning rate, but up to "
+            f"lr = {RATES[-1]:g} it does not."
+        )
+    near = low.order_parameters
+    return brentq(lambda lr: leading(point(lr, near)), lower, upper, xtol=1e-13, rtol=1e-14)
