@@ -6,7 +6,12 @@ Importing this package imports NumPy and SciPy only; JAX follows when it is need
 from importlib import import_module
 from typing import Any
 
-from odes.alignment import feedback_angle
+from odes.alignment import (
+    feedback_angle,
+    feedback_cosine,
+    update_angle,
+    update_cosine,
+)
 from odes.averages import ACTIVATIONS, Activation
 from odes.checks import hyperparameters
 from odes.drift import drift, generalization_error
@@ -17,6 +22,7 @@ from odes.order_parameters import (
     Teacher,
     Trajectory,
 )
+from odes.plateaus import escape_time, plateau_interval, symmetric_plateau
 from odes.quadrature import Points, gauss_hermite, sobol
 from odes.rules import RULES, Rule, Sample, Update
 from odes.schedules import PiecewiseConstant
@@ -27,6 +33,7 @@ IN_JAX = {
     "critical_learning_rate": "odes.stability",
     "fixed_point": "odes.stability",
     "flow": "odes.differentiable",
+    "optimal_schedule": "odes.protocols",
     "solve_paths": "odes.random_feedback",
     "sweep": "odes.sweeps",
 }
@@ -56,14 +63,21 @@ __all__ = [
     "Update",
     "critical_learning_rate",
     "drift",
+    "escape_time",
     "feedback_angle",
+    "feedback_cosine",
     "fixed_point",
     "flow",
     "gauss_hermite",
     "generalization_error",
     "hyperparameters",
+    "optimal_schedule",
+    "plateau_interval",
     "sobol",
     "solve",
     "solve_paths",
     "sweep",
+    "symmetric_plateau",
+    "update_angle",
+    "update_cosine",
 ]

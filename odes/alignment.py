@@ -1,23 +1,216 @@
-"""How far the feedback of a rule points along the readout."""
+"""How far the feedback of a rule, and the update that it makes, point along backpropagation's.
+
+Two alignments are in use (Refinetti et al. 2021).  That of the weights is between B and the readout
+v.  That of the updates is between the change of the hidden weights that a rule makes and the one
+that backpropagation would make on the same input, averaged over inputs:
+
+    cos = <dW . dW_BP> / sqrt( <dW . dW> <dW_BP . dW_BP> )
+    <dW . dW'> / N -> sum_k <delta_k delta'_k>
+
+With ``delta_k = g'_k sum_o B_ko e_o`` linear in B, each of the three is a closed average: of a
+student that has every unit twice, once with B and once with v sent back.
+"""
 
 from __future__ import annotations
 
-from odes.order_parameters import Array, OrderParameters
+from itertools import compress
+from typing import Any
+
+import numpy as np
+
+from odes.checks import check_overlaps, hyperparameters
+from odes.drift import closed_moments
+from odes.order_parameters import (
+    Array,
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    joint_covariance,
+)
+from odes.quadrature import Points
+from odes.rules import RULES
+from odes.solve import choose, has_closed_form
+
+ROUNDING = 1e-12
+"""Updates smaller than this, squared and relative to what cancels in them, have no direction."""
 
 
-def feedback_angle(state: OrderParameters) -> Array:
-    """Angle between B and v as vectors of all K O entries, in degrees, 0 where they are parallel.
+def feedback_cosine(state: OrderParameters, *, per_output: bool = False) -> Array:
+    """Cosine of the angle between B and v, as vectors of all K O entries, or output by output.
+
+    Args:
+        state: may have leading axes, as on the trajectories of theory and simulation.
+        per_output: whether to compare the columns of B and v, which adds a last axis (O,).
+
+    Returns:
+        The cosine, of the shape of the leading axes; NaN where B or v is zero.
+
+    Raises:
+        ValueError: for a rule without B, such as backpropagation.
+    """
+    overlap, norm_B, norm_v = _overlaps(state, per_output)
+    xp = overlap.__array_namespace__()
+    norm = xp.sqrt(norm_B * norm_v)
+    return xp.where(norm > 0, overlap / xp.where(norm > 0, norm, 1.0), xp.nan)
+
+
+def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array:
+    """Angle between B and v, in degrees, 0 where they are parallel.
 
     In feedback alignment the readout turns towards B first and fits the teacher then (Refinetti et
-    al. 2021).  ``state`` may have leading axes, as on the trajectories of theory and simulation;
-    the result has their shape, and is NaN where B or v is zero.  Raises ValueError for a rule
-    without B, such as backpropagation.
+    al. 2021).  Arguments, shape and errors are those of :func:`feedback_cosine`; small angles are
+    not lost to rounding.
     """
+    return _angle(*_overlaps(state, per_output))
+
+
+def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, Array]:
+    """B . v, B . B and v . v."""
     B, v = state.B, state.v
     if B is None:
         raise ValueError("Argument `state` must have a B, but B is None: the feedback is v itself.")
     xp = v.__array_namespace__()
-    overlap, norm_B, norm_v = (xp.sum(x, axis=(-2, -1)) for x in (B * v, B * B, v * v))
-    sine = xp.sqrt(xp.maximum(norm_B * norm_v - overlap * overlap, 0.0))
+    axis = -2 if per_output else (-2, -1)
+    overlap, norm_B, norm_v = (xp.sum(x, axis=axis) for x in (B * v, B * B, v * v))
+    return overlap, norm_B, norm_v
+
+
+def _angle(overlap: Array, norm: Array, other_norm: Array) -> Array:
+    """The angle in degrees, from a scalar product and two squared norms."""
+    xp = overlap.__array_namespace__()
+    sine = xp.sqrt(xp.maximum(norm * other_norm - overlap * overlap, 0.0))
     angle = xp.atan2(sine, overlap) * (180 / xp.pi)
-    return xp.where(norm_B * norm_v > 0, angle, xp.nan)
+    return xp.where(norm * other_norm > 0, angle, xp.nan)
+
+
+def update_cosine(
+    state: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    lr: float = 0.0,
+    noise: float = 0.0,
+    activation: Any = "erf",
+    points: int | Points | None = None,
+    per_output: bool = False,
+) -> np.ndarray:
+    """Cosine of the angle between the hidden update of a rule and that of backpropagation.
+
+    Averaged over inputs (module docstring), which is closed for BP, FA and AFA with erf or linear
+    units.
+
+    Args:
+        state: one state; or states with leading axes, as on the trajectories of theory and
+            simulation, with B where the rule needs it.
+        teacher: T (M, M) and v_star (M, O), or (M,).
+        rule, activation, points: as for :func:`odes.solve`.
+        lr: learning rate of the first layer, for rules that look at it, such as time-local PEPITA.
+        noise: standard deviation of the label noise, which is part of the error.
+        per_output: whether to compare what each output alone sends back, which adds a last axis
+            (O,); for rules with closed forms.
+
+    Returns:
+        The cosine, of the shape of the leading axes; NaN where either update is zero, to rounding.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    overlap, norm, norm_BP = _update_overlaps(
+        state, teacher, rule, lr, noise, activation, points, per_output
+    )
+    with np.errstate(invalid="ignore"):
+        return np.clip(overlap / np.sqrt(norm * norm_BP), -1, 1)
+
+
+def update_angle(
+    state: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    lr: float = 0.0,
+    noise: float = 0.0,
+    activation: Any = "erf",
+    points: int | Points | None = None,
+    per_output: bool = False,
+) -> np.ndarray:
+    """The angle in degrees whose cosine is :func:`update_cosine`, of the same arguments."""
+    return _angle(
+        *_update_overlaps(state, teacher, rule, lr, noise, activation, points, per_output)
+    )
+
+
+def _update_overlaps(
+    state: OrderParameters,
+    teacher: Teacher,
+    rule: Any,
+    lr: float,
+    noise: float,
+    activation: Any,
+    points: int | Points | None,
+    per_output: bool,
+) -> np.ndarray:
+    """``<dW . dW_BP>, <dW . dW>, <dW_BP . dW_BP>`` over N, (3, leading axes), NaN where zero."""
+    rule, activation = choose(rule, activation)
+    parameters = hyperparameters(lr=lr, noise=noise)
+    needs = tuple(name for name in rule.needs if name == "B")
+    leading = np.shape(state.R)[:-2]
+    entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
+    reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
+    checked = [check_overlaps(one, teacher, needs) for one in compress(entries, reached)]
+    found: list[Any]
+    if points is None and has_closed_form(rule, activation):
+        found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]
+    elif per_output:
+        raise ValueError(
+            "Argument `per_output` must be False for a rule or an activation without closed forms."
+        )
+    else:
+        from odes.local_fields import sampled_products  # imports JAX
+
+        found = sampled_products(checked, parameters, points, rule=rule, activation=activation)
+    outputs = (np.shape(teacher.v_star)[-1] if np.ndim(teacher.v_star) == 2 else 1,)
+    products = np.full((len(entries), *(outputs if per_output else ()), 3), np.nan)
+    if checked:
+        products[reached] = np.reshape(found, (len(checked), *products.shape[1:]))
+    return np.moveaxis(products.reshape(*leading, *products.shape[1:]), -1, 0)
+
+
+def _entry(
+    states: OrderParameters, index: tuple[int, ...], needs: tuple[str, ...]
+) -> OrderParameters:
+    """One of states with leading axes, with B if it is needed."""
+    entry = (each if each is None else np.asarray(each)[index] for each in states)
+    return OrderParameters(*entry)._replace(**({} if needs else {"B": None}))
+
+
+def _closed(
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+    per_output: bool,
+) -> list[Any]:
+    """The three numbers of one state, all outputs together or for each, NaN where zero."""
+    B, O = rule.feedback(state), state.v.shape[1]
+    found = []
+    for some in [slice(o, o + 1) for o in range(O)] if per_output else [slice(None)]:
+        v, fixed = state.v[:, some], Teacher(teacher.T, teacher.v_star[:, some])
+        K = len(v)
+        twice = OrderParameters(
+            Q=np.tile(state.Q, (2, 2)),
+            R=np.tile(state.R, (2, 1)),
+            v=np.concatenate([v, 0 * v]),
+            B=np.concatenate([B[:, some], v]),
+        )
+        C = joint_covariance(twice, fixed)
+        moments = closed_moments(C, twice, fixed, parameters, RULES["fa"], activation)
+        products = moments.delta_delta
+        blocks = products[:K, K:], products[:K, :K], products[K:, K:]
+        overlap, *norms = (np.trace(block) for block in blocks)
+        readouts = np.sum(np.concatenate([v, fixed.v_star]) ** 2)
+        for index, fed_back in enumerate((B[:, some], v)):
+            if norms[index] <= ROUNDING * readouts * np.sum(fed_back**2):
+                norms[index] = np.nan
+        found.append([overlap, *norms])
+    return found

@@ -131,6 +131,44 @@ def sampled_moments(
     )
 
 
+def sampled_products(
+    given: list[tuple[OrderParameters, Teacher]],
+    parameters: Hyperparameters,
+    points: int | Points | None,
+    *,
+    rule: Any,
+    activation: Any,
+) -> list[np.ndarray]:
+    """``sum_k`` of <delta delta_BP>, <delta delta> and <delta_BP delta_BP> at every state, (3,)."""
+    found = []
+    for state, teacher in given:
+        noisy = parameters.noise > 0
+        (K, M), O = state.R.shape, state.v.shape[1]
+        check_activation(activation)
+        check_update(rule, K, O, activation)
+        nodes = choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
+        with jax.enable_x64(True):
+            products = compiled(_products, rule, activation)(state, teacher, parameters, nodes)
+            found.append(np.asarray(products))
+    return found
+
+
+def _products(
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    points: Points,
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """The three numbers of one state, (3,)."""
+    given = points.nodes, joint_covariance(state, teacher), state, teacher, parameters
+    delta, exact = (updates_at(*given, one, activation)[0].delta for one in (rule, RULES["bp"]))
+    pairs = (delta, exact), (delta, delta), (exact, exact)
+    return jnp.stack([points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
+
+
 def moments_over(points: Points | None) -> Callable[..., Moments]:
     """How to average: over points, or for None in closed form."""
     return closed_moments if points is None else partial(sampled_moments, points=points)

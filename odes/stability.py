@@ -16,6 +16,7 @@ that equals its teacher, where the root of C has no derivative.  Importing this 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import brentq, least_squares
+from scipy.optimize import brentq, root
 
 from odes.checks import (
     check_covariance,
@@ -51,8 +52,7 @@ from odes.solve import (
 )
 
 AT_REST = 1e-11
-"""A state is a fixed point if no order parameter moves faster than this times the learning rate and
-the largest order parameter."""
+"""A state is a fixed point if no order parameter moves faster than this times the learning rate."""
 
 EXACT = 1e-15
 """The search for one ends where rounding does."""
@@ -112,8 +112,9 @@ def fixed_point(
 ) -> FixedPoint:
     """The fixed point of ``odes.drift`` near a guess, stable or not, and its eigenvalues.
 
-    Found by least squares of the drift (scipy.optimize).  Where fixed points form a family, as
-    those of linear units with trained readouts do, it is one near the guess.
+    Found by Powell's hybrid method, or else that of Levenberg and Marquardt (SciPy).  Where fixed
+    points form a family, as those of linear units with trained readouts do, it is one near the
+    guess.
 
     Args:
         guess: as ``initial`` of :func:`odes.solve`, whose frozen readout or fixed B it has.
@@ -314,15 +315,17 @@ def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
         return J[np.ix_(moving, moving)] / rate
 
     def left(x: np.ndarray) -> float:
-        return float(np.max(abs(speed(x))) / max(1.0, np.max(abs(x))))
+        return float(np.max(abs(speed(x))))
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SciPy's on the way; where it ends is looked at below
         x = y[moving]
         if not np.all(np.isfinite(speed(x))):
             raise ValueError("Argument `guess` must have a finite drift, but its drift is not.")
-        if left(x) > AT_REST:
-            x = least_squares(speed, x, slope, xtol=EXACT, ftol=EXACT, gtol=EXACT).x
-        if left(x) > AT_REST:
+        for method in ("hybr", "lm"):
+            if not left(x) <= AT_REST:
+                x = root(speed, y[moving], jac=slope, method=method, options={"xtol": EXACT}).x
+        if not left(x) <= AT_REST:
             raise ValueError(
                 "Argument `guess` must be closer to a fixed point: the search from it ended where "
                 f"an order parameter moves at {left(x) * rate:.2g} per unit of t."

@@ -1,0 +1,214 @@
+"""The symmetric plateau, where a student has not yet told the teacher's units apart.
+
+Units of the teacher that count alike look alike to a student that begins with small random weights:
+``R_km`` is nearly the same for all m.  States in which it is exactly so stay so, and have a fixed
+point of their own (Saad & Solla 1995).  Other trajectories approach it, too, and leave it as the
+differences between the R_km grow, at the rate of the largest eigenvalue there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from odes.checks import check_number, check_overlaps
+from odes.drift import generalization_error
+from odes.order_parameters import OrderParameters, Teacher, Trajectory
+from odes.solve import choose, packing, solve
+
+SPAN = 200.0
+"""Learning rate times the time for which the way to the plateau is followed before what rounding
+has added to the differences is taken away."""
+
+SPANS = 50
+"""How often, at most."""
+
+SETTLED = 1e-6
+"""Change of an order parameter in one span at which nothing more is to be gained from another."""
+
+NEAR = 0.1
+"""How far from where that ends the fixed point may be."""
+
+STRIDE, STRIDES = 0.1, 1000
+"""Steps in which an escape is followed, relative to its rate, and how many at most."""
+
+ALIKE = 1e-6
+"""By how much the overlaps of the teacher's units may differ."""
+
+
+def symmetric_plateau(
+    initial: OrderParameters, teacher: Teacher, *, rule: Any, lr: float, **parameters: Any
+) -> Any:
+    """The fixed point at which a student stays before it specialises.
+
+    ``initial``, with each R_km replaced by its mean over the teacher's units, is followed until it
+    hardly moves, and the fixed point is looked for from there.
+
+    Args:
+        initial, teacher: as for :func:`odes.solve`; the teacher's units have to count alike: T,
+            v_star and, where the rule needs it, S are the same if units change places.
+        rule, lr: as for :func:`odes.solve`.
+        **parameters: others of :func:`odes.fixed_point`.
+
+    Returns:
+        A :class:`odes.FixedPoint`: its error is the height of the plateau, and its escape rate that
+        at which differences grow.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was; also if ``initial`` leads
+            to no plateau.
+    """
+    from odes.stability import fixed_point  # imports JAX
+
+    check_number("lr", lr, positive=True)
+    state, teacher = check_overlaps(initial, teacher, choose(rule, "erf")[0].needs)
+    _check_alike(teacher)
+    pack, _ = packing(state)
+    state = _undecided(state)
+    for _ in range(SPANS):
+        course = solve(state, teacher, rule=rule, lr=lr, times=[SPAN / lr], **parameters)
+        if course.status != "ok":
+            raise ValueError(
+                "Argument `initial` must lead to a plateau, but with all R_km equal its solution "
+                f'ends with the status "{course.status}".'
+            )
+        before, state = state, _undecided(_at(course.order_parameters, 0))
+        if np.max(abs(pack(state) - pack(before))) < SETTLED:
+            break
+    try:
+        plateau = fixed_point(state, teacher, rule=rule, lr=lr, **parameters)
+    except ValueError as error:
+        raise ValueError(
+            f"Argument `initial` must lead to a plateau, but with all R_km equal the search for "
+            f"the fixed point fails after t = {SPANS * SPAN / lr:g}. {error}"
+        ) from None
+    moved = np.max(abs(pack(plateau.order_parameters) - pack(state)))
+    if not plateau.physical or moved > NEAR:
+        raise ValueError(
+            "Argument `initial` must lead to a plateau, but the fixed point found is "
+            f"{moved:.2g} away from the solution with all R_km equal."
+        )
+    return plateau
+
+
+def _at(states: OrderParameters, index: int) -> OrderParameters:
+    """One of states with a leading axis."""
+    return OrderParameters(*(None if each is None else each[index] for each in states))
+
+
+def _undecided(state: OrderParameters) -> OrderParameters:
+    """The state with each R_km replaced by its mean over m."""
+    return state._replace(R=state.R.mean(axis=1, keepdims=True) + 0 * state.R)
+
+
+def _check_alike(teacher: Teacher) -> None:
+    """ValueError unless the units of the teacher may change places."""
+    M = len(teacher.T)
+    for name, array in (("v_star", teacher.v_star), ("S", teacher.S)):
+        if array is not None and np.max(np.ptp(array, axis=0)) > ALIKE:
+            raise ValueError(
+                f"Argument `{name}` must be the same for all of the teacher's units, "
+                f"but is {array.tolist()}."
+            )
+    apart = ~np.eye(M, dtype=bool)
+    for part in (teacher.T.diagonal(), teacher.T[apart]):
+        if part.size and np.ptp(part) > ALIKE:
+            raise ValueError(
+                "Argument `T` must be the same for all of the teacher's units, "
+                f"but is {teacher.T.tolist()}."
+            )
+
+
+def plateau_interval(
+    trajectory: Trajectory, height: float, *, within: float = 0.05
+) -> tuple[Any, Any]:
+    """When the error of a trajectory comes within a fraction of a height, and when it falls below.
+
+    Args:
+        trajectory: of theory or simulation.  Between its times, the logarithm of the error is
+            interpolated.
+        height: of the plateau.
+        within: the fraction.
+
+    Returns:
+        The first times at which the error is below ``(1 + within) height`` and below
+        ``(1 - within) height``, of the shape of the leading axes; NaN where it never is.
+
+    Raises:
+        ValueError: unless ``height`` is positive and ``within`` between 0 and 1.
+    """
+    check_number("height", height, positive=True)
+    if check_number("within", within, positive=True) >= 1:
+        raise ValueError(f"Argument `within` must be below 1, but is {within!r}.")
+    errors = np.asarray(trajectory.generalization_error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.maximum(errors / height, np.finfo(float).tiny))
+
+    def first(row: np.ndarray, level: float) -> float:
+        below = np.flatnonzero(row < np.log(level))
+        if below.size == 0:
+            return np.nan
+        i = below[0]
+        if i == 0:
+            return float(trajectory.times[0])
+        return float(
+            np.interp(-np.log(level), -row[i - 1 : i + 1], trajectory.times[i - 1 : i + 1])
+        )
+
+    start, end = (np.apply_along_axis(first, -1, logs, level) for level in (1 + within, 1 - within))
+    return start[()], end[()]
+
+
+def escape_time(
+    plateau: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    *,
+    within: float = 0.05,
+) -> float:
+    """How long a state near a plateau stays there, if deviations follow the eigenvalues.
+
+    For erf units.
+
+    Args:
+        plateau: of :func:`symmetric_plateau`, or another unstable fixed point.
+        state: an early state on it, such as that of a trajectory as it arrives.
+        teacher: as for the plateau.
+        within: fraction of the height by which the error is to fall.
+
+    Returns:
+        The time until the error is below ``(1 - within)`` times that of the plateau.
+
+    Raises:
+        ValueError: for a fixed point that is stable, and a state that does not leave it.
+    """
+    if not plateau.escape_rate > 0:
+        raise ValueError(
+            "Argument `plateau` must be unstable, but its escape rate is "
+            f"{plateau.escape_rate:.2g}."
+        )
+    fixed = plateau.order_parameters
+    state, teacher = check_overlaps(state, teacher, () if fixed.B is None else ("B",))
+    pack, unpack = packing(fixed)
+    count = len(plateau.eigenvalues)
+    modes = np.stack([pack(_at(plateau.eigenvectors, mode)) for mode in range(count)], axis=1)
+    amplitudes = np.linalg.lstsq(modes, pack(state) - pack(fixed), rcond=None)[0]
+
+    def excess(t: float) -> float:
+        deviation = modes @ (amplitudes * np.exp(plateau.eigenvalues * t))
+        error = generalization_error(unpack(pack(fixed) + deviation.real), teacher)
+        return float(error) / plateau.generalization_error - (1 - within)
+
+    if excess(0.0) <= 0:
+        return 0.0
+    step = STRIDE / plateau.escape_rate
+    with np.errstate(invalid="ignore"):
+        for count in range(1, STRIDES):
+            if excess(count * step) <= 0:
+                return brentq(excess, (count - 1) * step, count * step)
+    raise ValueError(
+        "Argument `state` must be close to the plateau, but not on it: along the eigenvectors, its "
+        f"error does not fall by {within:g} of the height."
+    )

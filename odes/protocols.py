@@ -1,0 +1,131 @@
+"""Learning rates and feedback scales that change with time, tuned by gradients of the outcome.
+
+Importing this module imports JAX and diffrax.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+
+from odes.checks import check_count, check_number
+from odes.differentiable import flow
+from odes.order_parameters import OrderParameters, Teacher
+from odes.schedules import SCHEDULED, PiecewiseConstant, check_schedule
+
+LOST = 20.0
+"""Logarithm that counts as that of the error of a solution that does not get to the end."""
+
+
+class Optimum(NamedTuple):
+    """The schedules that were found, and the generalization error that they reach."""
+
+    schedules: dict[str, PiecewiseConstant]  # by the names of the parameters, as `solve` takes them
+    generalization_error: float  # at the time asked for
+    initial_error: float  # with the schedules that the search began with
+
+
+def optimal_schedule(
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    t: float,
+    lr: Any,
+    lr_v: Any = None,
+    feedback_scale: Any = 1.0,
+    within: float = 30.0,
+    max_iterations: int = 200,
+    **parameters: Any,
+) -> Optimum:
+    """Piecewise constant schedules with the least generalization error at a given time.
+
+    A minimum of the logarithm of the error over the logarithms of the values, found by gradients
+    through :func:`odes.flow` (L-BFGS); as any such, a local one.  The jumps stay where they are.
+    A :class:`PiecewiseConstant` without jumps becomes the best constant.
+
+        optimum = optimal_schedule(initial, teacher, rule="afa", t=50.0,
+                                   lr=PiecewiseConstant([10.0, 30.0], [0.5, 0.5, 0.5]))
+        solve(initial, teacher, rule="afa", times=times, **optimum.schedules)
+
+    Args:
+        initial, teacher, rule: as for :func:`odes.solve`.
+        t: when the error counts.
+        lr, lr_v, feedback_scale: each a PiecewiseConstant of positive values, from which the search
+            begins, or a number or function, which stays as it is; ``lr_v=None`` for the same as
+            ``lr``.
+        within: factor by which values may become larger or smaller than at the start.  Some
+            directions have no best value: AFA with a readout as fast as can be, by a large lr and a
+            small feedback scale, is one.
+        max_iterations: of the search.
+        **parameters: others of :func:`odes.flow`.
+
+    Returns:
+        An Optimum.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was; also if the solution does
+            not get to ``t`` with the schedules at the start.
+    """
+    t = check_number("t", t, positive=True)
+    width = np.log(max(1.0, check_number("within", within, positive=True)))
+    check_count("max_iterations", max_iterations)
+    given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
+    tuned: dict[str, PiecewiseConstant] = {
+        name: cast(PiecewiseConstant, check_schedule(name, each).function)
+        for name, each in given.items()
+        if isinstance(each, PiecewiseConstant)
+    }
+    if not tuned:
+        raise ValueError(
+            "Argument `lr`, `lr_v` or `feedback_scale` must be a PiecewiseConstant, to be tuned, "
+            f"but they are {lr!r}, {lr_v!r} and {feedback_scale!r}."
+        )
+    for name, each in tuned.items():
+        if np.any(each.values <= 0):
+            raise ValueError(f"Argument `{name}` must have values > 0, but has {each.values}.")
+    start = np.log(np.concatenate([each.values for each in tuned.values()]))
+    ends = np.cumsum([len(each.values) for each in tuned.values()])[:-1]
+
+    def schedules(logs: Any) -> dict[str, PiecewiseConstant]:
+        values = jnp.split(jnp.exp(logs), ends)
+        return {
+            name: PiecewiseConstant(each.jumps, part)
+            for (name, each), part in zip(tuned.items(), values, strict=True)
+        }
+
+    def log_error(logs: Any) -> tuple[Any, Any]:
+        curve = flow(
+            initial, teacher, rule=rule, times=np.array([t]), **{**given, **schedules(logs)},
+            **parameters,
+        )  # fmt: skip
+        error = curve.generalization_error[-1]
+        value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOST)))
+        return value, value
+
+    with jax.enable_x64(True):
+        slope_and_value = jax.jit(jax.jacfwd(log_error, has_aux=True))
+
+        def both(logs: np.ndarray) -> tuple[float, np.ndarray]:
+            slope, value = slope_and_value(logs)
+            return float(value), np.nan_to_num(np.asarray(slope))
+
+        before, _ = both(start)
+        if before >= LOST:
+            raise ValueError(
+                "Argument `lr` must let the solution get to `t` with the schedules at the start, "
+                f"but with {tuned} it does not."
+            )
+        found = minimize(
+            both, start, jac=True, method="L-BFGS-B", options={"maxiter": max_iterations},
+            bounds=[(each - width, each + width) for each in start],
+        )  # fmt: skip
+        tuned = {
+            name: PiecewiseConstant(each.jumps, np.asarray(each.values))
+            for name, each in schedules(found.x).items()
+        }
+    return Optimum(tuned, float(np.exp(found.fun)), float(np.exp(before)))
