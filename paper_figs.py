@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
+from scipy.optimize import minimize
 from tqdm import tqdm
 
 import simulations
@@ -41,25 +42,36 @@ from figures import (
     add_key,
     paper_style,
     plot_band,
+    plot_distribution,
     plot_finite_size,
     plot_fluctuation_band,
+    plot_height,
     plot_order_parameter,
     plot_overlay,
     plot_phase_diagram,
+    plot_plateau_lengths,
+    plot_quantiles,
     plot_scan,
+    plot_schedule,
     shared_norm,
+    variants,
 )
 from figures.style import ANGLE_LABEL, ERROR_LABEL, NEUTRAL, rule_label
 from odes import (
     Fluctuations,
     OrderParameters,
+    PiecewiseConstant,
+    Teacher,
     Trajectory,
     feedback_angle,
     generalization_error,
+    plateau_interval,
     solve,
     solve_paths,
     sweep,
+    symmetric_plateau,
 )
+from odes import optimal_schedule as optimise
 from odes.store import atomic, load_arrays, save_arrays, versions
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 
@@ -508,6 +520,12 @@ def draw_fluctuation_band(data: Data) -> Figure:
     return figure
 
 
+def from_overlaps(runs: Trajectory, teacher: Teacher) -> Trajectory:
+    """The runs with the errors of their overlaps, free of the noise of test inputs."""
+    errors = generalization_error(runs.order_parameters, teacher)
+    return runs._replace(generalization_error=errors)
+
+
 BAND: dict[str, Any] = {**NETWORK, "N": 500, "n_runs": 20, "lr": 1.0, "t_max": 50.0}
 
 
@@ -530,9 +548,282 @@ def fluctuation_band(*, lr: float, t_max: float, n_runs: int, seed: int, **sizes
             network, times=np.geomspace(0.1, t_max, 100)[::4], n_runs=n_runs, seed=seed, n_test=1,
             **training,
         )  # fmt: skip
-        errors = generalization_error(runs.order_parameters, teacher)
-        data[f"simulation/{rule}"] = runs._replace(generalization_error=errors)
+        data[f"simulation/{rule}"] = from_overlaps(runs, teacher)
     return data
+
+
+def draw_plateau(data: Data) -> Figure:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 2.8))
+    rates = [name.split("/")[1] for name in data if name.startswith("theory/")]
+    for lr, look in zip(rates, variants("bp", len(rates)), strict=True):
+        look["linestyle"] = "-"
+        theory, simulation = (
+            each._replace(times=float(lr) * each.times)
+            for each in (data[f"theory/{lr}"], data[f"simulation/{lr}"])
+        )
+        plot_overlay(theory, simulation, label=rf"$\eta$ = {lr}", ax=left, **look)
+        lengths = data[f"lengths/{lr}"]
+        plot_height(lengths.height.item(), 2, theory.times[-1], color=look["color"], ax=left)
+        plot_plateau_lengths(lengths, label=rf"$\eta$ = {lr}", ax=right, **look)
+    left.set(xscale="linear", xlabel=r"learning rate $\times$ $t$", ylim=(3e-3, None))
+    right.set_ylabel(r"learning rate $\times$ length of the plateau")
+    for ax in (left, right):
+        ax.plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="prediction")
+        add_key(ax)
+    return figure
+
+
+def length_of_plateau(trajectory: Trajectory, height: float) -> Any:
+    begin, end = plateau_interval(trajectory, height)
+    return end - begin
+
+
+PLATEAU: dict[str, Any] = {
+    "K": 3, "rates": (0.1, 0.5, 1.0), "asymmetry": 0.05, "asymmetries": (1e-8, 0.1), "span": 100.0
+}  # fmt: skip
+
+
+@paper_figure(
+    draw_plateau,
+    quick={**PLATEAU, "n": 8, "spots": (0.1,), "N": 2000, "n_runs": 8},
+    full={**PLATEAU, "n": 15, "spots": (0.02, 0.05, 0.1), "N": 20_000, "n_runs": 16},
+)
+def plateau(
+    *,
+    K: int,
+    rates: tuple[float, ...],
+    asymmetry: float,
+    asymmetries: tuple[float, float],
+    span: float,
+    n: int,
+    spots: tuple[float, ...],
+    N: int,
+    n_runs: int,
+    seed: int,
+) -> Data:
+    """The symmetric plateau of BP at finite learning rates: its height, and how long it lasts.
+
+    Three units learn from three, with frozen readouts.  Dashed: the fixed point's error, and the
+    slope that its escape rate gives to the length as a function of how much the student differs
+    between the teacher's units at the start.
+    """
+    data: Data = {}
+
+    def start(asymmetry: float) -> tuple[OrderParameters, Teacher]:
+        ones = np.ones((K, 1))
+        student = OrderParameters(0.25 * np.eye(K), asymmetry * np.eye(K), ones)
+        return student, Teacher(np.eye(K), ones)
+
+    scan = np.union1d(np.geomspace(*asymmetries, n), spots)
+    for lr in tqdm(rates, disable=None, leave=False):
+        training: dict[str, Any] = {"rule": "bp", "lr": lr, "lr_v": 0.0}
+        found = symmetric_plateau(*start(asymmetry), **training)
+        height = found.generalization_error
+        times = np.linspace(0, 10 * span / lr, 4000)
+        courses = [solve(*start(a), times=times, **training) for a in scan]
+        lengths = np.array([length_of_plateau(course, height) for course in courses])
+        predicted = lengths[0] - np.log(scan / scan[0]) / found.escape_rate
+        simulated, error = np.full((2, n), np.nan)
+        for index in np.flatnonzero(np.isin(scan, spots)):
+            network = network_with_overlaps(*start(scan[index]), N=N, seed=seed)
+            runs = simulate_chain(
+                network, times=np.linspace(0, span / lr, 100), n_runs=n_runs, seed=seed,
+                n_test=1, **training,
+            )  # fmt: skip
+            of_runs = length_of_plateau(from_overlaps(runs, start(asymmetry)[1]), height)
+            simulated[index] = np.mean(of_runs)
+            error[index] = np.std(of_runs, ddof=1) / np.sqrt(n_runs)
+        columns = {
+            "length": lengths, "predicted": predicted, "simulated": simulated, "error": error
+        }  # fmt: skip
+        data[f"lengths/{lr}"] = xarray.Dataset(
+            {name: ("asymmetry", lr * each) for name, each in columns.items()},
+            {"asymmetry": scan, "height": height},
+        )
+        network = network_with_overlaps(*start(asymmetry), N=N, seed=seed)
+        data[f"theory/{lr}"] = solve(
+            *start(asymmetry), times=np.linspace(0, span / lr, 300), **training
+        )
+        runs = simulate_chain(
+            network, times=np.linspace(0, span / lr, 16), n_runs=n_runs, seed=seed, n_test=1,
+            **training,
+        )  # fmt: skip
+        data[f"simulation/{lr}"] = from_overlaps(runs, start(asymmetry)[1])
+    return data
+
+
+def draw_degeneracy_breaking(data: Data) -> Figure:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 2.8))
+    theory, simulation = data["theory"], data["simulation"]
+    for rule in theory.rule.values:
+        reached = [each.to_start.sel(rule=rule).isel(time=-1) for each in (theory, simulation)]
+        plot_distribution(*reached, rule=str(rule), ax=left)
+        now = (each.to_feedback.sel(rule=rule) for each in (theory, simulation))
+        plot_quantiles(*now, rule=str(rule), ax=right)
+    plot_distribution(theory.smallest, label="smallest there is", linestyle=":", ax=left)
+    degrees = {"ticks": (0, 45, 90, 135, 180)}
+    left.set(xlabel=r"angle of final $v$ and initial $B$ (degrees)", xlim=(-6, 186))
+    left.set_xticks(**degrees)
+    right.set(ylabel=ANGLE_LABEL, ylim=(-6, 186))
+    right.set_yticks(**degrees)
+    add_key(left, loc="lower right")
+    return figure
+
+
+DEGENERATE: dict[str, Any] = {
+    "K": 2, "M": 2, "student_scale": 1.0, "lr": 1.5, "t_max": 1000.0
+}  # fmt: skip
+
+
+@paper_figure(
+    draw_degeneracy_breaking,
+    quick={**DEGENERATE, "N": 100, "n_networks": 16},
+    full={**DEGENERATE, "N": 400, "n_networks": 64},
+)
+def degeneracy_breaking(
+    *, n_networks: int, lr: float, t_max: float, seed: int, **sizes: Any
+) -> Data:
+    """Which of the solutions of equal error a student finds, over many initial networks.
+
+    Erf units are odd, so that the signs of a unit's weights and of its readout may change together.
+    BP ends in any of them; FA in the one whose readout points most along B; AFA in that, too, but
+    its B moves, and ends up parallel to the readout.  The B that BP is measured against is one it
+    never saw.
+    """
+    networks = [
+        sample_network(seed=seed * n_networks + index, **sizes) for index in range(n_networks)
+    ]
+    times = np.geomspace(1.0, t_max, 13)
+    training: dict[str, Any] = {"lr": lr, "times": times}
+    rules = ("bp", "fa", "afa")
+    shape = (len(rules), n_networks, times.size)
+    angles = {kind: np.full((2, *shape), np.nan) for kind in ("theory", "simulation")}
+    for index, network in enumerate(tqdm(networks, disable=None, leave=False)):
+        for at, rule in enumerate(rules):
+            runs = {
+                "theory": solve(*network.overlaps(rule), rule=rule, **training),
+                "simulation": simulate(
+                    network, rule=rule, seed=seed + index, n_test=1, progress=False, **training
+                ),
+            }
+            for kind, run in runs.items():
+                states = run.order_parameters
+                fixed = states._replace(B=network.B + 0 * states.v)
+                angles[kind][0, at, index] = feedback_angle(fixed).reshape(-1)
+                moving = fixed if states.B is None else states
+                angles[kind][1, at, index] = feedback_angle(moving).reshape(-1)
+    smallest = [
+        np.degrees(np.arccos(np.sum(abs(net.B)) / (np.linalg.norm(net.B) * net.B.size**0.5)))
+        for net in networks
+    ]
+    data: Data = {}
+    for kind, (to_start, to_feedback) in angles.items():
+        dims = ("rule", "network", "time")
+        data[kind] = xarray.Dataset(
+            {"to_start": (dims, to_start), "to_feedback": (dims, to_feedback)},
+            {"rule": list(rules), "time": times},
+        )
+    data["theory"]["smallest"] = ("network", smallest)
+    return data
+
+
+PROTOCOLS = {
+    "constant": "best constant",
+    "annealed": r"best $\eta_0 / (1 + t / \tau)$",
+    "lr": r"optimal $\eta(t)$",
+    "both": r"optimal $\eta(t)$ and feedback scale",
+}
+
+
+def draw_optimal_schedule(data: Data) -> Figure:
+    figure, axes = plt.subplots(
+        2, 2, figsize=(7.0, 3.6), sharex=True, height_ratios=(3, 2), squeeze=False
+    )
+    (above, right), (below, lower) = axes
+    looks = variants("afa", len(PROTOCOLS))
+    for (name, label), look in zip(PROTOCOLS.items(), looks, strict=True):
+        theory, simulation = data[f"theory/{name}"], data[f"simulation/{name}"]
+        plot_overlay(theory, simulation, label=label, ax=right, **look)
+        exact = np.interp(simulation.times, theory.times, theory.generalization_error)
+        gap = simulation._replace(generalization_error=simulation.generalization_error / exact)
+        plot_overlay(None, gap, ax=lower, **look)
+        schedule = data[f"schedule/{name}"]
+        for ax, parameter in ((above, "lr"), (below, "feedback_scale")):
+            course = partial(np.interp, xp=schedule.time.values, fp=schedule[parameter].values)
+            line = {"color": look["color"], "linestyle": look["linestyle"]}
+            plot_schedule(course, t_max=float(schedule.time[-1]), name=parameter, ax=ax, **line)
+    for ax in (right, lower):
+        ax.set(xscale="linear")
+    lower.set(yscale="linear", ylabel="simulation / theory")
+    for ax in (above, right):
+        ax.set_xlabel("")
+    add_key(right)
+    return figure
+
+
+ANNEALED: dict[str, Any] = {
+    **NETWORK, "student_scale": 0.2, "noise": 0.5, "t": 200.0, "n_pieces": 10
+}  # fmt: skip
+
+
+@paper_figure(
+    draw_optimal_schedule,
+    quick={**ANNEALED, "N": 500, "n_runs": 16},
+    full={**ANNEALED, "N": 2000, "n_runs": 64},
+)
+def optimal_schedule(
+    *, noise: float, t: float, n_pieces: int, n_runs: int, seed: int, **sizes: Any
+) -> Data:
+    """Learning rate and feedback scale of AFA as functions of time, tuned for the error at the end.
+
+    A student with small weights learns from noisy labels: it has to leave a plateau, which wants
+    large steps, and then to average over the noise, which wants small ones.
+    """
+    network = sample_network(seed=seed, **sizes)
+    initial, teacher = network.overlaps("afa")
+    training: dict[str, Any] = {"rule": "afa", "noise": noise}
+
+    def annealed(logs: Any) -> Callable[[Any], Any]:
+        lr, tau = np.exp(logs).tolist()
+        return lambda t: lr / (1 + t / tau)
+
+    def final(logs: Any) -> float:
+        theory = solve(initial, teacher, lr=annealed(logs), times=[t], **training)
+        return float(np.log(theory.generalization_error[0]))
+
+    found = minimize(final, np.log([0.5, t / 2]), method="Nelder-Mead", options={"xatol": 1e-3})
+    edges = np.linspace(0, t, n_pieces + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    start = PiecewiseConstant(edges[1:-1], annealed(found.x)(middles))
+    tuned: dict[str, Any] = {"t": t, "within": 10.0, **training}
+    constant = optimise(initial, teacher, lr=PiecewiseConstant([], [0.2]), **tuned).schedules
+    alone = optimise(initial, teacher, lr=start, **tuned).schedules
+    ones = PiecewiseConstant(start.jumps, np.ones(n_pieces))
+    both = optimise(initial, teacher, lr=alone["lr"], feedback_scale=ones, **tuned).schedules
+    protocols = {
+        "constant": constant, "annealed": {"lr": annealed(found.x)}, "lr": alone, "both": both
+    }  # fmt: skip
+    data: Data = {}
+    dense = np.linspace(0, t, 401)
+    for name, schedules in tqdm(protocols.items(), disable=None, leave=False):
+        courses = {"feedback_scale": lambda t: 1.0, **schedules}
+        columns = {
+            key: ("time", [float(each(s)) for s in dense.tolist()]) for key, each in courses.items()
+        }
+        data[f"schedule/{name}"] = xarray.Dataset(columns, {"time": dense})
+        data[f"theory/{name}"] = solve(
+            initial, teacher, times=np.linspace(t / 50, t, 150), **training, **schedules
+        )
+        runs = simulate(
+            network, times=np.linspace(t / 10, t, 10), n_runs=n_runs, seed=seed, n_test=1,
+            **training, **schedules,
+        )  # fmt: skip
+        data[f"simulation/{name}"] = from_overlaps(runs, teacher)
+    return data
+
+
+SHARED = (gather, theory_and_simulation, from_overlaps, length_of_plateau)
+"""What computing functions call, besides the packages."""
 
 
 def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
@@ -542,7 +833,7 @@ def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
         for d in ("odes", "simulations")
         for path in sorted((ROOT / d).glob("*.py"))
     ]
-    sources += [inspect.getsource(f) for f in (figure.compute, gather, theory_and_simulation)]
+    sources += [inspect.getsource(f) for f in (figure.compute, *SHARED)]
     origin = json.dumps([parameters, TOLERANCES, versions(), sources])
     return hashlib.sha256(origin.encode()).hexdigest()
 

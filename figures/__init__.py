@@ -1,19 +1,28 @@
 """Drawing: Trajectories in, Axes out.  Nothing here computes or saves."""
 
+from figures.distributions import plot_distribution, plot_quantiles
 from figures.fluctuations import plot_finite_size, plot_fluctuation_band
 from figures.overlay import add_key, plot_band, plot_order_parameter, plot_overlay
-from figures.style import paper_style
+from figures.plateaus import plot_height, plot_plateau_lengths
+from figures.schedules import plot_schedule
+from figures.style import paper_style, variants
 from figures.sweeps import plot_phase_diagram, plot_scan, shared_norm
 
 __all__ = [
     "add_key",
     "paper_style",
     "plot_band",
+    "plot_distribution",
     "plot_finite_size",
     "plot_fluctuation_band",
+    "plot_height",
     "plot_order_parameter",
     "plot_overlay",
     "plot_phase_diagram",
+    "plot_plateau_lengths",
+    "plot_quantiles",
     "plot_scan",
+    "plot_schedule",
     "shared_norm",
+    "variants",
 ]

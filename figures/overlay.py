@@ -9,14 +9,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
-from figures.style import ERROR_LABEL, NEUTRAL, TIME_LABEL, rule_color, rule_label
+from figures.style import (
+    ERROR_LABEL,
+    NEUTRAL,
+    TIME_LABEL,
+    rule_color,
+    rule_label,
+    variants,
+)
 from odes.order_parameters import DIMENSIONS, Trajectory
 
-MARKERS = "osD^vP*X"
-LINES = ("-", "--", "-.", ":")
 MARKERS_OF_MEANS: dict[str, Any] = {
     "fmt": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3
 }  # fmt: skip
@@ -162,24 +166,10 @@ def plot_order_parameter(
     entries = [(i, j) for i in range(rows) for j in range(columns) if name != "Q" or i <= j]
     one_output = columns == 1 and DIMENSIONS[name][1] == "O"
     handles = []
-    for count, (i, j) in enumerate(entries):
-        darkening = 0.5 * count / max(1, len(entries) - 1)
-        red, green, blue = (1 - darkening) * np.array(to_rgb(rule_color(rule)))
-        color = (red, green, blue)
-        marker, linestyle = MARKERS[count % len(MARKERS)], LINES[count % len(LINES)]
-        plot_overlay(
-            theory,
-            simulation,
-            observable=partial(entry, i=i, j=j),
-            color=color,
-            marker=marker,
-            linestyle=linestyle,
-            ax=ax,
-        )
+    for (i, j), look in zip(entries, variants(rule, len(entries)), strict=True):
+        plot_overlay(theory, simulation, observable=partial(entry, i=i, j=j), ax=ax, **look)
         index = f"{i + 1}" if one_output else f"{i + 1}{j + 1}"
-        handles.append(
-            Line2D([], [], color=color, ls=linestyle, marker=marker, mfc="white", mew=0.8)
-        )
+        handles.append(Line2D([], [], mfc="white", mew=0.8, **look))
         handles[-1].set_label(f"${name}_{{{index}}}$")
     ax.set_ylabel(f"${name}$")
     ax.legend(handles=handles, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)

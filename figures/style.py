@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.colors import to_rgb
 
 RULES = {
     "bp": ("BP", "#0072B2"),
@@ -20,6 +22,9 @@ RULES = {
 tell apart, its yellow darkened to be legible as a line."""
 
 NEUTRAL = "#333333"
+
+MARKERS = "osD^vP*X"
+LINES = ("-", "--", "-.", ":")
 
 TIME_LABEL = r"$t$ = samples / $N$"
 ERROR_LABEL = r"generalisation error $\epsilon_g$"
@@ -39,6 +44,17 @@ AXIS_LABELS = {
 def rule_color(rule: str | None) -> str:
     """The colour of a rule; dark grey for none, or for a rule of the user's own."""
     return RULES.get(rule or "", ("", NEUTRAL))[1]
+
+
+def variants(rule: str | None, count: int) -> list[dict[str, Any]]:
+    """Colours, markers and line styles of several curves of one rule: ever darker shades of it."""
+    looks = []
+    for index in range(count):
+        lightness = 1 - 0.5 * index / max(1, count - 1)
+        color = tuple(lightness * part for part in to_rgb(rule_color(rule)))
+        marker, linestyle = MARKERS[index % len(MARKERS)], LINES[index % len(LINES)]
+        looks.append({"color": color, "marker": marker, "linestyle": linestyle})
+    return looks
 
 
 def rule_label(rule: str | None) -> str | None:

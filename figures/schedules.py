@@ -1,0 +1,48 @@
+"""Drawing parameters that change with time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from figures.style import AXIS_LABELS, TIME_LABEL
+
+POINTS = 400
+"""Times at which a schedule is drawn, besides its jumps."""
+
+
+def plot_schedule(
+    schedule: Callable[[float], float] | float,
+    *,
+    t_max: float,
+    name: str = "lr",
+    ax: Axes | None = None,
+    **line: Any,
+) -> Axes:
+    """Draw a parameter against time.
+
+    Args:
+        schedule: as ``odes.solve`` takes it: a function of t, of which an attribute ``jumps`` says
+            where it jumps, or a number.
+        t_max: up to where.
+        name: of the parameter, for the label of the axis.
+        ax: where to draw; None for a new figure.
+        **line: colour, label and style.
+
+    Returns:
+        The Axes, with a logarithmic axis of the parameter.
+    """
+    if ax is None:
+        _, ax = plt.subplots()
+    jumps = np.asarray(getattr(schedule, "jumps", ()), float)
+    before = np.nextafter(jumps, -np.inf)
+    times = np.unique(np.concatenate([np.linspace(0, t_max, POINTS), jumps, before]))
+    times = times[times <= t_max]
+    values = [schedule(t) if callable(schedule) else schedule for t in times.tolist()]
+    ax.plot(times, values, **line)
+    ax.set(yscale="log", xlabel=TIME_LABEL, ylabel=AXIS_LABELS[name])
+    return ax
