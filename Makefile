@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: figures test check bench
+.PHONY: figures test check bench docs
 
 figures: $(READY)
 	$(VENV)/bin/python paper_figs.py --quick
@@ -21,6 +21,13 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/bench_solve.py
 	$(VENV)/bin/python benchmarks/bench_sweep.py
 	$(VENV)/bin/python benchmarks/bench_simulate.py
+
+docs: $(VENV)/.docs
+	$(VENV)/bin/python -m sphinx -M html docs docs/_build -W --keep-going --fresh-env
+
+$(VENV)/.docs: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -115,9 +115,7 @@ def flow(
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
     given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
     for name, value in given._asdict().items():
-        shape = jax.eval_shape(value, times[0]).shape if callable(value) else jnp.shape(value)
-        if shape != ():
-            raise ValueError(f"Argument `{name}` must be a scalar, but has shape {shape}.")
+        check_shape(name, value)
     parameters = Hyperparameters(
         *(value if callable(value) else jnp.asarray(value, float) for value in given)
     )
@@ -133,6 +131,22 @@ def flow(
         atol=atol,
         max_steps=max_steps,
     )
+
+
+def check_shape(name: str, value: Any) -> None:
+    """ValueError unless a number, or what a schedule returns when JAX traces it, is a scalar."""
+    if callable(value):
+        try:
+            shape = jax.eval_shape(value, jax.ShapeDtypeStruct((), float)).shape
+        except (jax.errors.JAXTypeError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"Argument `{name}` must be made of what JAX can trace, such as "
+                f"odes.PiecewiseConstant and jax.numpy; solve() takes any function.  {error}"
+            ) from error
+    else:
+        shape = jnp.shape(value)
+    if shape != ():
+        raise ValueError(f"Argument `{name}` must be a scalar, but has shape {shape}.")
 
 
 def integrate(

@@ -112,11 +112,11 @@ class Checked(NamedTuple):
             ) from None
 
 
-def for_compiled_code(parameters: Hyperparameters, end: float) -> Hyperparameters:
-    """The parameters with schedules as the user gave them.
+def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:
+    """The parameters with schedules as the user gave them, unchecked.
 
-    Raises ValueError if one returns no number >= 0 at its jumps or at times between.  Compiled code
-    cannot raise anything.
+    Raises ValueError if one returns no number >= 0 at its jumps or at some times between, so that
+    neither compiled code, which cannot raise anything, nor a long simulation comes upon it.
     """
     times = np.union1d(np.linspace(0.0, end, PROBES), jumps_of(parameters, end))
     for t in times.tolist():

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.optimize import brentq, root
 
 from odes.checks import (
-    check_covariance,
+    PSD_TOLERANCE,
     check_feedback_matrix,
     check_overlaps,
     hyperparameters,
@@ -54,6 +54,9 @@ from odes.solve import (
 AT_REST = 1e-11
 """A state is a fixed point if no order parameter moves faster than this times the learning rate."""
 
+NO_ERROR = 1e-9
+"""A generalization error below this is zero."""
+
 EXACT = 1e-15
 """The search for one ends where rounding does."""
 
@@ -67,7 +70,7 @@ CHUNK = 2**10
 """Points averaged over at once in second derivatives."""
 
 RATES = tuple(float(lr) for lr in 0.01 * 2.0 ** np.arange(18))
-"""The learning rates between which stability is looked for."""
+"""The learning rates between which stability is looked for, each twice the one before."""
 
 
 class FixedPoint(NamedTuple):
@@ -332,8 +335,7 @@ def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
             )
         J = slope(x) * rate
         state = unpack(placed(x))
-        states = jax.tree.map(lambda array: array[None], state)
-        error = float(np.asarray(problem.error(states, teacher, problem.points))[0])
+        error = _error(problem, state)
     eigenvalues, columns = np.linalg.eig(J)
     order = np.argsort(-eigenvalues.real)
     eigenvalues = eigenvalues[order].astype(complex)
@@ -344,20 +346,26 @@ def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
         error,
         eigenvalues,
         unpack(vectors),
-        physical=_is_physical(state, teacher) and error > -1e-12,
+        physical=_is_physical(state, teacher, "S" in problem.rule.needs) and error > -1e-12,
         stable=bool(growing_first(eigenvalues)[0].real <= 0),
     )
 
 
-def _is_physical(state: OrderParameters, teacher: Teacher) -> bool:
-    """Whether vectors with these overlaps exist."""
-    try:
-        check_covariance("the joint covariance", joint_covariance(state, teacher))
-        if state.B is not None and teacher.S is not None and teacher.P is not None:
-            check_feedback_matrix(state, teacher)
-    except ValueError:
-        return False
-    return True
+def _error(problem: Problem, state: OrderParameters) -> float:
+    """The generalization error of one state."""
+    states = jax.tree.map(lambda array: array[None], state)
+    with jax.enable_x64(True):
+        return float(np.asarray(problem.error(states, problem.teacher, problem.points))[0])
+
+
+def _is_physical(state: OrderParameters, teacher: Teacher, has_F: bool) -> bool:
+    """Whether vectors with these overlaps exist, F among them where the rule has one and P says."""
+    gram = joint_covariance(state, teacher)
+    if has_F and teacher.P is not None:
+        with_F = np.concatenate([state.B, teacher.S])
+        gram = np.block([[gram, with_F], [with_F.T, teacher.P]])
+    eigenvalues = np.linalg.eigvalsh(gram)
+    return bool(eigenvalues[0] >= -PSD_TOLERANCE * eigenvalues[-1])
 
 
 def critical_learning_rate(
@@ -367,23 +375,19 @@ def critical_learning_rate(
     rule: Any,
     lr_v: float | None = None,
     feedback_scale: float = 1.0,
-    noise: float = 0.0,
-    weight_decay: float = 0.0,
-    weight_decay_v: float | None = None,
     activation: Any = "erf",
     points: int | Points | None = None,
 ) -> float:
-    """The learning rate of the first layer beyond which a solution is not stable.
+    """The learning rate of the first layer beyond which a solution of zero error is not stable.
 
-    A student of K = M units that equals its teacher is ``OrderParameters(T, T, v_star, B)``, where
-    B = S for rules that feed back through F: a fixed point at any learning rate, without noise and
-    decay.  With them, the fixed point is followed from ``solution`` to higher rates.
+    Without noise and decay, under which such a solution is a fixed point at any learning rate.  A
+    student of K = M units that equals its teacher is ``OrderParameters(T, T, v_star, B)``, where
+    B = S for rules that feed back through F.
 
     Args:
-        solution: a fixed point, or near to one at small learning rates.
+        solution: the student.
         lr_v: learning rate of the readout; None for the same as the one that is varied.
-        teacher, rule, feedback_scale, noise, weight_decay, weight_decay_v, activation, points: as
-            for :func:`fixed_point`.
+        teacher, rule, feedback_scale, activation, points: as for :func:`fixed_point`.
 
     Returns:
         The root of the largest real part of an eigenvalue, leaving out those that are zero.
@@ -392,46 +396,33 @@ def critical_learning_rate(
         ValueError: names the argument, what it must be and what it was; also if the solution is not
             stable at lr = 0.01, or still is at lr = 1310.
     """
-    shared: dict[str, Any] = {
-        "noise": noise, "weight_decay": weight_decay, "weight_decay_v": weight_decay_v,
-        "feedback_scale": feedback_scale,
-    }  # fmt: skip
-
-    parameters = hyperparameters(lr=RATES[0], lr_v=lr_v, **shared)
+    parameters = hyperparameters(lr=RATES[0], lr_v=lr_v, feedback_scale=feedback_scale)
     problem = _problem(solution, teacher, rule, activation, points, parameters)
 
-    def point(lr: float, near: OrderParameters) -> FixedPoint:
-        try:
-            parameters = hyperparameters(lr=lr, lr_v=lr_v, **shared)
-            return _find(problem._replace(guess=near), parameters)
-        except ValueError as error:
-            raise ValueError(
-                f"Argument `solution` must lead to a fixed point at every learning rate, but at "
-                f"lr = {lr:g} it does not. {error}"
-            ) from None
+    def point(lr: float) -> FixedPoint:
+        return _find(problem, hyperparameters(lr=lr, lr_v=lr_v, feedback_scale=feedback_scale))
 
-    low = point(RATES[0], problem.guess)
-    if growing_first(low.eigenvalues)[0].real >= 0:
+    error = _error(problem, problem.guess)
+    if error > NO_ERROR:
+        raise ValueError(
+            f"Argument `solution` must have a generalization error of zero, but it is {error:.3g}."
+        )
+    low = point(RATES[0])
+    if low.escape_rate >= 0:
         raise ValueError(
             f"Argument `solution` must be stable at small learning rates, but at lr = {RATES[0]:g} "
             f"deviations grow at {low.escape_rate:.2g} per unit of t."
         )
     zeros = low.eigenvalues.size - growing_first(low.eigenvalues).size
 
-    def leading(here: FixedPoint) -> float:
-        counted = here.eigenvalues[np.argsort(abs(here.eigenvalues))[zeros:]]
-        return float(np.max(counted.real))
+    def leading(lr: float) -> float:
+        eigenvalues = point(lr).eigenvalues
+        return float(np.max(eigenvalues[np.argsort(abs(eigenvalues))[zeros:]].real))
 
-    lower = RATES[0]
-    for upper in RATES[1:]:
-        high = point(upper, low.order_parameters)
-        if leading(high) > 0:
-            break
-        low, lower = high, upper
-    else:
+    upper = next((lr for lr in RATES if leading(lr) > 0), None)
+    if upper is None:
         raise ValueError(
             "Argument `solution` must lose stability at some learning rate, but up to "
             f"lr = {RATES[-1]:g} it does not."
         )
-    near = low.order_parameters
-    return brentq(lambda lr: leading(point(lr, near)), lower, upper, xtol=1e-13, rtol=1e-14)
+    return float(brentq(leading, upper / 2, upper, xtol=1e-13, rtol=1e-14))

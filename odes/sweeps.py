@@ -18,7 +18,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from odes.checks import check_count, check_feedback_matrix, check_overlaps, check_times
 from odes.chunks import run_chunks
-from odes.differentiable import integrate
+from odes.differentiable import check_shape, integrate
 from odes.grid import (
     AXES,
     ENTRIES,
@@ -32,7 +32,7 @@ from odes.grid import (
 from odes.local_fields import compiled, known_name, points_of
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
 from odes.quadrature import Points
-from odes.schedules import for_compiled_code
+from odes.schedules import probed
 from odes.solve import (
     check_feedback,
     check_tolerances,
@@ -199,8 +199,10 @@ def sweep(
 
     values = _values(grid, noise)
     in_time = Hyperparameters(*values[0])._replace(**grid.schedules)
-    in_time = for_compiled_code(in_time, times[-1])
+    in_time = probed(in_time, times[-1])
     schedules = tuple((name, getattr(in_time, name)) for name in grid.schedules)
+    for name, schedule in schedules:
+        check_shape(name, schedule)
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
     plan = _plan(equations, values, lanes)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)

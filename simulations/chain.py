@@ -27,7 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from odes.order_parameters import OrderParameters, Trajectory, trajectory_of_runs
-from odes.schedules import parameters_at, scheduled_hyperparameters
+from odes.schedules import parameters_at, probed, scheduled_hyperparameters
 from simulations.blocks import scaled, step
 from simulations.networks import Network
 from simulations.online_sgd import PER_RUN, check_training, outputs, rates
@@ -88,6 +88,7 @@ def simulate_chain(
         raise ValueError(
             f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
         )
+    probed(parameters, steps[-1] / N)
     if not callable(parameters.feedback_scale):
         network = scaled(network, parameters.feedback_scale)
         parameters = parameters._replace(feedback_scale=None)

@@ -35,7 +35,7 @@ from odes.order_parameters import (
     Trajectory,
     trajectory_of_runs,
 )
-from odes.schedules import parameters_at, scheduled_hyperparameters
+from odes.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.store import Arrays, load_arrays, open_store, save_arrays
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_network
@@ -152,10 +152,9 @@ def simulate(
     threads = processors() if cpu else len(devices)
     plan = _plan(network, chosen, block, n_runs, threads, steps)
     pieces = list(_pieces(steps, plan.piece))
-    given = (getattr(each, "function", each) for each in parameters)
     arguments = {
         "network": network, "rule": known_name(chosen) or chosen,
-        **dict(zip(Hyperparameters._fields, given, strict=True)),
+        **probed(parameters, steps[-1] / network.W.shape[1])._asdict(),
         "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
         "n_test": n_test, "dtype": dtype,
     }  # fmt: skip

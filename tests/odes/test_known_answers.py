@@ -1,61 +1,26 @@
-"""Classical results: critical learning rates, plateau, noise floor and the linear network.
+"""Classical results: decay rates, plateau, noise floor and the linear network.
 
 The soft committee machine: one output, v = v* = 1 frozen, T = identity, K = M.
 """
 
-from functools import cache
-
-import jax
 import numpy as np
 import pytest
-from scipy.optimize import brentq
 
 from odes import (
     RULES,
     OrderParameters,
     Teacher,
     drift,
+    fixed_point,
     generalization_error,
     hyperparameters,
     solve,
 )
 
 
-def committee(K):
-    """The teacher, and functions between states (Q, R) and the vector of their distinct entries."""
-    ones, rows = np.ones((K, 1)), np.triu_indices(K)
-    pair = np.zeros((K, K), dtype=int)
-    pair[rows] = np.arange(rows[0].size)
-    pair = np.maximum(pair, pair.T)
-    return (
-        Teacher(np.eye(K), ones),
-        lambda y: OrderParameters(y[pair], y[rows[0].size :].reshape(K, K), ones),
-        lambda state: np.concatenate([state.Q[rows], state.R.ravel()]),
-        rows,
-    )
-
-
-@cache
-def compiled_jacobian(K):
-    """Jacobian of the drift of (Q, R) at a state and learning rate, by forward differentiation."""
-    teacher, unpack, _, rows = committee(K)
-
-    def velocity(y, lr):
-        ones = jax.numpy.ones((K, 1))
-        parameters = hyperparameters(lr=1.0, lr_v=0.0)._replace(lr=lr)
-        state = unpack(y)._replace(v=ones)
-        on_jax = Teacher(jax.numpy.asarray(teacher.T), ones)
-        change = drift(state, on_jax, parameters, rule=RULES["bp"])
-        return jax.numpy.concatenate([change.Q[rows], change.R.ravel()])
-
-    return jax.jit(jax.jacfwd(velocity))
-
-
-def growth_rates(K, state, lr):
-    """Eigenvalues of the Jacobian, in order of their real parts."""
-    with jax.enable_x64(True):
-        jacobian = np.asarray(compiled_jacobian(K)(committee(K)[2](state), lr))
-    return np.sort(np.linalg.eigvals(jacobian).real)
+def teacher(K):
+    """K orthonormal units that count alike."""
+    return Teacher(np.eye(K), np.ones((K, 1)))
 
 
 def solution(K):
@@ -70,15 +35,6 @@ def plateau(K):
     return OrderParameters(Q, R, np.ones((K, 1)))
 
 
-@pytest.mark.parametrize(
-    ("K", "critical"),
-    [(1, np.pi * np.sqrt(15) / 3), (2, 2.3068276961), (3, 1.6206745061), (4, 1.2493927807)],
-)
-def test_critical_learning_rate(K, critical):
-    found = brentq(lambda lr: growth_rates(K, solution(K), lr)[-1], 0.5, 5.0, xtol=1e-11)
-    assert abs(found - critical) < 2e-10
-
-
 def test_decay_rates_of_one_unit():
     """Two modes decay, at b lr and 6 b lr (1 - lr / lr_c).
 
@@ -88,7 +44,8 @@ def test_decay_rates_of_one_unit():
     critical, b = np.pi * np.sqrt(15) / 3, 2 / np.pi * 3**-1.5
     for lr in (0.5, 2 / 3 * critical, 3.5):
         expected = sorted([-b * lr, -6 * b * lr * (1 - lr / critical)])
-        np.testing.assert_allclose(growth_rates(1, solution(1), lr), expected, rtol=1e-12)
+        found = fixed_point(solution(1), teacher(1), rule="bp", lr=lr, lr_v=0)
+        np.testing.assert_allclose(np.sort(found.eigenvalues.real), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("fraction", [0.4, 2 / 3, 0.85])
@@ -97,7 +54,7 @@ def test_error_of_one_unit_falls_at_the_slower_rate(fraction):
     critical, b = np.pi * np.sqrt(15) / 3, 2 / np.pi * 3**-1.5
     lr = fraction * critical
     early, late = solve(
-        start, committee(1)[0], rule="bp", lr=lr, lr_v=0, times=[25, 35], rtol=1e-10, atol=1e-14
+        start, teacher(1), rule="bp", lr=lr, lr_v=0, times=[25, 35], rtol=1e-10, atol=1e-14
     ).generalization_error
     expected = min(2 * b * lr, 6 * b * lr * (1 - fraction))
     assert abs(np.log(early / late) / 10 / expected - 1) < 0.01
@@ -105,15 +62,18 @@ def test_error_of_one_unit_falls_at_the_slower_rate(fraction):
 
 @pytest.mark.parametrize("K", [2, 3])
 def test_symmetric_plateau(K):
-    teacher = committee(K)[0]
+    """The fixed point for lr -> 0, its error, and the rate at which differences grow there."""
+    found = fixed_point(plateau(K), teacher(K), rule="bp", lr=1e-6, lr_v=0)
+    for ours, exact in zip(found.order_parameters[:2], plateau(K)[:2], strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-5)
+    height = K / np.pi * (np.pi / 6 - K * np.arcsin(1 / (2 * K)))
+    assert abs(generalization_error(plateau(K), teacher(K)) - height) < 1e-15
+    escape = 2 * K / np.pi * (2 * K - 1) ** -0.5 * (2 * K + 1) ** -1.5
+    assert abs(found.escape_rate / 1e-6 - escape) < 1e-5 * escape
     small = hyperparameters(lr=1e-9, lr_v=0.0)
-    change = drift(plateau(K), teacher, small, rule=RULES["bp"])
+    change = drift(plateau(K), teacher(K), small, rule=RULES["bp"])
     assert np.max(np.abs(change.Q)) < 1e-8 * small.lr
     assert np.max(np.abs(change.R)) < 1e-8 * small.lr
-    height = K / np.pi * (np.pi / 6 - K * np.arcsin(1 / (2 * K)))
-    assert abs(generalization_error(plateau(K), teacher) - height) < 1e-15
-    escape = 2 * K / np.pi * (2 * K - 1) ** -0.5 * (2 * K + 1) ** -1.5
-    assert abs(growth_rates(K, plateau(K), 1e-6)[-1] / 1e-6 - escape) < 1e-5 * escape
 
 
 @pytest.mark.parametrize("lr", [0.5, 1.5])
@@ -121,7 +81,7 @@ def test_noise_floor(lr):
     """For small noise, eps ends at lr sigma^2 / (2 sqrt 3 pi) / (1 - lr / lr_c)."""
     noise, critical = 1e-3, np.pi * np.sqrt(15) / 3
     theory = solve(
-        solution(1), committee(1)[0], rule="bp", lr=lr, lr_v=0, noise=noise, times=[300.0],
+        solution(1), teacher(1), rule="bp", lr=lr, lr_v=0, noise=noise, times=[300.0],
         atol=1e-14,
     )  # fmt: skip
     floor = lr * noise**2 / (2 * np.sqrt(3) * np.pi) / (1 - lr / critical)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from odes import solve
+from odes import PiecewiseConstant, solve
 from simulations import RULES, chain, sample_network, simulate, simulate_chain
 
 TIMES = [0.5, 1.0, 2.0]
@@ -31,6 +31,21 @@ def test_the_law_is_that_of_the_whole_network(rule, N):
     for name, observable in OBSERVABLES.items():
         if name == "B" and rule in ("bp", "fa"):  # none, and one that stays as it is
             continue
+        for at, t in enumerate(TIMES):
+            samples = [observable(each)[:, at] for each in (whole, few)]
+            assert ks_2samp(*samples).pvalue > 1e-5, (name, t)
+
+
+def test_the_law_under_schedules():
+    """As above, with a jump of the learning rate and one of the scale; 18 tests, 2e-4."""
+    network = sample_network(N=50, seed=1, **SIZES)
+    training = TRAINING | {
+        "lr": PiecewiseConstant([0.7], [0.2, 1.0]),
+        "feedback_scale": PiecewiseConstant([1.5], [1.0, 0.3]),
+    }
+    whole = simulate(network, rule="afa", n_runs=200, n_test=200, seed=1, **training)
+    few = simulate_chain(network, rule="afa", n_runs=400, n_test=200, seed=2, **training)
+    for name, observable in OBSERVABLES.items():
         for at, t in enumerate(TIMES):
             samples = [observable(each)[:, at] for each in (whole, few)]
             assert ks_2samp(*samples).pvalue > 1e-5, (name, t)

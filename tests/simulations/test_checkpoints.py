@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from odes import PiecewiseConstant
 from simulations import online_sgd, sample_network, simulate
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,17 @@ def test_a_damaged_checkpoint_is_begun_again(tmp_path):
     first = simulate(network, **arguments)
     (tmp_path / online_sgd.CHECKPOINT).write_bytes(b"PK damaged")
     same(simulate(network, **arguments), first)
+
+
+def test_a_schedule_is_an_argument(tmp_path):
+    network = sample_network(**NETWORK)
+    arguments = {**TRAINING, "times": [1.0, 2.0], "path": tmp_path}
+    first = simulate(network, **arguments | {"lr": PiecewiseConstant([1.0], [0.3, 0.1])})
+    same(simulate(network, **arguments | {"lr": PiecewiseConstant([1.0], [0.3, 0.1])}), first)
+    with pytest.raises(ValueError, match="other arguments: `lr`"):
+        simulate(network, **arguments | {"lr": PiecewiseConstant([1.0], [0.3, 0.2])})
+    with pytest.raises(ValueError, match=r"`path` must be None with functions"):
+        simulate(network, **arguments | {"lr": lambda t: 0.1})
 
 
 DEVICES = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from odes import generalization_error
+from odes import PiecewiseConstant, generalization_error
 from simulations import RULES, Network, Rule, sample_network, simulate
 from simulations.online_sgd import _inputs, _plan
 
@@ -25,17 +25,19 @@ def run_zero(seed, samples):
     return [np.asarray(array) for array in _inputs(key, 0, samples, network.F)]
 
 
-def numpy_loop(rule, X, zeta):
+def numpy_loop(rule, X, zeta, lr=lambda t: 0.8, lr_v=lambda t: 0.4, scale=lambda t: 1.0):
     """Online learning in plain NumPy, one sample after another, as the papers write it."""
-    W, v, W_star, v_star, B, F, _ = NETWORK
+    W, v, W_star, v_star = NETWORK[:4]
     N = W.shape[1]
-    for x, noise in zip(X, zeta, strict=True):
+    for s, (x, noise) in enumerate(zip(X, zeta, strict=True)):
+        eta, eta_v = lr(s / N), lr_v(s / N)
+        B, F = scale(s / N) * NETWORK.B, scale(s / N) * NETWORK.F
         fields = W @ x / np.sqrt(N)
         h = erf(fields / np.sqrt(2))
         y = erf(W_star @ x / np.sqrt(2 * N)) @ v_star + 0.3 * noise
         e = h @ v - y
         x_err = x - F @ e
-        stepped = W - 0.8 / np.sqrt(N) * np.outer(h, x) if rule == "pepita-tl" else W
+        stepped = W - eta / np.sqrt(N) * np.outer(h, x) if rule == "pepita-tl" else W
         h_err = erf(stepped @ x_err / np.sqrt(2 * N))
         slope = np.sqrt(2 / np.pi) * np.exp(-(fields**2) / 2)
         by_gradient = {"bp": v @ e, "fa": B @ e, "afa": W @ (F @ e) / np.sqrt(N)}
@@ -48,8 +50,8 @@ def numpy_loop(rule, X, zeta):
         else:
             dW = np.outer(h, x) - np.outer(h_err, x_err)
             dv = np.outer(h, h @ v) - np.outer(h_err, y)
-        W = W - 0.8 / np.sqrt(N) * dW - 0.2 / N * W
-        v = v - 0.4 / N * dv - 0.1 / N * v
+        W = W - eta / np.sqrt(N) * dW - 0.2 / N * W
+        v = v - eta_v / N * dv - 0.1 / N * v
     return W, v
 
 
@@ -70,6 +72,31 @@ def test_training_is_that_of_a_plain_loop(rule):
         assert measured.B is None
     else:
         np.testing.assert_allclose(measured.B[0, 0], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [1, 7])
+@pytest.mark.parametrize("rule", ["fa", "pepita-tl"])
+def test_schedules_are_those_of_a_plain_loop(rule, block):
+    """A jump of the learning rate, a smooth one of the readout, and a jump of the feedback scale.
+
+    In turn and in blocks that no jump respects; B is measured with the scale of the moment.
+    """
+    schedules = {
+        "lr": PiecewiseConstant([1.1, 3.0], [0.8, 0.2, 0.5]),
+        "lr_v": lambda t: 0.4 / (1 + t),
+        "feedback_scale": PiecewiseConstant([0.5, 3.75], [1.0, 0.4, 2.0]),
+    }
+    with jax.enable_x64(True):
+        X, zeta = run_zero(7, 150)
+    W, v = numpy_loop(rule, X, zeta, *schedules.values())
+    measured = simulate(
+        NETWORK, rule=rule, **TRAINING | schedules, times=[1.0, 150 / 40], seed=7, n_test=1,
+        dtype="float64", block=block,
+    ).order_parameters  # fmt: skip
+    np.testing.assert_allclose(measured.Q[0, 1], W @ W.T / 40, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(measured.v[0, 1], v, rtol=0, atol=1e-12)
+    B = NETWORK.B if rule == "fa" else W @ NETWORK.F / np.sqrt(40)
+    np.testing.assert_allclose(measured.B[0, 1], 2.0 * B, rtol=0, atol=1e-12)
 
 
 BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
@@ -239,6 +266,8 @@ def test_memory_does_not_grow_with_N_times_samples():
         ({"rule": "hebb"}, ("`rule`", '"pepita"', "hebb")),
         ({"activation": "swish"}, ("`activation`", '"erf"', "swish")),
         ({"lr": -1.0}, ("`lr`", ">= 0", "-1.0")),
+        ({"lr": lambda t: 0.5 - t}, ("`lr`", ">= 0 at every time", "-0.0")),
+        ({"feedback_scale": lambda t: [1.0]}, ("`feedback_scale`", "return a", "[1.0]")),
         ({"noise": np.inf}, ("`noise`", "finite", "inf")),
         ({"times": [2.0, 1.0]}, ("`times`", "increasing", "[2.0, 1.0]")),
         ({"times": [1e9]}, ("`times`", "2^31", "1.e+09")),

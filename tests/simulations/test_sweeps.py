@@ -43,6 +43,20 @@ def test_every_point_is_the_simulation_of_its_parameters():
     np.testing.assert_array_equal(point.B, alone.order_parameters.B)
 
 
+def test_schedules_are_the_same_at_all_points():
+    network = sample_network(N=60, K=2, M=1, seed=3)
+    schedules = {
+        "lr": odes.PiecewiseConstant([1.0], [0.5, 0.1]), "feedback_scale": lambda t: 1 / (1 + t)
+    }  # fmt: skip
+    shared = {"rule": "fa", "times": TIMES, "n_test": 100, **schedules}
+    result = simulations.sweep(network, noise=[0.0, 0.2], order_parameters=("v", "B"), **shared)
+    alone = simulate(network, noise=0.2, **shared)
+    for name in "vB":
+        expected = getattr(alone.order_parameters, name)
+        np.testing.assert_array_equal(result[name].sel(noise=0.2), expected)
+    assert result.attrs["lr"].startswith("PiecewiseConstant")
+
+
 def test_sizes_and_seeds_are_axes_of_a_sampler(tmp_path):
     sampler = partial(sample_network, K=1, M=1)
     arguments = {"rule": "fa", "times": TIMES, "lr": 0.2, "n_test": 50, "order_parameters": "Q"}
