@@ -15,35 +15,28 @@ GALLERY = ROOT / "docs" / "gallery"
 
 
 def build_gallery() -> None:
-    """Run the scripts whose pictures are out of date, and write all pages."""
+    """Run the scripts whose pictures are older than they or the packages, and write all pages."""
     GALLERY.mkdir(exist_ok=True)
     for page in GALLERY.glob("*.md"):
         page.unlink()
-    scripts = sorted((ROOT / "examples").glob("*.py"))
-    for script in scripts:
-        if is_stale(script):
-            run(script)
-        (GALLERY / f"{script.stem}.md").write_text(page_of(script))
-    names = "\n".join(script.stem for script in scripts)
-    entries = "\n".join(map(entry_of, scripts))
+    folders = (ROOT / package for package in ("odes", "simulations", "figures"))
+    packages = max(path.stat().st_mtime for folder in folders for path in folder.glob("*.*"))
+    names, entries = "", ""
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        picture = GALLERY / f"{script.stem}.png"
+        newest = max(script.stat().st_mtime, packages)
+        if not picture.exists() or picture.stat().st_mtime < newest:
+            run(script, picture)
+        names += f"{script.stem}\n"
+        entries += write_page(script)
     (GALLERY / "index.md").write_text(
-        f"# Gallery\n\nThe scripts in `examples/`, as they are.\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{names}\n```\n\n{entries}"
+        "# Gallery\n\nThe scripts in `examples/`, as they are.\n\n"
+        f"```{{toctree}}\n:hidden:\n\n{names}```\n{entries}"
     )
 
 
-def is_stale(script: Path) -> bool:
-    """Whether a script or a package has changed since the picture was drawn."""
-    picture = GALLERY / f"{script.stem}.png"
-    packages = (ROOT / package for package in ("odes", "simulations", "figures"))
-    sources = [script, *(path for folder in packages for path in folder.glob("*.*"))]
-    newest = max(path.stat().st_mtime for path in sources)
-    return not picture.exists() or picture.stat().st_mtime < newest
-
-
-def run(script: Path) -> None:
+def run(script: Path, picture: Path) -> None:
     """Draw the picture anew and keep what is printed; SphinxError if the script fails."""
-    picture = GALLERY / f"{script.stem}.png"
     picture.unlink(missing_ok=True)
     done = subprocess.run(
         [sys.executable, script],
@@ -56,35 +49,20 @@ def run(script: Path) -> None:
         picture.unlink(missing_ok=True)
         reason = done.stderr if done.returncode else f"It did not save {picture.name}."
         raise SphinxError(f"examples/{script.name} failed.\n{reason}")
-    (GALLERY / f"{script.stem}.txt").write_text(done.stdout)
+    picture.with_suffix(".txt").write_text(done.stdout)
 
 
-def title_of(script: Path) -> str:
-    """The name of the file in words."""
-    words = script.stem.replace("_", " ")
-    return words[0].upper() + words[1:]
-
-
-def page_of(script: Path) -> str:
-    """The page of one script."""
-    source = script.read_text()
-    printed = (GALLERY / f"{script.stem}.txt").read_text()
-    output = f"It prints\n\n```text\n{printed.rstrip()}\n```\n\n" if printed.strip() else ""
-    return (
-        f"# {title_of(script)}\n\n```{{eval-rst}}\n{docstring(script)}\n```\n\n"
-        f"![{title_of(script)}]({script.stem}.png)\n\n{output}```python\n{source.rstrip()}\n```\n"
+def write_page(script: Path) -> str:
+    """Write the page of one script, and return what the index says about it."""
+    source, name = script.read_text().rstrip(), script.stem
+    words = name.replace("_", " ")
+    title = words[0].upper() + words[1:]
+    text = ast.get_docstring(ast.parse(source)) or ""
+    printed = (GALLERY / f"{name}.txt").read_text().rstrip()
+    output = f"It prints\n\n```text\n{printed}\n```\n\n" if printed else ""
+    (GALLERY / f"{name}.md").write_text(
+        f"# {title}\n\n```{{eval-rst}}\n{text}\n```\n\n![{title}]({name}.png)\n\n"
+        f"{output}```python\n{source}\n```\n"
     )
-
-
-def entry_of(script: Path) -> str:
-    """What the index says about one script."""
-    picture = f"![{title_of(script)}]({script.stem}.png){{w=300px}}"
-    first = docstring(script).partition("\n")[0]
-    return (
-        f"## {title_of(script)}\n\n```{{eval-rst}}\n{first}\n```\n\n[{picture}]({script.stem}.md)\n"
-    )
-
-
-def docstring(script: Path) -> str:
-    """The docstring of a script, in reStructuredText as all of ours are."""
-    return ast.get_docstring(ast.parse(script.read_text())) or ""
+    first = f"```{{eval-rst}}\n{text.partition(chr(10))[0]}\n```"
+    return f"\n## {title}\n\n{first}\n\n[![{title}]({name}.png){{w=300px}}]({name}.md)\n"

@@ -72,12 +72,16 @@ def plot_quantiles(
     if ax is None:
         _, ax = plt.subplots()
     color, label = rule_color(rule), rule_label(rule)
-    low, middle, high = theory.quantile((0.25, 0.5, 0.75), "network")
+    low, middle, high = theory.quantile((0.25, 0.5, 0.75), "network").values
     ax.plot(theory.time, middle, color=color, label=label)
     ax.fill_between(theory.time, low, high, color=color, alpha=0.2, lw=0)
-    low, middle, high = simulation.quantile((0.25, 0.5, 0.75), "network")
+    low, middle, high = simulation.quantile((0.25, 0.5, 0.75), "network").values
     ax.errorbar(
-        simulation.time, middle, (middle - low, high - middle), color=color, **MARKERS_OF_MEANS
+        simulation.time.values,
+        middle,
+        (middle - low, high - middle),
+        color=color,
+        **MARKERS_OF_MEANS,
     )
     ax.set(xscale="log", xlabel=TIME_LABEL)
     return ax

@@ -49,7 +49,7 @@ def plot_plateau_lengths(
     ax.plot(dataset.asymmetry, dataset.length, color=color, ls=linestyle, label=label)
     ax.plot(dataset.asymmetry, dataset.predicted, color=color, **PREDICTION)
     ax.errorbar(
-        dataset.asymmetry, dataset.simulated, dataset.error, color=color,
+        dataset.asymmetry.values, dataset.simulated.values, dataset.error.values, color=color,
         **MARKERS_OF_MEANS | {"fmt": marker},
     )  # fmt: skip
     ax.set(xscale="log", xlabel=r"initial asymmetry $R_{kk} - R_{km}$")

@@ -30,6 +30,8 @@ from odes.solve import solve
 
 IN_JAX = {
     "FixedPoint": "odes.stability",
+    "Flow": "odes.differentiable",
+    "Optimum": "odes.protocols",
     "critical_learning_rate": "odes.stability",
     "fixed_point": "odes.stability",
     "flow": "odes.differentiable",
@@ -51,8 +53,10 @@ __all__ = [
     "RULES",
     "Activation",
     "FixedPoint",
+    "Flow",
     "Fluctuations",
     "Hyperparameters",
+    "Optimum",
     "OrderParameters",
     "PiecewiseConstant",
     "Points",

@@ -2,7 +2,7 @@
 
 Two alignments are in use (Refinetti et al. 2021).  That of the weights is between B and the readout
 v.  That of the updates is between the change of the hidden weights that a rule makes and the one
-that backpropagation would make on the same input, averaged over inputs:
+that backpropagation would make on the same input, averaged over inputs::
 
     cos = <dW . dW_BP> / sqrt( <dW . dW> <dW_BP . dW_BP> )
     <dW . dW'> / N -> sum_k <delta_k delta'_k>

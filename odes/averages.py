@@ -2,20 +2,20 @@ r"""Gaussian averages of activations in closed form (Saad & Solla 1995; Biehl & 
 
 The local fields of all units, students and teachers, are jointly normal with zero mean and
 covariance C.  Write g_a for the activation at field a.  Every rule whose update is
-``g'_k`` times a signal linear in the error needs four averages:
+``g'_k`` times a signal linear in the error needs four averages::
 
     I2(a,b)     = <g_a g_b>
     J2(k,a)     = <g'_k g'_a>
     I3(k,y,a)   = <g'_k y g_a>           y any field, also that of a direction without a unit
     I4(k,l,a,b) = <g'_k g'_l g_a g_b>
 
-Two identities reduce the last two to the first two.  Integration by parts over the field y gives
+Two identities reduce the last two to the first two.  Integration by parts over the field y gives ::
 
     I3(k,y,a) = J2(k,a) C_ya + G2(k,a) C_yk,        G2(k,a) = <g''_k g_a>,
 
 linear in the covariances of y, so that sums over a are matrix products.  And where g' is a
 Gaussian, as for erf, the weight ``g'_k g'_l`` tilts the normal law of the fields into another one
-of covariance C', so that
+of covariance C', so that ::
 
     I4(k,l,a,b) = J2(k,l) I2(a,b)  with C' for C.
 

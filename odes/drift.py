@@ -6,7 +6,7 @@ Stack all units, students then teachers, with covariance ``C = [[Q, R], [R^T, T]
 readouts ``U = [v; -v*]``: the error is ``e_o = sum_a U_ao g_a - noise zeta_o``, zeta_o normal.  A
 rule that sends back B enters the first layer only through the credit matrix ``c = B U^T``, shape
 (K, K + M), since ``delta_k = g'_k sum_a c_ka g_a`` up to the noise.  Averaged over an input, with
-kappa the decays:
+kappa the decays::
 
     d(w_k . u / N)/dt = -lr <delta_k y> - kappa w_k . u / N           u any direction, y its field
         <delta_k y>   = sum_a c_ka I3(k, y, a)

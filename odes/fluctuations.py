@@ -3,7 +3,7 @@
 One sample moves the order parameters y by a / N, where a depends on the fields of that sample and
 averages to the drift f(y).  To leading order in 1/N, y scatters around the trajectory as a normal
 law whose covariance Sigma / N obeys (van Kampen's expansion; for online learning Barber, Saad and
-Sollich 1996)
+Sollich 1996) ::
 
     dSigma/dt = J Sigma + Sigma J^T + D,    J = df/dy,    D = <a a^T> - <a><a>^T
 
@@ -12,12 +12,12 @@ of F that no unit explains adds ``lr^2 <delta_k delta_l> (P - [B; S]^T C^-1 [B; 
 B.  It holds as long as Sigma / N stays small, also along directions that an escape from a plateau
 amplifies.
 
-The mean of y is off the trajectory by m / N, to the next order:
+The mean of y is off the trajectory by m / N, to the next order::
 
     dm/dt = J m + 1/2 sum_ab Sigma_ab d^2 f / dy_a dy_b + f_2 - 1/2 J f
 
 from the curvature of f, from what a step of a finite network does besides f, f_2 / N, and from time
-that is discrete.  Without gamma only Q has an f_2, with x the input
+that is discrete.  Without gamma only Q has an f_2, with x the input ::
 
     f_2 = lr^2 <delta_k delta_l (|x|^2 - N)> + kappa ( lr^2 <delta_k delta_l> - f - kappa Q ).
 

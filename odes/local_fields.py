@@ -1,7 +1,7 @@
 """Averages over inputs for any rule and any activation, by quadrature over the local fields.
 
 A rule that touches w_k only through local fields has an exact limit of large N, closed form or not:
-for any direction u in input space with field y = u . x / sqrt(N),
+for any direction u in input space with field y = u . x / sqrt(N), ::
 
     d(w_k . u / N)/dt = -lr ( <delta_k y> + sum_o <gamma_k e_o> S_uo ) - kappa w_k . u / N
 

@@ -120,8 +120,8 @@ class Trajectory(NamedTuple):
     ``status`` is "ok"; "diverged" (an order parameter beyond :data:`MAGNITUDE_LIMIT`); "nonfinite"
     (the equations gave no finite number); or "max_steps" (the integrator gave up at the accuracy
     asked for).  Runs and paths are looked at where they are saved, and "diverged" there stands for
-    numbers that overflowed, too.  Simulations have an array of them, one
-    a run.  What was reached before is kept, and everything after is NaN.
+    numbers that overflowed, too.  Simulations have an array of them, one a run.  What was reached
+    before is kept, and everything after is NaN.
     """
 
     times: np.ndarray  # (n,) samples / N

@@ -46,7 +46,7 @@ def optimal_schedule(
 
     A minimum of the logarithm of the error over the logarithms of the values, found by gradients
     through :func:`odes.flow` (L-BFGS); as any such, a local one.  The jumps stay where they are.
-    A :class:`PiecewiseConstant` without jumps becomes the best constant.
+    A :class:`PiecewiseConstant` without jumps becomes the best constant.  For example::
 
         optimum = optimal_schedule(initial, teacher, rule="afa", t=50.0,
                                    lr=PiecewiseConstant([10.0, 30.0], [0.5, 0.5, 0.5]))

@@ -2,7 +2,7 @@
 
 With entries of F of O(1), B = W F / sqrt(N) is kicked at every sample by
 ``-lr / sqrt(N) delta_k rho_o`` with ``rho = F^T x / sqrt(N)`` of O(1), and N kicks per unit of time
-add up to O(1).  In the limit B obeys the Ito equation
+add up to O(1).  In the limit B obeys the Ito equation ::
 
     dB = drift dt + Gaussian increments,   Cov(dB_ko, dB_lp) = lr^2 P_op <delta_k delta_l> dt
 

@@ -1,6 +1,6 @@
 """Learning rules: which feedback signal B each one sends back, and what it does with it.
 
-A rule moves the first layer by
+A rule moves the first layer by ::
 
     w_k <- w_k - lr / sqrt(N) * ( delta_k x + gamma_k F e )
 

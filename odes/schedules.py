@@ -29,6 +29,8 @@ PROBES = 65
 class PiecewiseConstant(NamedTuple):
     """A parameter that jumps: ``values[i]`` from ``jumps[i - 1]`` on, and ``values[0]`` before.
 
+    For example::
+
         solve(..., lr=PiecewiseConstant(jumps=[10.0, 30.0], values=[1.0, 0.3, 0.1]))
 
     With no jumps it is a constant.  Under JAX the values may be traced, the jumps not.

@@ -6,7 +6,7 @@ distinct Q_kl once, so that Q stays symmetric, and only what can move: not a fro
 fixed B of feedback alignment.
 
 Closed forms are differentiated as they stand.  Averages over points are differentiated by Price's
-theorem,
+theorem, ::
 
     d<f>/dC_ab = 1/2 <d^2 f / dz_a dz_b>   for a = b, and twice that for the pair,
 

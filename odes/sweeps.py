@@ -142,6 +142,7 @@ def sweep(
     Each point is what :func:`odes.solve` gives there, but solved in JAX, many side by side.  Where
     there is no closed form and some of the noise is not zero, all points are averaged over the
     nodes that noise asks for.  A point that diverges or gets stuck leaves the others as they are.
+    For example::
 
         sweep(initial, teacher, rule=["fa", "afa"], times=times,
               lr=np.geomspace(0.05, 1.5, 64), feedback_scale=np.linspace(0.2, 2, 64))

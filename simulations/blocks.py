@@ -4,7 +4,8 @@ Within a block of b samples a rule moves W along the b inputs and the columns of
 block is learned on O + b coordinates, those of an orthonormal basis of these vectors, in place of
 N, and the change of W is taken back to N inputs at the end: products of whole matrices, and small
 vectors in between.  With F = Q_F (triangle), Q_F^T Q_F = 1, and the Cholesky factor L of the Gram
-matrix of the inputs beyond Q_F, ``X X^T - Z Z^T = L L^T`` with ``Z = X Q_F``, the coordinates are
+matrix of the inputs beyond Q_F, ``X X^T - Z Z^T = L L^T`` with ``Z = X Q_F``, the
+coordinates are ::
 
     inputs  [Z, L]        F  [triangle; 0]        W  [W Q_F, (W X^T - W Q_F Z^T) L^-T]
 

@@ -1,6 +1,6 @@
 """Learning rules as algorithms on the weights of a network, one input at a time.
 
-A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop then makes the step
+A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop then makes the step ::
 
     W <- W - lr / sqrt(N) dW,        v <- v - lr_v / N dv
 

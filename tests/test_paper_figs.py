@@ -26,7 +26,10 @@ SWEPT = {  # as many points in both, so that what is compiled is shared
 FEW = {
     "finite_size": {
         "rules": ("bp",), "N_max": 400, "n_sizes": 2, "n_runs": (2, 20), "steps": 1e4
-    }
+    },
+    "plateau": {"rates": (0.5,), "n": 2, "span": 40.0},
+    "degeneracy_breaking": {"n_networks": 2},
+    "optimal_schedule": {"t": 5.0, "n_pieces": 2},
 }  # fmt: skip
 
 
