@@ -812,7 +812,7 @@ def optimal_schedule(
         }
         data[f"schedule/{name}"] = xarray.Dataset(columns, {"time": dense})
         data[f"theory/{name}"] = solve(
-            initial, teacher, times=np.linspace(t / 50, t, 150), **training, **schedules
+            initial, teacher, times=np.linspace(t / 50, t, 148), **training, **schedules
         )
         runs = simulate(
             network, times=np.linspace(t / 10, t, 10), n_runs=n_runs, seed=seed, n_test=1,

@@ -44,5 +44,5 @@ def plot_schedule(
     times = times[times <= t_max]
     values = [schedule(t) if callable(schedule) else schedule for t in times.tolist()]
     ax.plot(times, values, **line)
-    ax.set(yscale="log", xlabel=TIME_LABEL, ylabel=AXIS_LABELS[name])
+    ax.set(yscale="log", xlabel=TIME_LABEL, ylabel=AXIS_LABELS.get(name, name))
     return ax

@@ -66,9 +66,13 @@ def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array
 
 def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, Array]:
     """B . v, B . B and v . v."""
-    B, v = state.B, state.v
-    if B is None:
+    if state.B is None:
         raise ValueError("Argument `state` must have a B, but B is None: the feedback is v itself.")
+    B, v = (
+        each if hasattr(each, "__array_namespace__") else np.asarray(each, float)
+        for each in (state.B, state.v)
+    )
+    B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
     xp = v.__array_namespace__()
     axis = -2 if per_output else (-2, -1)
     overlap, norm_B, norm_v = (xp.sum(x, axis=axis) for x in (B * v, B * B, v * v))
@@ -152,6 +156,9 @@ def _update_overlaps(
     """``<dW . dW_BP>, <dW . dW>, <dW_BP . dW_BP>`` over N, (3, leading axes), NaN where zero."""
     rule, activation = choose(rule, activation)
     parameters = hyperparameters(lr=lr, noise=noise)
+    for name, value, kind in (("state", state, OrderParameters), ("teacher", teacher, Teacher)):
+        if not isinstance(value, kind):
+            raise ValueError(f"Argument `{name}` must be {kind.__name__}(...), but is {value!r}.")
     needs = tuple(name for name in rule.needs if name == "B")
     leading = np.shape(state.R)[:-2]
     entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
@@ -178,9 +185,19 @@ def _update_overlaps(
 def _entry(
     states: OrderParameters, index: tuple[int, ...], needs: tuple[str, ...]
 ) -> OrderParameters:
-    """One of states with leading axes, with B if it is needed."""
-    entry = (each if each is None else np.asarray(each)[index] for each in states)
-    return OrderParameters(*entry)._replace(**({} if needs else {"B": None}))
+    """One of states with leading axes, with B, which may have none, if it is needed."""
+    parts = states._asdict() if needs else states._replace(B=None)._asdict()
+    for name, part in parts.items():
+        array = None if part is None else np.asarray(part)
+        if array is not None and not (name == "B" and array.ndim <= 2):
+            if array.ndim < len(index):
+                raise ValueError(
+                    f"Argument `{name}` must have the leading axes of R, {len(index)} in number, "
+                    f"but has shape {array.shape}."
+                )
+            array = array[index]
+        parts[name] = array
+    return OrderParameters(**parts)
 
 
 def _closed(

@@ -26,7 +26,7 @@ from odes.order_parameters import (
     Teacher,
 )
 from odes.quadrature import Points
-from odes.schedules import in_time, jumps_of, scale_feedback
+from odes.schedules import check_jumps, in_time, jumps_of, scale_feedback
 from odes.solve import (
     ROUGH,
     STEP,
@@ -136,8 +136,9 @@ def flow(
 def check_shape(name: str, value: Any) -> None:
     """ValueError unless a number, or what a schedule returns when JAX traces it, is a scalar."""
     if callable(value):
+        check_jumps(name, value)
         try:
-            shape = jax.eval_shape(value, jax.ShapeDtypeStruct((), float)).shape
+            shape = jax.eval_shape(lambda t: value(t), jax.ShapeDtypeStruct((), float)).shape
         except (jax.errors.JAXTypeError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"Argument `{name}` must be made of what JAX can trace, such as "

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from odes.checks import check_number, check_overlaps
+from odes.checks import check_number, check_overlaps, hyperparameters
 from odes.drift import generalization_error
 from odes.order_parameters import OrderParameters, Teacher, Trajectory
-from odes.solve import choose, packing, solve
+from odes.quadrature import Points
+from odes.solve import packing, solve
 
 SPAN = 200.0
 """Learning rate times the time for which the way to the plateau is followed before what rounding
@@ -39,7 +40,18 @@ ALIKE = 1e-6
 
 
 def symmetric_plateau(
-    initial: OrderParameters, teacher: Teacher, *, rule: Any, lr: float, **parameters: Any
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    lr: float,
+    lr_v: float | None = None,
+    feedback_scale: float = 1.0,
+    noise: float = 0.0,
+    weight_decay: float = 0.0,
+    weight_decay_v: float | None = None,
+    activation: Any = "erf",
+    points: int | Points | None = None,
 ) -> Any:
     """The fixed point at which a student stays before it specialises.
 
@@ -49,8 +61,8 @@ def symmetric_plateau(
     Args:
         initial, teacher: as for :func:`odes.solve`; the teacher's units have to count alike: T,
             v_star and, where the rule needs it, S are the same if units change places.
-        rule, lr: as for :func:`odes.solve`.
-        **parameters: others of :func:`odes.fixed_point`.
+        rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation, points: as
+            for :func:`odes.fixed_point`.
 
     Returns:
         A :class:`odes.FixedPoint`: its error is the height of the plateau, and its escape rate that
@@ -60,15 +72,23 @@ def symmetric_plateau(
         ValueError: names the argument, what it must be and what it was; also if ``initial`` leads
             to no plateau.
     """
-    from odes.stability import fixed_point  # imports JAX
+    from odes.stability import fixed_point, prepared  # imports JAX
 
     check_number("lr", lr, positive=True)
-    state, teacher = check_overlaps(initial, teacher, choose(rule, "erf")[0].needs)
+    scalars = hyperparameters(
+        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
+        feedback_scale=feedback_scale,
+    )  # fmt: skip
+    problem = prepared(initial, teacher, rule, activation, points, scalars)
+    state, teacher = _undecided(problem.guess), problem.teacher
     _check_alike(teacher)
     pack, _ = packing(state)
-    state = _undecided(state)
+    training: dict[str, Any] = {
+        **scalars._replace(feedback_scale=1.0)._asdict(),
+        "rule": rule, "activation": activation, "points": points,
+    }  # fmt: skip
     for _ in range(SPANS):
-        course = solve(state, teacher, rule=rule, lr=lr, times=[SPAN / lr], **parameters)
+        course = solve(state, teacher, times=[SPAN / lr], **training)
         if course.status != "ok":
             raise ValueError(
                 "Argument `initial` must lead to a plateau, but with all R_km equal its solution "
@@ -78,17 +98,22 @@ def symmetric_plateau(
         if np.max(abs(pack(state) - pack(before))) < SETTLED:
             break
     try:
-        plateau = fixed_point(state, teacher, rule=rule, lr=lr, **parameters)
+        plateau = fixed_point(state, teacher, **training)
     except ValueError as error:
         raise ValueError(
-            f"Argument `initial` must lead to a plateau, but with all R_km equal the search for "
-            f"the fixed point fails after t = {SPANS * SPAN / lr:g}. {error}"
+            "Argument `initial` must lead to a plateau, but with all R_km equal the search for the "
+            f"fixed point fails. {error}"
         ) from None
     moved = np.max(abs(pack(plateau.order_parameters) - pack(state)))
-    if not plateau.physical or moved > NEAR:
+    if moved > NEAR:
         raise ValueError(
             "Argument `initial` must lead to a plateau, but the fixed point found is "
             f"{moved:.2g} away from the solution with all R_km equal."
+        )
+    if not plateau.physical:
+        raise ValueError(
+            "Argument `initial` must lead to a plateau, but the fixed point found has overlaps "
+            "that no vectors and no aligned F have; without P, any F will do."
         )
     return plateau
 
@@ -140,8 +165,7 @@ def plateau_interval(
         ValueError: unless ``height`` is positive and ``within`` between 0 and 1.
     """
     check_number("height", height, positive=True)
-    if check_number("within", within, positive=True) >= 1:
-        raise ValueError(f"Argument `within` must be below 1, but is {within!r}.")
+    _check_within(within)
     errors = np.asarray(trajectory.generalization_error)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.maximum(errors / height, np.finfo(float).tiny))
@@ -159,6 +183,12 @@ def plateau_interval(
 
     start, end = (np.apply_along_axis(first, -1, logs, level) for level in (1 + within, 1 - within))
     return start[()], end[()]
+
+
+def _check_within(within: Any) -> None:
+    """ValueError unless this is a fraction."""
+    if check_number("within", within, positive=True) >= 1:
+        raise ValueError(f"Argument `within` must be below 1, but is {within!r}.")
 
 
 def escape_time(
@@ -184,6 +214,7 @@ def escape_time(
     Raises:
         ValueError: for a fixed point that is stable, and a state that does not leave it.
     """
+    _check_within(within)
     if not plateau.escape_rate > 0:
         raise ValueError(
             "Argument `plateau` must be unstable, but its escape rate is "
@@ -192,6 +223,11 @@ def escape_time(
     fixed = plateau.order_parameters
     state, teacher = check_overlaps(state, teacher, () if fixed.B is None else ("B",))
     pack, unpack = packing(fixed)
+    if np.shape(state.R) != np.shape(fixed.R) or np.shape(state.v) != np.shape(fixed.v):
+        raise ValueError(
+            "Argument `state` must have the shapes of the plateau, R "
+            f"{fixed.R.shape} and v {fixed.v.shape}, but has {state.R.shape} and {state.v.shape}."
+        )
     count = len(plateau.eigenvalues)
     modes = np.stack([pack(_at(plateau.eigenvectors, mode)) for mode in range(count)], axis=1)
     amplitudes = np.linalg.lstsq(modes, pack(state) - pack(fixed), rcond=None)[0]

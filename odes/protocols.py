@@ -5,17 +5,23 @@ Importing this module imports JAX and diffrax.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from odes.checks import check_count, check_number
+from odes.checks import check_count, check_number, check_overlaps
 from odes.differentiable import flow
 from odes.order_parameters import OrderParameters, Teacher
-from odes.schedules import SCHEDULED, PiecewiseConstant, check_schedule
+from odes.schedules import (
+    SCHEDULED,
+    PiecewiseConstant,
+    probed,
+    scheduled_hyperparameters,
+)
+from odes.solve import choose
 
 LOST = 20.0
 """Logarithm that counts as that of the error of a solution that does not get to the end."""
@@ -45,8 +51,9 @@ def optimal_schedule(
     """Piecewise constant schedules with the least generalization error at a given time.
 
     A minimum of the logarithm of the error over the logarithms of the values, found by gradients
-    through :func:`odes.flow` (L-BFGS); as any such, a local one.  The jumps stay where they are.
-    A :class:`PiecewiseConstant` without jumps becomes the best constant.  For example::
+    through :func:`odes.flow` (L-BFGS); as any such, a local one.  The jumps stay where they are,
+    and values that hold after ``t`` only what they were.  A :class:`PiecewiseConstant` without
+    jumps becomes the best constant.  For example::
 
         optimum = optimal_schedule(initial, teacher, rule="afa", t=50.0,
                                    lr=PiecewiseConstant([10.0, 30.0], [0.5, 0.5, 0.5]))
@@ -72,11 +79,20 @@ def optimal_schedule(
             not get to ``t`` with the schedules at the start.
     """
     t = check_number("t", t, positive=True)
-    width = np.log(max(1.0, check_number("within", within, positive=True)))
+    if check_number("within", within) <= 1:
+        raise ValueError(f"Argument `within` must be above 1, but is {within!r}.")
     check_count("max_iterations", max_iterations)
+    chosen, _ = choose(rule, parameters.get("activation", "erf"))
+    check_overlaps(initial, teacher, chosen.needs)
+    scalars = ("noise", "weight_decay", "weight_decay_v")
+    checked = scheduled_hyperparameters(
+        lr=lr, lr_v=lr_v, feedback_scale=feedback_scale,
+        **{name: parameters[name] for name in scalars if name in parameters},
+    )  # fmt: skip
+    probed(checked, t)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
     tuned: dict[str, PiecewiseConstant] = {
-        name: cast(PiecewiseConstant, check_schedule(name, each).function)
+        name: getattr(checked, name).function
         for name, each in given.items()
         if isinstance(each, PiecewiseConstant)
     }
@@ -122,7 +138,7 @@ def optimal_schedule(
             )
         found = minimize(
             both, start, jac=True, method="L-BFGS-B", options={"maxiter": max_iterations},
-            bounds=[(each - width, each + width) for each in start],
+            bounds=[(each - np.log(within), each + np.log(within)) for each in start],
         )  # fmt: skip
         tuned = {
             name: PiecewiseConstant(each.jumps, np.asarray(each.values))

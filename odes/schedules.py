@@ -7,8 +7,10 @@ when, so that integrators stop there and go on with the new value.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,10 @@ SCHEDULED = ("lr", "lr_v", "feedback_scale")
 
 LEAST_SCALE = 1e-100
 """The scale of a feedback that is switched off: B, S and P are kept in units of it."""
+
+PARTED = 1e-12
+"""Jumps that are no further apart than this times the last time count as one: no integrator takes
+so short a step."""
 
 PROBES = 65
 """Times at which a schedule is tried before compiled code takes it."""
@@ -43,7 +49,7 @@ class PiecewiseConstant(NamedTuple):
         """The value at time t, or at an array of times."""
         if isinstance(t, (int, float)):
             return self.values[bisect_right(self.jumps, t)]
-        xp = t.__array_namespace__()
+        xp = t.__array_namespace__() if hasattr(t, "__array_namespace__") else np
         return xp.asarray(self.values)[xp.searchsorted(xp.asarray(self.jumps), t, side="right")]
 
 
@@ -63,6 +69,32 @@ def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
     return sorted({jump for jump in jumps if 0 < jump < end})
 
 
+class Stretch(NamedTuple):
+    """From ``start`` to ``end`` nothing jumps if times are clipped to ``start`` and ``last``."""
+
+    start: float
+    end: float
+    last: float
+
+    def clipped(self, t: float) -> float:
+        """The time at which parameters are to be taken for time t."""
+        return min(max(t, self.start), self.last)
+
+
+def stretches(jumps: list[float], end: float) -> list[Stretch]:
+    """Between jumps from 0 to ``end``; jumps that rounding may have parted count as one."""
+    groups = [[0.0]]
+    for time in (*jumps, end):
+        if time - groups[-1][-1] <= PARTED * end:
+            groups[-1].append(time)
+        else:
+            groups.append([time])
+    return [
+        Stretch(before[-1], after[-1], float(np.nextafter(after[0], 0.0)))
+        for before, after in pairwise(groups)
+    ]
+
+
 def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
     """:func:`odes.hyperparameters`, where learning rates and feedback scale may be schedules.
 
@@ -78,22 +110,30 @@ def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
 
 
 def check_schedule(name: str, given: Any) -> Checked:
-    """The same schedule, checked whenever it is called; ValueError for jumps that cannot be."""
+    """The same schedule, checked whenever it is called; ValueError for one that cannot be."""
+    jumps = check_jumps(name, given)
+    if isinstance(given, PiecewiseConstant):
+        values = check_array(f"{name}.values", given.values)
+        if np.any(values < 0):
+            raise ValueError(f"Argument `{name}` must have values >= 0, but has {values.tolist()}.")
+        given = PiecewiseConstant(jumps, values)
+    return Checked(name, given, jumps)
+
+
+def check_jumps(name: str, given: Any) -> np.ndarray:
+    """The jumps of a schedule, (n,); ValueError unless they increase, and values are one more."""
     jumps = check_array(f"{name}.jumps", getattr(given, "jumps", ()))
     if jumps.ndim != 1 or np.any(jumps <= 0) or np.any(np.diff(jumps) <= 0):
         raise ValueError(
             f"Argument `{name}` must have jumps that are > 0 and strictly increasing, "
             f"but has {given.jumps!r}."
         )
-    if isinstance(given, PiecewiseConstant):
-        values = check_array(f"{name}.values", given.values)
-        if values.shape != (jumps.size + 1,):
-            raise ValueError(
-                f"Argument `{name}` must have one value more than jumps, {jumps.size + 1}, "
-                f"but has values of shape {values.shape}."
-            )
-        given = PiecewiseConstant(jumps, values)
-    return Checked(name, given, jumps)
+    if isinstance(given, PiecewiseConstant) and np.shape(given.values) != (jumps.size + 1,):
+        raise ValueError(
+            f"Argument `{name}` must have one value more than jumps, {jumps.size + 1}, "
+            f"but has values of shape {np.shape(given.values)}."
+        )
+    return jumps
 
 
 class Checked(NamedTuple):
@@ -104,7 +144,7 @@ class Checked(NamedTuple):
     jumps: Any
 
     def __call__(self, t: float) -> float:
-        value = self.function(t)
+        value = self._called(t)
         try:
             return check_number(self.name, value)
         except ValueError:
@@ -112,6 +152,21 @@ class Checked(NamedTuple):
                 f"Argument `{self.name}` must return a finite number >= 0 at every time, "
                 f"but returned {value!r} at t = {t:g}."
             ) from None
+
+    def _called(self, t: float) -> Any:
+        """What the function returns; if that is of JAX, as a NumPy array in double precision."""
+        try:
+            value = self.function(t)
+            jax = sys.modules.get("jax")
+            if jax is not None and isinstance(value, jax.Array):
+                with jax.enable_x64(True):
+                    value = np.asarray(self.function(t))
+        except Exception as error:
+            raise ValueError(
+                f"Argument `{self.name}` must return a finite number >= 0 at every time, "
+                f"but raised {error!r} at t = {t:g}."
+            ) from error
+        return value
 
 
 def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,11 +31,13 @@ from odes.order_parameters import (
 from odes.quadrature import Points
 from odes.rules import RULES, Rule
 from odes.schedules import (
+    Stretch,
     in_time,
     jumps_of,
     parameters_at,
     scale_feedback,
     scheduled_hyperparameters,
+    stretches,
 )
 
 STEP = 0.03
@@ -316,8 +317,8 @@ def _integrate(
         return y, "nonfinite"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
-        pieces = iter(pairwise([0.0, *jumps, times[-1]]))
-        solver = _integrator(velocity, *next(pieces), y0, rtol, atol)
+        pieces = iter(stretches(jumps, times[-1]))
+        solver = _integrator(velocity, next(pieces), y0, rtol, atol)
         for _ in range(max_steps):
             solver.step()
             size = abs(solver.y).max()
@@ -338,18 +339,19 @@ def _integrate(
             if solver.status == "finished":
                 if done == times.size:
                     return y, "ok"
-                solver = _integrator(velocity, *next(pieces), solver.y, rtol, atol)
+                solver = _integrator(velocity, next(pieces), solver.y, rtol, atol)
     return y, "max_steps"
 
 
 def _integrator(
     velocity: Callable[[float, np.ndarray], Array],
-    start: float,
-    end: float,
+    stretch: Stretch,
     y: np.ndarray,
     rtol: float,
     atol: float,
 ) -> LSODA:
-    """From ``start`` to ``end``, at which the velocity is taken just before."""
-    last = np.nextafter(end, start)
-    return LSODA(lambda t, y: velocity(min(t, last), y), start, y, end, rtol=rtol, atol=atol)
+    """The integrator of a stretch of time within which nothing jumps."""
+    return LSODA(
+        lambda t, y: velocity(stretch.clipped(t), y), stretch.start, y, stretch.end,
+        rtol=rtol, atol=atol,
+    )  # fmt: skip

@@ -77,14 +77,14 @@ class FixedPoint(NamedTuple):
     """A state that does not move, and how small deviations from it do.
 
     ``stable`` says that no deviation grows to first order.  An eigenvalue of zero, as along a
-    family of fixed points, counts neither way.
+    family of fixed points, counts neither way; and below 1e-7 of the largest one it is zero.
     """
 
     order_parameters: OrderParameters
     generalization_error: float
     eigenvalues: np.ndarray  # (D,) complex, those of the largest real part first, per unit of t
     eigenvectors: OrderParameters  # leading axis D, complex; zero in what cannot move
-    physical: bool  # whether vectors with these overlaps exist, and the error is not negative
+    physical: bool  # whether vectors with these overlaps exist, and an aligned F; and error >= 0
     stable: bool
 
     @property
@@ -136,7 +136,7 @@ def fixed_point(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    problem = _problem(guess, teacher, rule, activation, points, parameters)
+    problem = prepared(guess, teacher, rule, activation, points, parameters)
     return _find(problem, parameters)
 
 
@@ -152,7 +152,7 @@ class Problem(NamedTuple):
     error: Callable[..., Any]
 
 
-def _problem(
+def prepared(
     guess: OrderParameters,
     teacher: Teacher,
     rule: Any,
@@ -351,6 +351,15 @@ def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
     )
 
 
+def _speed(problem: Problem, parameters: Hyperparameters) -> float:
+    """The fastest change of what can move at the guess, per learning rate."""
+    moving = _moving(problem, parameters)
+    y = packing(problem.guess)[0](problem.guess)
+    with jax.enable_x64(True):
+        change = problem.velocity(y, problem.guess, problem.teacher, parameters, problem.points)
+    return float(np.max(abs(np.asarray(change)[moving]))) / max(parameters.lr, parameters.lr_v)
+
+
 def _error(problem: Problem, state: OrderParameters) -> float:
     """The generalization error of one state."""
     states = jax.tree.map(lambda array: array[None], state)
@@ -359,13 +368,19 @@ def _error(problem: Problem, state: OrderParameters) -> float:
 
 
 def _is_physical(state: OrderParameters, teacher: Teacher, has_F: bool) -> bool:
-    """Whether vectors with these overlaps exist, F among them where the rule has one and P says."""
-    gram = joint_covariance(state, teacher)
-    if has_F and teacher.P is not None:
-        with_F = np.concatenate([state.B, teacher.S])
-        gram = np.block([[gram, with_F], [with_F.T, teacher.P]])
-    eigenvalues = np.linalg.eigvalsh(gram)
-    return bool(eigenvalues[0] >= -PSD_TOLERANCE * eigenvalues[-1])
+    """Whether vectors with these overlaps exist, an aligned F among them where the rule has one."""
+    C = joint_covariance(state, teacher)
+    eigenvalues, vectors = np.linalg.eigh(C)
+    rounding = PSD_TOLERANCE * eigenvalues[-1]
+    if not has_F:
+        return bool(eigenvalues[0] >= -rounding)
+    with_F = np.concatenate([state.B, teacher.S])
+    if teacher.P is not None:
+        gram = np.block([[C, with_F], [with_F.T, teacher.P]])
+        return bool(np.linalg.eigvalsh(gram)[0] >= -PSD_TOLERANCE * np.trace(gram))
+    null = vectors[:, eigenvalues < rounding]
+    explained = np.max(abs(null.T @ with_F), initial=0.0) <= PSD_TOLERANCE**0.5
+    return bool(eigenvalues[0] >= -rounding and explained)
 
 
 def critical_learning_rate(
@@ -396,17 +411,23 @@ def critical_learning_rate(
         ValueError: names the argument, what it must be and what it was; also if the solution is not
             stable at lr = 0.01, or still is at lr = 1310.
     """
-    parameters = hyperparameters(lr=RATES[0], lr_v=lr_v, feedback_scale=feedback_scale)
-    problem = _problem(solution, teacher, rule, activation, points, parameters)
+
+    def parameters(lr: float) -> Hyperparameters:
+        return hyperparameters(lr=lr, lr_v=lr_v, feedback_scale=feedback_scale)
+
+    problem = prepared(solution, teacher, rule, activation, points, parameters(RATES[0]))
+    error = _error(problem, problem.guess)
+    speed = _speed(problem, parameters(RATES[0]))
+    if error > NO_ERROR or speed > AT_REST:
+        raise ValueError(
+            "Argument `solution` must be a fixed point of this rule with a generalization error of "
+            f"zero, but its error is {error:.3g}, and an order parameter moves at {speed:.3g} per "
+            "unit of t and of the learning rate."
+        )
 
     def point(lr: float) -> FixedPoint:
-        return _find(problem, hyperparameters(lr=lr, lr_v=lr_v, feedback_scale=feedback_scale))
+        return _find(problem, parameters(lr))
 
-    error = _error(problem, problem.guess)
-    if error > NO_ERROR:
-        raise ValueError(
-            f"Argument `solution` must have a generalization error of zero, but it is {error:.3g}."
-        )
     low = point(RATES[0])
     if low.escape_rate >= 0:
         raise ValueError(

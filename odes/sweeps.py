@@ -265,7 +265,7 @@ def _plain(array: Any) -> np.ndarray | None:
 def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:
     """Hyperparameters of every point, (points, 6); 1 where a schedule takes their place."""
     lr = grid.column("lr", 1.0)
-    lr_v = grid.column("lr_v", lr)
+    lr_v = grid.column("lr_v", 1.0 if "lr_v" in grid.schedules else lr)
     decay = grid.column("weight_decay", 0.0)
     decay_v = grid.column("weight_decay_v", np.where(lr_v == 0, 0.0, decay))
     scale = grid.column("feedback_scale", 1.0)

@@ -35,7 +35,7 @@ from odes.order_parameters import (
     Trajectory,
     trajectory_of_runs,
 )
-from odes.schedules import parameters_at, probed, scheduled_hyperparameters
+from odes.schedules import PiecewiseConstant, parameters_at, probed, scheduled_hyperparameters
 from odes.store import Arrays, load_arrays, open_store, save_arrays
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_network
@@ -350,12 +350,17 @@ def rates(
     The value at the first sample is there also if there is none.
     """
 
+    count = max(1, last - first)
+    times = np.arange(first, first + count) / N
+
     def part(each: Any) -> Any:
         if not callable(each):
             return None if each is None else np.asarray(each, dtype)
         values = np.zeros(size, dtype)
-        count = max(1, last - first)
-        values[:count] = [each(s / N) for s in range(first, first + count)]
+        if isinstance(each.function, PiecewiseConstant):
+            values[:count] = each.function(times)
+        else:
+            values[:count] = [each(t) for t in times.tolist()]
         return values
 
     return Hyperparameters(*map(part, parameters))

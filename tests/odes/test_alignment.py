@@ -153,6 +153,7 @@ def test_updates_of_networks_are_as_aligned_as_theory_says():
         ({"rule": "fa", "noise": -1.0}, "`noise` must be a finite number >= 0"),
         ({"rule": "pepita", "per_output": True}, "`per_output` must be False"),
         ({"rule": "fa", "Q": -np.eye(2)}, "must be positive semidefinite"),
+        ({"rule": "fa", "teacher": (1, 2)}, r"`teacher` must be Teacher\(...\)"),
     ],
 )
 def test_bad_arguments_are_named(problem, arguments, message):
@@ -160,7 +161,17 @@ def test_bad_arguments_are_named(problem, arguments, message):
     given = dict(arguments)
     state = state._replace(**{name: given.pop(name) for name in "QB" if name in given})
     with pytest.raises(ValueError, match=message):
-        update_angle(state, teacher, **given)
+        update_angle(state, given.pop("teacher", teacher), **given)
+
+
+def test_feedback_may_be_one_for_all_states_and_single_outputs_plain():
+    state, teacher = random_problem(2, 2, 1)
+    states = state._replace(**{name: np.stack([getattr(state, name)] * 3) for name in "QRv"})
+    for angle in (feedback_angle, lambda s: update_angle(s, teacher, rule="fa")):
+        np.testing.assert_allclose(angle(states), [angle(state)] * 3)
+    plain = state._replace(v=state.v[:, 0].tolist(), B=state.B[:, 0].tolist())
+    assert feedback_angle(plain) == feedback_angle(state)
+    assert feedback_cosine(plain) == feedback_cosine(state)
 
 
 def test_a_rule_without_feedback_has_no_angle_of_feedback(problem):

@@ -88,6 +88,16 @@ def test_a_trained_readout_has_a_plateau_of_its_own():
     assert trained.generalization_error < frozen.generalization_error
 
 
+def test_the_scale_of_the_feedback_counts_once():
+    student, teacher = start("fa", 0.01)
+    scaled = symmetric_plateau(student, teacher, rule="fa", lr=1.0, lr_v=0.0, feedback_scale=0.5)
+    half = student._replace(B=0.5 * student.B)
+    plain = symmetric_plateau(half, teacher, rule="fa", lr=1.0, lr_v=0.0)
+    np.testing.assert_allclose(scaled.order_parameters.B[:, 0], half.B)
+    np.testing.assert_allclose(scaled.order_parameters.Q, plain.order_parameters.Q, rtol=1e-8)
+    assert abs(scaled.escape_rate / plain.escape_rate - 1) < 1e-8
+
+
 def test_the_interval_is_that_of_the_first_crossings():
     times = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     errors = np.array([[4.0, 1.0, 1.0, 1.0, 0.25], [4.0, 2.0, 1.5, 1.2, 1.1], [0.1] * 5])
@@ -110,6 +120,9 @@ def test_the_interval_is_that_of_the_first_crossings():
         ({"S": np.array([1.0, 0.5])}, "`S` must be the same for all of the teacher's units"),
         ({"lr": 0.0}, "`lr` must be a finite number > 0"),
         ({"lr": 20.0}, "`initial` must lead to a plateau"),
+        ({"P": np.eye(1)}, "overlaps that no vectors and no aligned F have"),
+        ({"activation": "relu"}, "must be without jumps and kinks"),
+        ({"feedback_scale": lambda t: 1.0}, "`feedback_scale` must be a finite number"),
         ({"Q": -np.eye(2)}, "must be positive semidefinite"),
     ],
 )
@@ -118,7 +131,7 @@ def test_no_plateau_is_not_made_up(changes, message):
     arguments = {"rule": "afa", "lr": 0.5, "lr_v": 0.0} | changes
     student = student._replace(**{n: arguments.pop(n) for n in ("Q",) if n in arguments})
     teacher = teacher._replace(
-        **{n: arguments.pop(n) for n in ("T", "S", "v_star") if n in arguments}
+        **{n: arguments.pop(n) for n in ("T", "S", "P", "v_star") if n in arguments}
     )
     with pytest.raises(ValueError, match=message):
         symmetric_plateau(student, teacher, **arguments)
@@ -131,6 +144,10 @@ def test_times_of_escape_need_an_unstable_point_and_a_deviation():
         escape_time(plateau, plateau.order_parameters, teacher)
     with pytest.raises(ValueError, match="`plateau` must be unstable"):
         escape_time(plateau._replace(eigenvalues=-abs(plateau.eigenvalues)), student, teacher)
+    with pytest.raises(ValueError, match="`within` must be below 1"):
+        escape_time(plateau, student, teacher, within=2.0)
+    with pytest.raises(ValueError, match="`state` must have the shapes of the plateau"):
+        escape_time(plateau, start("bp", 0.01, K=3)[0], start("bp", 0.01, K=3)[1])
     with pytest.raises(ValueError, match="`height` must be a finite number > 0"):
         plateau_interval(Trajectory(np.ones(1), None, np.ones(1), "ok"), 0.0)
     with pytest.raises(ValueError, match="`within` must be below 1"):

@@ -90,7 +90,11 @@ def test_annealing_wins_over_the_best_constant_in_networks_too(constant):
         ({"lr": PiecewiseConstant([3.0, 1.0], [1, 1, 1])}, "`lr` must have jumps that are > 0 and"),
         ({"lr": PiecewiseConstant([], [1e9])}, "`lr` must let the solution get to `t`"),
         ({"t": 0.0}, "`t` must be a finite number > 0"),
-        ({"within": -1.0}, "`within` must be a finite number > 0"),
+        ({"within": -1.0}, "`within` must be a finite number >= 0"),
+        ({"within": 1.0}, "`within` must be above 1"),
+        ({"noise": -1.0}, "`noise` must be a finite number >= 0"),
+        ({"lr_v": lambda t: -0.1}, "`lr_v` must return a finite number >= 0"),
+        ({"rule": "hebb"}, "`rule` must be one of"),
         ({"max_iterations": 0}, "`max_iterations` must be an integer >= 1"),
     ],
 )

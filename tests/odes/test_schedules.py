@@ -1,6 +1,7 @@
 """Parameters that change with time: exact at jumps, the same in every solver, refused if wrong."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -138,6 +139,45 @@ def annealed(t):
     return -t
 
 
+def test_jumps_that_rounding_parts_are_one():
+    """Of two parameters, of a jump and the last time, and next to the start."""
+    initial, teacher = random_problem(1, 1, 1)
+    above = 0.1 * 3
+    assert above > 0.3
+    shared = {"rule": "afa", "times": [0.1, above], **EXACT}
+    exact = solve(initial, teacher, lr=0.5, lr_v=0.4, **shared)
+    lr, lr_v = PiecewiseConstant([0.3], [0.5, 9.0]), PiecewiseConstant([1e-300], [9.0, 0.4])
+    ours = solve(initial, teacher, lr=lr, lr_v=lr_v, **shared)
+    assert ours.status == "ok"
+    np.testing.assert_allclose(ours.order_parameters.v, exact.order_parameters.v, rtol=1e-8)
+    both = {"lr": lr, "lr_v": PiecewiseConstant([above], [0.4, 0.1]), "times": [1.0]}
+    ours = solve(initial, teacher, **shared | both)
+    one = solve(initial, teacher, **shared | both | {"lr_v": PiecewiseConstant([0.3], [0.4, 0.1])})
+    assert ours.status == one.status == "ok"
+    np.testing.assert_allclose(ours.order_parameters.v, one.order_parameters.v, rtol=1e-10)
+
+
+def test_schedules_may_be_functions_of_jax_and_hold_tuples():
+    """In ``solve``, outside double precision, and compiled."""
+    initial, teacher = random_problem(1, 1, 1)
+    shared = {"rule": "bp", "times": TIMES, "lr_v": PiecewiseConstant((1,), (1, 0.5))}
+    exact = solve(initial, teacher, lr=lambda t: 0.5 * np.exp(-t / 5), **shared, **EXACT)
+    in_jax = {"lr": lambda t: 0.5 * jnp.exp(-t / 5), **shared}
+    ours = solve(initial, teacher, **in_jax, **EXACT)
+    np.testing.assert_allclose(ours.generalization_error, exact.generalization_error, rtol=1e-9)
+    swept = sweep(initial, teacher, **in_jax)
+    np.testing.assert_allclose(swept.generalization_error, exact.generalization_error, rtol=1e-6)
+
+
+def test_a_frozen_first_layer_does_not_freeze_a_scheduled_readout():
+    initial, teacher = random_problem(1, 1, 1)
+    given = {"rule": "bp", "times": [1.0], "lr": 0.0, "weight_decay": 0.3}
+    given["lr_v"] = PiecewiseConstant([0.5], [0.5, 0.1])
+    swept = sweep(initial, teacher, order_parameters=("v",), **given)
+    exact = solve(initial, teacher, **given).order_parameters.v
+    np.testing.assert_allclose(swept.v, exact, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -148,7 +188,8 @@ def annealed(t):
         ),
         ({"lr_v": lambda t: np.nan if t > 3 else 0.1}, r"`lr_v` must return .* returned nan"),
         ({"lr": lambda t: "fast"}, "`lr` must return .* returned 'fast'"),
-        ({"lr": PiecewiseConstant([1.0], [0.1, -0.2])}, "`lr` must return .* returned .*-0.2"),
+        ({"lr": PiecewiseConstant([1.0], [0.1, -0.2])}, "`lr` must have values >= 0.*-0.2"),
+        ({"lr": lambda t: 1 / t}, "`lr` must return .* raised ZeroDivisionError.* at t = 0"),
         ({"feedback_scale": lambda t: t - 1}, "`feedback_scale` must return .* returned -1"),
         ({"lr": PiecewiseConstant([2.0, 1.0], [1, 2, 3])}, "`lr` must have jumps .* increasing"),
         ({"lr": PiecewiseConstant([0.0], [1, 2])}, "`lr` must have jumps that are > 0"),
@@ -172,5 +213,8 @@ def test_schedules_are_refused_where_they_cannot_be(problem):
         solve_paths(*problem, rule="afa", lr=LR, times=TIMES, n_paths=1)
     with jax.enable_x64(True), pytest.raises(ValueError, match=r"`lr` must be a scalar.* \(2,\)"):
         flow(*problem, rule="afa", lr=lambda t: np.ones(2), times=TIMES)
+    for bad in (PiecewiseConstant([2.0, 1.0], [1, 2, 3]), PiecewiseConstant([1.0], [1.0])):
+        with jax.enable_x64(True), pytest.raises(ValueError, match="`lr` must have"):
+            flow(*problem, rule="afa", lr=bad, times=TIMES)
     with pytest.raises(ValueError, match="`lr` must be made of what JAX can trace"):
         sweep(*problem, rule="afa", lr=lambda t: 0.1 if t < 1 else 0.2, times=TIMES)

@@ -160,6 +160,18 @@ def test_linear_units_have_a_family_of_solutions_and_a_zero_eigenvalue():
     assert abs(critical - 2) < 1e-9
 
 
+@pytest.mark.parametrize(("P", "physical"), [(None, True), (1.5, True), (0.1, False)])
+def test_an_aligned_F_has_to_exist(P, physical):
+    """Whose projection on the units is no longer than F itself, and the same where they agree."""
+    student, teacher = specialised(2, S=0.5)
+    teacher = teacher._replace(P=None if P is None else np.full((1, 1), P))
+    found = fixed_point(student, teacher, rule="afa", lr=0.5, lr_v=0)
+    assert found.physical == physical
+    apart = student._replace(B=np.array([0.5, -0.5]))
+    assert fixed_point(apart, teacher, rule="fa", lr=0.5, lr_v=0).physical
+    assert not fixed_point(apart, teacher._replace(P=None), rule="afa", lr=0.0, lr_v=0.0).physical
+
+
 def test_a_root_that_no_vectors_have_is_called_unphysical():
     K, lr = 3, 1.5
     Q, R = np.full((K, K), 1 / (2 * K - 1)), np.full((K, K), 1 / np.sqrt(K * (2 * K - 1)))
@@ -202,5 +214,5 @@ def test_a_critical_rate_that_is_not_there_is_not_made_up():
         critical_learning_rate(student._replace(B=np.array([1.0, -1.0])), teacher, **shared)
     with pytest.raises(ValueError, match="`solution` must lose stability"):
         critical_learning_rate(student._replace(B=np.full(2, 1e-4)), teacher, **shared)
-    with pytest.raises(ValueError, match="`solution` must have a generalization error of zero"):
+    with pytest.raises(ValueError, match="`solution` must be a fixed point of this rule"):
         critical_learning_rate(*random_problem(2, 2, 1), **shared)
