@@ -34,7 +34,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from tqdm import tqdm
 
 import simulations
@@ -792,16 +792,19 @@ def optimal_schedule(
         return float(np.log(theory.generalization_error[0]))
 
     found = minimize(final, np.log([0.5, t / 2]), method="Nelder-Mead", options={"xatol": 1e-3})
+    constant = minimize_scalar(lambda log: final([log, np.inf]), bounds=(-4.0, 0.0)).x
     edges = np.linspace(0, t, n_pieces + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     start = PiecewiseConstant(edges[1:-1], annealed(found.x)(middles))
     tuned: dict[str, Any] = {"t": t, "within": 10.0, **training}
-    constant = optimise(initial, teacher, lr=PiecewiseConstant([], [0.2]), **tuned).schedules
     alone = optimise(initial, teacher, lr=start, **tuned).schedules
     ones = PiecewiseConstant(start.jumps, np.ones(n_pieces))
     both = optimise(initial, teacher, lr=alone["lr"], feedback_scale=ones, **tuned).schedules
     protocols = {
-        "constant": constant, "annealed": {"lr": annealed(found.x)}, "lr": alone, "both": both
+        "constant": {"lr": annealed([constant, np.inf])},
+        "annealed": {"lr": annealed(found.x)},
+        "lr": alone,
+        "both": both,
     }  # fmt: skip
     data: Data = {}
     dense = np.linspace(0, t, 401)

@@ -20,10 +20,11 @@ OBSERVABLES = {
 }
 
 
-@pytest.mark.parametrize("N", [50, 500])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("rule", "N"), [*((rule, 50) for rule in RULES), ("afa", 500), ("pepita-tl", 500)]
+)
 def test_the_law_is_that_of_the_whole_network(rule, N):
-    """Kolmogorov-Smirnov tests of all observables at all times: 250 in all, false alarm 3e-3."""
+    """Kolmogorov-Smirnov tests of all observables at all times: 160 in all, false alarm 2e-3."""
     network = sample_network(N=N, seed=1, **SIZES)
     whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING)
     few = simulate_chain(network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING)

@@ -49,9 +49,15 @@ def test_a_killed_simulation_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     network = sample_network(**NETWORK)
     whole = simulate(network, times=TIMES, **TRAINING)
     path, rng, done = tmp_path / "run", random.Random(1), []
+    compiled = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     for _ in range(4):
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, path], env=ENVIRONMENT, stdout=subprocess.PIPE
+            [sys.executable, "-c", SCRIPT, path],
+            env={**ENVIRONMENT, **compiled},
+            stdout=subprocess.PIPE,
         )
         process.stdout.readline()
         before = checkpoints(path)
