@@ -17,13 +17,13 @@ schedules = {
 }
 network = sample_network(N=300, K=2, M=2, v_star=[1.2, 0.6], seed=0)
 initial, teacher = network.overlaps("bp")
-times = np.geomspace(0.3, 100, 60)
+times = np.geomspace(0.3, 60, 60)
 with paper_style():
     ax = None
     looks = variants("bp", len(schedules))
     for (label, lr), look in zip(schedules.items(), looks, strict=True):
         training = {"rule": "bp", "lr": lr, "noise": 0.3}
         theory = solve(initial, teacher, times=times, **training)
-        simulation = simulate(network, times=times[::4], n_runs=8, **training)
+        simulation = simulate(network, times=times[::4], n_runs=4, **training)
         ax = plot_overlay(theory, simulation, label=label, ax=ax, **look)
     add_key(ax, loc="lower left").figure.savefig("annealing.png")

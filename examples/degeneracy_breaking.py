@@ -1,6 +1,6 @@
 """Among solutions of equal error, feedback alignment picks the one aligned with its feedback.
 
-Twelve students of odd units start anywhere; the signs of a unit's weights and of its readout may
+Eight students of odd units start anywhere; the signs of a unit's weights and of its readout may
 change together.  How the readout of each ends up relative to the B that FA has had all along.
 """
 
@@ -10,8 +10,8 @@ from figures import add_key, paper_style, plot_distribution
 from odes import feedback_angle, solve
 from simulations import sample_network, simulate
 
-training = {"lr": 1.5, "times": [300.0]}
-networks = [sample_network(N=100, K=2, M=2, student_scale=1.0, seed=seed) for seed in range(12)]
+training = {"lr": 1.5, "times": [200.0]}
+networks = [sample_network(N=100, K=2, M=2, student_scale=1.0, seed=seed) for seed in range(8)]
 with paper_style():
     ax = None
     for rule in ("bp", "fa", "afa"):

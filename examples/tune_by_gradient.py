@@ -26,7 +26,7 @@ with jax.enable_x64(True):
 lr, scale = np.exp(found.x)
 print(f"gradient: lr = {lr:.4f}, feedback scale = {scale:.4f}, error {np.exp(found.fun):.6f}")
 
-rates, scales = np.geomspace(0.2, 12, 80), np.geomspace(0.05, 1.2, 80)
+rates, scales = np.geomspace(0.2, 12, 60), np.geomspace(0.05, 1.2, 60)
 swept = sweep(initial, teacher, lr=rates, feedback_scale=scales, **problem)
 best = swept.generalization_error.isel(time=-1)
 best = best[best.argmin(("lr", "feedback_scale"))]

@@ -169,7 +169,8 @@ def _update_overlaps(
         found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]
     elif per_output:
         raise ValueError(
-            "Argument `per_output` must be False for a rule or an activation without closed forms."
+            "Argument `per_output` must be False for a rule or an activation without closed forms: "
+            "all outputs together are averaged over points."
         )
     else:
         from odes.local_fields import sampled_products  # imports JAX

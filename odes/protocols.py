@@ -1,5 +1,7 @@
 """Learning rates and feedback scales that change with time, tuned by gradients of the outcome.
 
+Optimal learning rates for the whole course of on-line learning go back to Saad and Rattray (1997).
+
 Importing this module imports JAX and diffrax.
 """
 

@@ -109,7 +109,8 @@ def solve(
             Backpropagation takes no notice.
         noise: standard deviation of the noise on the teacher's labels.
         weight_decay: decay rate of the first layer per unit of t.
-        weight_decay_v: decay rate of the readout; None for the same, or 0 if it is frozen.
+        weight_decay_v: decay rate of the readout; None for the same, or 0 if ``lr_v`` is the
+            number 0.
         activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays, taken
             to have kinks unless wrapped as ``odes.Activation(g)``.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.

@@ -25,7 +25,7 @@ def own_rule(output):
 
 def tune_by_gradient(output):
     tuned, swept = (numbers(line) for line in output.splitlines())
-    np.testing.assert_allclose(tuned[:2], swept[:2], rtol=0.06)  # the grid's spacing
+    np.testing.assert_allclose(tuned[:2], swept[:2], rtol=0.08)  # the grid's spacing
     assert tuned[2] <= swept[2]
 
 

@@ -103,7 +103,14 @@ BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
 
 
 @pytest.mark.parametrize(
-    ("rule", "feedback"), [*((rule, "aligned") for rule in RULES), ("pepita", "random")]
+    ("rule", "feedback"),
+    [
+        ("fa", "aligned"),
+        ("afa", "aligned"),
+        ("pepita", "random"),
+        ("pepita-modulated", "aligned"),
+        ("pepita-tl", "aligned"),
+    ],
 )
 def test_the_block_form_gives_the_same_weights(rule, feedback):
     """To 1e-11, with decay and noise, blocks that divide nothing, and the last ones cut short."""
