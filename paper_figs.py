@@ -775,7 +775,7 @@ ANNEALED: dict[str, Any] = {
 @paper_figure(
     draw_optimal_schedule,
     quick={**ANNEALED, "N": 500, "n_runs": 16},
-    full={**ANNEALED, "N": 2000, "n_runs": 64},
+    full={**ANNEALED, "N": 1000, "n_runs": 32},
 )
 def optimal_schedule(
     *, noise: float, t: float, n_pieces: int, n_runs: int, seed: int, **sizes: Any

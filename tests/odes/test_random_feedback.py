@@ -149,6 +149,7 @@ def test_bad_input_is_named(call, words):
 
 
 def test_states_are_order_parameters():
-    paths = solve_paths(*NETWORK.overlaps("afa"), **TRAINING, n_paths=2, dt=0.2)
+    paths = solve_paths(*NETWORK.overlaps("afa"), **TRAINING, n_paths=PATHS, dt=0.1)
     assert isinstance(paths.order_parameters, OrderParameters)
-    assert [a.shape for a in paths.order_parameters] == [(2, 3, 2, 2)] * 2 + [(2, 3, 2, 1)] * 2
+    shapes = [(PATHS, 4, 2, 2)] * 2 + [(PATHS, 4, 2, 1)] * 2
+    assert [a.shape for a in paths.order_parameters] == shapes
