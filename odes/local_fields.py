@@ -84,21 +84,37 @@ def updates_at(
     Nodes hold standard normals z, (nodes, K + M), with O more for the noise.  The field of a
     direction u is ``z . inverse root . C_.u``; its regression, where u is not among the units.
     """
-    K, n = state.v.shape[0], C.shape[0]
+    n = C.shape[0]
     root, inverse = roots(C)
-    B = rule.feedback(state)
 
     def one(node: Any) -> tuple[Update, Any]:
-        fields = root @ node[:n]
-        g = activation.g(fields)
-        label = g[K:] @ teacher.v_star
-        if node.size > n:
-            label = label + parameters.noise * node[n:]
-        sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
-        return rule.update(sample), sample.error
+        return update_at(root @ node[:n], node[n:], state, teacher, parameters, rule, activation)
 
     update, error = jax.vmap(one)(nodes)
     return update, error, inverse
+
+
+def update_at(
+    fields: Any,
+    zeta: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+) -> tuple[Update, Any]:
+    """What a rule does at one value of all fields, (K + M,), and of the normals of the noise, (O,).
+
+    Without noise there are none of these.  The update and the error.
+    """
+    K = state.v.shape[0]
+    g = activation.g(fields)
+    label = g[K:] @ teacher.v_star
+    if zeta.size:
+        label = label + parameters.noise * zeta
+    B = rule.feedback(state)
+    sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
+    return rule.update(sample), sample.error
 
 
 def sampled_moments(

@@ -33,7 +33,15 @@ from odes.checks import (
     hyperparameters,
 )
 from odes.drift import Moments, closed_moments
-from odes.local_fields import compiled, error_of, moments_over, packed_drift, points_of, roots
+from odes.local_fields import (
+    compiled,
+    error_of,
+    moments_over,
+    packed_drift,
+    points_of,
+    roots,
+    update_at,
+)
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -41,7 +49,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points
-from odes.rules import Rule, Sample
+from odes.rules import Rule
 from odes.schedules import scale_feedback
 from odes.solve import (
     check_feedback,
@@ -228,7 +236,7 @@ def differentiable_moments(
     Fields with a direction are taken by Stein's lemma, ``<delta_k y> = sum_a <d delta_k / dz_a>
     C_ay``, and the dependence on C to first order, by Price's theorem (module docstring).
     """
-    n, K = C.shape[0], state.v.shape[0]
+    n = C.shape[0]
     C_here = jax.lax.stop_gradient(C)
     root_here, _ = roots(C_here)
     given = state, teacher, parameters
@@ -236,20 +244,13 @@ def differentiable_moments(
     def one(fields: Any, zeta: Any, given: Any) -> Any:
         """What is averaged: slopes of delta, delta delta, readout, and gamma e if there is one."""
         state, teacher, parameters = given
-        B = rule.feedback(state)
 
         def update(fields: Any) -> Any:
-            g = activation.g(fields)
-            label = g[K:] @ teacher.v_star
-            if zeta.size:
-                label = label + parameters.noise * zeta
-            sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
-            made = rule.update(sample)
-            along_F = None if made.gamma is None else jnp.outer(made.gamma, sample.error)
+            made, error = update_at(fields, zeta, state, teacher, parameters, rule, activation)
+            along_F = None if made.gamma is None else jnp.outer(made.gamma, error)
             return made.delta, (jnp.outer(made.delta, made.delta), made.readout, along_F)
 
-        slopes, rest = jax.jacfwd(update, has_aux=True)(fields)
-        return slopes, rest
+        return jax.jacfwd(update, has_aux=True)(fields)
 
     def mean(function: Callable[[Any, Any], Any]) -> Any:
         """The average of a function of fields and noise."""
