@@ -6,7 +6,7 @@ from figures import add_key, paper_style, plot_overlay
 from odes import solve
 from simulations import sample_network, simulate
 
-network = sample_network(N=1000, K=2, M=2, v_star=[1.2, 0.6], feedback_scale=0.5, seed=0)
+network = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], feedback_scale=0.5, seed=0)
 times = np.geomspace(0.1, 50, 25)
 with paper_style():
     ax = None

@@ -15,14 +15,19 @@ problem = {"rule": "afa", "times": [10.0], "rtol": 1e-8, "atol": 1e-10}
 def log_error(log_parameters):
     lr, scale = jax.numpy.exp(log_parameters)
     curve = flow(initial, teacher, lr=lr, feedback_scale=scale, **problem)
-    return jax.numpy.log(curve.generalization_error[-1])
+    value = jax.numpy.log(curve.generalization_error[-1])
+    return value, value
 
 
 path = [np.log([0.3, 0.5])]
 with jax.enable_x64(True):
-    value = jax.jit(log_error)
-    slope = jax.jit(jax.jacfwd(log_error))
-    found = minimize(value, path[0], jac=lambda x: np.array(slope(x)), callback=path.append)
+    slope_and_value = jax.jit(jax.jacfwd(log_error, has_aux=True))
+
+    def value_and_slope(x):
+        slope, value = slope_and_value(x)
+        return float(value), np.array(slope)
+
+    found = minimize(value_and_slope, path[0], jac=True, callback=path.append)
 lr, scale = np.exp(found.x)
 print(f"gradient: lr = {lr:.4f}, feedback scale = {scale:.4f}, error {np.exp(found.fun):.6f}")
 

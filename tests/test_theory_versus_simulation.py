@@ -85,14 +85,14 @@ def test_exact_theory_of_pepita_is_that_of_networks(rule):
 def test_feedback_breaks_the_degeneracy_of_solutions():
     """Erf units are odd, so that every sign of the readouts has a solution of zero error.
 
-    Of 16 networks and their theories, those that get to an error below 1e-3: FA ends in the one
+    Of 10 networks and their theories, those that get to an error below 1e-3: FA ends in the one
     whose signs are those of B; so does AFA, with those of the first B, and its B has turned to the
     readout; for BP, which does not know this B, every sign is a coin's toss.  There the share that
-    agrees, of 30 or so independent signs, is within a third of a half: false alarm 1e-4.
+    agrees, of 20 independent signs in networks, is within a third of a half: false alarm 3e-3.
     """
     training = {"lr": 1.5, "times": [300.0]}
     agree = {rule: [] for rule in ("bp", "fa", "afa")}
-    for seed in range(16):
+    for seed in range(10):
         start = sample_network(N=100, K=2, M=2, student_scale=1.0, seed=seed)
         for rule, signs in agree.items():
             initial, teacher = start.overlaps(rule)
@@ -102,7 +102,7 @@ def test_feedback_breaks_the_degeneracy_of_solutions():
                 if generalization_error(end, teacher).item() < 1e-3:
                     signs.append(np.sign(end.v.reshape(2)) == np.sign(start.B[:, 0]))
                     assert rule != "afa" or feedback_angle(end).item() < 10
-    assert all(len(signs) > 10 for signs in agree.values())
+    assert all(len(signs) > 7 for signs in agree.values())
     assert np.all(agree["fa"])
     assert np.all(agree["afa"])
     assert abs(np.mean(agree["bp"]) - 0.5) < 1 / 3

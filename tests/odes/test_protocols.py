@@ -60,7 +60,7 @@ def test_no_value_of_an_optimal_schedule_can_be_bettered(both):
 
 
 def test_annealing_wins_over_the_best_constant_in_networks_too(constant):
-    """N = 300, 1000 chains: the means are those of theory, to five standard errors and 1 per cent.
+    """N = 300, 400 chains: the means are those of theory, to five standard errors and 1 per cent.
 
     The errors are those of the overlaps, whose means are O(1/N) from the theory.
     """
@@ -71,11 +71,11 @@ def test_annealing_wins_over_the_best_constant_in_networks_too(constant):
     means, errors = [], []
     for optimum in (constant, tuned):
         runs = simulate_chain(
-            NETWORK, rule="afa", noise=0.5, times=[40.0], n_runs=1000, n_test=1, **optimum.schedules
+            NETWORK, rule="afa", noise=0.5, times=[40.0], n_runs=400, n_test=1, **optimum.schedules
         )
         measured = generalization_error(runs.order_parameters, TEACHER)[:, 0]
         means.append(measured.mean())
-        errors.append(measured.std(ddof=1) / np.sqrt(1000))
+        errors.append(measured.std(ddof=1) / np.sqrt(400))
         allowed = 5 * errors[-1] + 0.01 * optimum.generalization_error
         assert abs(means[-1] - optimum.generalization_error) < allowed
     assert means[0] - means[1] > 5 * np.hypot(*errors)
