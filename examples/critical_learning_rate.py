@@ -16,7 +16,7 @@ B = np.full(K, 0.5)  # also the overlap of F with the teacher, since the student
 solution = OrderParameters(Q=np.eye(K), R=np.eye(K), v=np.ones(K), B=B)
 teacher = Teacher(T=np.eye(K), v_star=np.ones(K), S=B)
 
-rates = np.linspace(0.05, 6, 40)
+rates = np.linspace(0.05, 6, 24)
 with paper_style():
     _, ax = plt.subplots()
     for rule in ("bp", "fa", "afa"):

@@ -32,7 +32,7 @@ def sign_error(network, sample):
     return jnp.outer(slope * fed_back, sample.x), jnp.outer(h, e)
 
 
-network = sample_network(N=1000, K=2, M=2, v_star=[1.2, 0.6], seed=0)
+network = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], seed=0)
 training = {"lr": 0.2, "lr_v": 0.4, "times": np.geomspace(0.1, 30, 15)}
 algorithm = Rule(sign_error, overlap_with_F)
 theory = solve(*network.overlaps(algorithm), rule=SignError(), **training)

@@ -18,7 +18,7 @@ K, lr = 2, 0.7
 ones, times = np.ones((K, 1)), np.linspace(0, 150, 300)
 student = OrderParameters(Q=0.25 * np.eye(K), R=0.03 * np.eye(K), v=ones, B=0.8 * ones)
 teacher = Teacher(T=np.eye(K), v_star=ones, S=0.8 * ones)
-network = network_with_overlaps(student, teacher, N=3000, seed=0)
+network = network_with_overlaps(student, teacher, N=2000, seed=0)
 with paper_style():
     ax = None
     for rule in ("bp", "afa"):

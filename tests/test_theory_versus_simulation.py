@@ -9,7 +9,7 @@ from tests.conftest import CLOSED_RULES, LOCAL_RULES
 
 SIZES = (100, 400)
 RUNS = 128
-TIMES = np.array([0.5, 2.0, 6.0])
+TIMES = np.array([0.5, 2.0, 4.0])
 TRAINING = {"lr": 0.6, "lr_v": 0.4, "noise": 0.2, "weight_decay": 0.05}
 
 

@@ -36,7 +36,7 @@ def credit(K, M, seed=0):
     return rng.normal(size=(K, K + M)), fields @ fields.T / 30
 
 
-@pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (2, 2), (3, 2), (2, 5)])
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 2), (2, 5)])
 def test_second_moment_in_lanes_is_that_of_each_lane(sizes):
     lanes = [credit(*sizes, seed) for seed in range(3)]
     c, C = (np.stack(arrays) for arrays in zip(*lanes, strict=True))
