@@ -156,17 +156,16 @@ def sampled_products(
     activation: Any,
 ) -> list[np.ndarray]:
     """``sum_k`` of <delta delta_BP>, <delta delta> and <delta_BP delta_BP> at every state, (3,)."""
-    found = []
-    for state, teacher in given:
-        noisy = parameters.noise > 0
-        (K, M), O = state.R.shape, state.v.shape[1]
-        check_activation(activation)
-        check_update(rule, K, O, activation)
-        nodes = choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
-        with jax.enable_x64(True):
-            products = compiled(_products, rule, activation)(state, teacher, parameters, nodes)
-            found.append(np.asarray(products))
-    return found
+    if not given:
+        return []
+    (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
+    check_activation(activation)
+    check_update(rule, K, O, activation)
+    dimensions = K + M + (O if parameters.noise > 0 else 0)
+    nodes = choose_points(points, dimensions, is_smooth(rule, activation))
+    products = compiled(_products, rule, activation)
+    with jax.enable_x64(True):
+        return [np.asarray(products(*one, parameters, nodes)) for one in given]
 
 
 def _products(

@@ -349,7 +349,6 @@ def rates(
 
     The value at the first sample is there also if there is none.
     """
-
     count = max(1, last - first)
     times = np.arange(first, first + count) / N
 
