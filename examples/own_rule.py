@@ -22,14 +22,14 @@ class SignError(AFA):
 
     def update(self, sample):
         fed_back = sample.B @ jnp.sign(sample.error)
-        return Update(delta=sample.slope * fed_back, readout=sample.h[:, None] * sample.error)
+        return Update(delta=sample.through(fed_back), readout=sample.h[:, None] * sample.error)
 
 
 def sign_error(network, sample):
     """Algorithm: on the weights of a network; returns dW and dv."""
-    h, slope, e = forward(network, sample)
+    h, through, e = forward(network, sample)
     fed_back = network.W @ network.F @ jnp.sign(e) / sample.x.size**0.5
-    return jnp.outer(slope * fed_back, sample.x), jnp.outer(h, e)
+    return jnp.outer(through(fed_back), sample.x), jnp.outer(h, e)
 
 
 network = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], seed=0)

@@ -18,14 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from odes.checks import check_overlaps, hyperparameters
+from odes.checks import check_overlaps, check_states, hyperparameters
 from odes.drift import closed_moments
 from odes.order_parameters import (
+    FEEDBACK,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
     joint_covariance,
+    state_of,
 )
 from odes.quadrature import Points
 from odes.rules import RULES
@@ -156,10 +158,13 @@ def _update_overlaps(
     """``<dW . dW_BP>, <dW . dW>, <dW_BP . dW_BP>`` over N, (3, leading axes), NaN where zero."""
     rule, activation = choose(rule, activation)
     parameters = hyperparameters(lr=lr, noise=noise)
-    for name, value, kind in (("state", state, OrderParameters), ("teacher", teacher, Teacher)):
-        if not isinstance(value, kind):
-            raise ValueError(f"Argument `{name}` must be {kind.__name__}(...), but is {value!r}.")
-    needs = tuple(name for name in rule.needs if name == "B")
+    check_states("state", state, teacher)
+    if rule.classifies:
+        raise ValueError(
+            "Argument `rule` must have a prediction whose error backpropagation would take back, "
+            f"but is {rule!r}."
+        )
+    needs = tuple(name for name in rule.needs if name in FEEDBACK)
     leading = np.shape(state.R)[:-2]
     entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
     reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
@@ -186,11 +191,13 @@ def _update_overlaps(
 def _entry(
     states: OrderParameters, index: tuple[int, ...], needs: tuple[str, ...]
 ) -> OrderParameters:
-    """One of states with leading axes, with B, which may have none, if it is needed."""
-    parts = states._asdict() if needs else states._replace(B=None)._asdict()
+    """One of states with leading axes, with what is needed of the feedback, which may have none."""
+    parts = states._asdict()
     for name, part in parts.items():
-        array = None if part is None else np.asarray(part)
-        if array is not None and not (name == "B" and array.ndim <= 2):
+        optional = name in FEEDBACK
+        unused = part is None or (optional and name not in needs)
+        array = None if unused else np.asarray(part)
+        if array is not None and not (optional and array.ndim <= 2):
             if array.ndim < len(index):
                 raise ValueError(
                     f"Argument `{name}` must have the leading axes of R, {len(index)} in number, "
@@ -198,7 +205,7 @@ def _entry(
                 )
             array = array[index]
         parts[name] = array
-    return OrderParameters(**parts)
+    return state_of(parts)
 
 
 def _closed(

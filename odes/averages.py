@@ -42,6 +42,7 @@ class Activation(NamedTuple):
 
     g: Callable[[Array], Array]  # elementwise, of JAX arrays
     smooth: bool = True  # without kinks, so that Gauss-Hermite quadrature converges fast
+    hidden: Callable[[Array], Array] | None = None  # of the student's fields together, if not g
 
 
 @lru_cache

@@ -14,12 +14,16 @@ import numpy as np
 
 from odes.order_parameters import (
     DIMENSIONS,
+    FEEDBACK,
     MAGNITUDE_LIMIT,
+    STATES,
+    SYMMETRIC,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
     joint_covariance,
+    state_of,
 )
 
 PSD_TOLERANCE = 1e-7
@@ -132,22 +136,34 @@ def check_overlaps(
 ) -> tuple[OrderParameters, Teacher]:
     """The overlaps in float64 with explicit output axes, or a ValueError that says what is wrong.
 
-    ``needs`` lists the optional ones (B, S, P) that the rule uses; a B that it does not is dropped.
+    ``needs`` lists the optional ones that the rule uses; what it does not of the state is dropped.
     """
     state, fixed = shape_overlaps(initial, teacher, needs, check_array)
-    for name, array in {**state._asdict(), **fixed._asdict()}.items():
+    given = {**state._asdict(), **fixed._asdict()}
+    for name, array in given.items():
         if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
             raise ValueError(
                 f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
                 f"but is {array.tolist()}."
             )
-    for name, matrix in (("Q", state.Q), ("T", fixed.T), ("P", fixed.P)):
+    for name in SYMMETRIC:
+        matrix = given.get(name)
         if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
             raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
     check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
     if fixed.P is not None:
         check_covariance("P", fixed.P)
+    if "F2" in needs:
+        check_joint("F1", state, fixed, np.concatenate([given["B1"], given["S1"]]), given["P1"])
     return state, fixed
+
+
+def check_states(name: str, state: Any, teacher: Any) -> None:
+    """ValueError unless these are order parameters and a Teacher."""
+    for argument, value, kinds in ((name, state, STATES), ("teacher", teacher, (Teacher,))):
+        if not isinstance(value, kinds):
+            kind = kinds[0].__name__
+            raise ValueError(f"Argument `{argument}` must be {kind}(...), but is {value!r}.")
 
 
 def shape_overlaps(
@@ -160,15 +176,9 @@ def shape_overlaps(
 
     Raises ValueError for an overlap that is missing, and for shapes that disagree.
     """
-    for name, value, kind in (
-        ("initial", initial, OrderParameters),
-        ("teacher", teacher, Teacher),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(f"Argument `{name}` must be {kind.__name__}(...), but is {value!r}.")
+    check_states("initial", initial, teacher)
     given = {**initial._asdict(), **teacher._asdict()}
-    if "B" not in needs:
-        given["B"] = None
+    given |= {name: None for name in FEEDBACK if name not in given or name not in needs}
     for name in ("Q", "R", "v", "T", "v_star", *needs):
         if given[name] is None:
             raise ValueError(
@@ -181,18 +191,24 @@ def shape_overlaps(
         for name, value in given.items()
     }
     return (
-        OrderParameters(*(arrays[name] for name in OrderParameters._fields)),
+        state_of(arrays),
         Teacher(*(arrays[name] for name in Teacher._fields)),
     )
 
 
 def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
     """ValueError unless an F with the overlaps B, S and P exists in the aligned scaling."""
+    check_joint("an aligned F", state, teacher, np.concatenate([state.B, teacher.S]), teacher.P)
+
+
+def check_joint(
+    name: str, state: OrderParameters, teacher: Teacher, overlaps: np.ndarray, own: Array
+) -> None:
+    """ValueError unless vectors with these overlaps with all units and with one another exist."""
     C = joint_covariance(state, teacher)
-    overlaps = np.concatenate([state.B, teacher.S])
     check_covariance(
-        "the joint covariance [[C, [B; S]], [[B; S]^T, P]] of all units and an aligned F",
-        np.block([[C, overlaps], [overlaps.T, teacher.P]]),
+        f"the joint covariance of all units and {name}",
+        np.block([[C, overlaps], [overlaps.T, own]]),
     )
 
 

@@ -32,11 +32,13 @@ from odes.solve import (
     STEP,
     check_feedback,
     check_feedback_drift,
+    check_scale,
     check_tolerances,
     choose,
     has_closed_form,
     is_smooth,
     packing,
+    reported,
 )
 
 SMALLEST_STEP = 1e-13
@@ -116,6 +118,7 @@ def flow(
     given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
     for name, value in given._asdict().items():
         check_shape(name, value)
+    check_scale(rule, given)
     parameters = Hyperparameters(
         *(value if callable(value) else jnp.asarray(value, float) for value in given)
     )
@@ -217,13 +220,13 @@ def integrate(
     )
     reached = jnp.cumsum(beyond(y)) == 0
     y = jnp.where(reached[:, None], y, pack(initial))  # where the error has a finite gradient
-    error = error_of(unpack(y), teacher, points, activation=activation)
+    error = error_of(unpack(y), teacher, points, rule=rule, activation=activation)
     states = unpack(jnp.where(reached[:, None], y, jnp.nan))
     if callable(scale):
         states, _ = scale_feedback(states, teacher, jax.vmap(scale)(times)[:, None, None])
     return Flow(
         times,
-        states,
+        reported(rule, states),
         jnp.where(reached, error, jnp.nan),
         status,
         solution.stats["num_steps"],

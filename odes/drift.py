@@ -30,12 +30,14 @@ import numpy as np
 from odes.averages import Erf
 from odes.checks import check_double_precision
 from odes.order_parameters import (
+    FEEDBACK,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
     joint_covariance,
 )
+from odes.rules import Learning
 
 
 def product(left: Array, right: Array) -> Array:
@@ -100,7 +102,7 @@ def drift(
     drift part of a stochastic equation (``odes/random_feedback.py``).
 
     Args:
-        state: Q (K, K), R (K, M), v (K, O) and, for rules that need it, B (K, O).
+        state: Q (K, K), R (K, M), v (K, O) and what else the rule needs, such as B (K, O).
         teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O).
         parameters: learning rates, noise and decays; the feedback scale is not looked at, since B,
             S and P are those of the F that is fed back.
@@ -115,7 +117,7 @@ def drift(
         ValueError: for arrays not in double precision, such as JAX makes unless told otherwise.
     """
     check_double_precision(state.v)
-    v, B = state.v, state.B
+    v = state.v
     lr, lr_v, _, decay, decay_v, _ = parameters
     xp = v.__array_namespace__()
     C = joint_covariance(state, teacher)
@@ -128,19 +130,23 @@ def drift(
             change = change + averages.gamma_error @ with_F
         return -lr * change - decay * overlaps[: v.shape[0]]
 
-    units_with_F = None if averages.gamma_error is None else xp.concat([B, teacher.S]).T
+    units_with_F = None
+    if averages.gamma_error is not None:
+        S, _ = rule.feedback_matrix(state, teacher)
+        units_with_F = xp.concat([rule.feedback(state), S]).T
     along_units = along(C, units_with_F)
     dQ, dR = along_units[:, : v.shape[0]], along_units[:, v.shape[0] :]
-    dB = None
-    if B is not None:
-        dB = rule.feedback_drift(state, teacher, along)
-        dB = xp.zeros_like(B) if dB is None else dB
-    return OrderParameters(
-        Q=dQ + dQ.T + lr * lr * averages.delta_delta,
-        R=dR,
-        v=-lr_v * averages.readout - decay_v * v,
-        B=dB,
-    )
+    dv = -lr_v * averages.readout - decay_v * v
+    moved = rule.feedback_drift(state, teacher, Learning(along, dv, parameters, activation))
+    if not isinstance(moved, dict):
+        raise ValueError(
+            "Argument `rule` must have a feedback_drift that returns a dictionary of what moves, "
+            f"but it returned {moved!r}."
+        )
+    feedback = {name: each for name, each in state._asdict().items() if name in FEEDBACK}
+    still = {name: xp.zeros_like(each) for name, each in feedback.items() if each is not None}
+    change = {**still, **moved}
+    return state._replace(Q=dQ + dQ.T + lr * lr * averages.delta_delta, R=dR, v=dv, **change)
 
 
 def generalization_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.checks import check_number
-from odes.order_parameters import DIMENSIONS, STATUS, OrderParameters
+from odes.order_parameters import DIMENSIONS, STATUS, FactoredOrderParameters
 from odes.schedules import SCHEDULED, check_schedule
 from odes.store import Arrays, describe
 
@@ -40,6 +40,10 @@ LABELS = {
     "R": "overlaps of student and teacher",
     "v": "readout of the student",
     "B": "feedback signal",
+    "B1": "overlaps of student and F1",
+    "S1": "overlaps of teacher and F1",
+    "P1": "overlaps of the columns of F1",
+    "F2": "second factor of F",
     "N": "number of inputs",
     "seed": "seed",
 }
@@ -47,7 +51,7 @@ LABELS = {
 ENTRIES = {
     name: tuple({"K": k, "M": "m", "O": "o"}[size] for k, size in zip("kl", sizes, strict=True))
     for name, sizes in DIMENSIONS.items()
-    if name in OrderParameters._fields
+    if name in FactoredOrderParameters._fields
 }
 """Dimensions of the order parameters in a Dataset: Q (k, l), R (k, m), v and B (k, o)."""
 

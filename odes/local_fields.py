@@ -39,6 +39,10 @@ SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
 
 
+SIGNS = 2**15
+"""Sobol points for averages of signs."""
+
+
 @jax.custom_jvp
 def roots(C: Any) -> tuple[Any, Any]:
     """Symmetric square root of a covariance, (n, n), and its pseudo-inverse."""
@@ -108,12 +112,11 @@ def update_at(
     Without noise there are none of these.  The update and the error.
     """
     K = state.v.shape[0]
-    g = activation.g(fields)
-    label = g[K:] @ teacher.v_star
+    label = activation.g(fields[K:]) @ teacher.v_star
     if zeta.size:
         label = label + parameters.noise * zeta
     B = rule.feedback(state)
-    sample = Sample(fields[:K], g[:K] @ state.v, label, B, activation.g, parameters.lr)
+    sample = Sample(fields[:K], state.v, label, B, activities(activation), parameters.lr)
     return rule.update(sample), sample.error
 
 
@@ -226,21 +229,69 @@ def error_of(
     teacher: Teacher,
     points: Points | None,
     *,
-    rule: Any = None,
+    rule: Any,
     activation: Any,
 ) -> Any:
     """Generalization error of states with leading axis n, (n,): averaged over points if need be."""
+    if rule.classifies:
+        return misclassified(states, teacher, points, rule=rule, activation=activation)
     if points is None or hasattr(activation, "second_moment"):
         return generalization_error(states, teacher, activation)
 
     def one(state: OrderParameters) -> Any:
-        C = joint_covariance(state, teacher)
-        g = activation.g(points.nodes[:, : C.shape[0]] @ roots(C)[0])
-        K = state.v.shape[0]
-        error = g[:, :K] @ state.v - g[:, K:] @ teacher.v_star
-        return jnp.sum(points.weights @ error**2) / 2
+        prediction, label = predictions(state, teacher, points, rule=rule, activation=activation)
+        return jnp.sum(points.weights @ (prediction - label) ** 2) / 2
 
     return jax.lax.map(one, states)
+
+
+def misclassified(
+    states: OrderParameters,
+    teacher: Teacher,
+    points: Any,
+    *,
+    rule: Any,
+    activation: Any,
+) -> Any:
+    """Share of outputs of the wrong sign, of states with leading axis n, (n,)."""
+
+    def one(state: OrderParameters) -> Any:
+        prediction, label = predictions(state, teacher, points, rule=rule, activation=activation)
+        return points.weights @ jnp.mean(prediction * label < 0, axis=1)
+
+    return jax.lax.map(one, states)
+
+
+def share_misclassified(
+    states: OrderParameters,
+    teacher: Teacher,
+    points: int | Points | None,
+    *,
+    rule: Any,
+    activation: Any,
+) -> np.ndarray:
+    """:func:`misclassified` of NumPy states, over the points that the caller of ``solve`` gave."""
+    if not isinstance(points, Points):
+        points = sobol(sum(states.R.shape[1:]), points or SIGNS)
+    with jax.enable_x64(True):
+        share = compiled(misclassified, rule, activation)
+        return np.asarray(share(states, teacher, points))
+
+
+def predictions(
+    state: OrderParameters,
+    teacher: Teacher,
+    points: Points,
+    *,
+    rule: Any,
+    activation: Any,
+) -> tuple[Any, Any]:
+    """What student and noiseless teacher put out at every node, (nodes, O) each."""
+    K = state.v.shape[0]
+    C = joint_covariance(state, teacher)
+    fields = points.nodes[:, : C.shape[0]] @ roots(C)[0]
+    student = jax.vmap(lambda each: rule.predict(each, state.v, activities(activation)))
+    return student(fields[:, :K]), activation.g(fields[:, K:]) @ teacher.v_star
 
 
 def sampled_system(
@@ -287,7 +338,8 @@ def points_of(
     with jax.ensure_compile_time_eval():  # also where the caller is being traced
         check_activation(activation)
         has_gamma = check_update(rule, K, O, activation)
-    if has_gamma and any(overlap is None for overlap in (initial.B, teacher.S, teacher.P)):
+    fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
+    if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     return choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
 
@@ -306,7 +358,8 @@ def compiled(
     What is compiled for the packages' own rules and activations is kept.  A user's objects, and
     ``schedules``, may change between calls, and are compiled at each.
     """
-    known = known_name(rule) and any(activation is own for own in ACTIVATIONS.values())
+    own_rule = type(rule).__module__ == Update.__module__
+    known = own_rule and any(activation is own for own in ACTIVATIONS.values())
     if known and not static.get("schedules"):
         return _kept(function, rule, activation, **static)
     return jax.jit(partial(function, rule=rule, activation=activation, **static))
@@ -340,6 +393,11 @@ def choose_points(points: int | Points | None, dimensions: int, smooth: bool) ->
     return Points(nodes, weights)
 
 
+def activities(activation: Any) -> Callable[[Any], Any]:
+    """The function from all fields of the student, (K,), to its hidden activities, (K,)."""
+    return getattr(activation, "hidden", None) or activation.g
+
+
 def check_activation(activation: Any) -> None:
     """ValueError unless g works on JAX arrays, under jit, entry by entry."""
     fields = jnp.linspace(-2.0, 2.0, 5)
@@ -359,14 +417,14 @@ def check_activation(activation: Any) -> None:
 
 def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
     """Whether the rule has a gamma; ValueError unless its update has the right shapes."""
-    ones = jnp.ones(max(K, O))
+    ones = jnp.ones((K, O))
     sample = Sample(
-        fields=ones[:K],
-        prediction=ones[:O],
-        label=ones[:O],
-        B=jnp.ones((K, O)),
-        g=activation.g,
-        lr=ones[0],
+        fields=ones[:, 0],
+        v=ones,
+        label=ones[0],
+        B=ones,
+        g=activities(activation),
+        lr=ones[0, 0],
     )
     update = rule.update(sample)
     expected = {"delta": (K,), "readout": (K, O), "gamma": (K,)}

@@ -14,6 +14,10 @@ symbol     shape   meaning
 ``v``      (K, O)  readout weights of the student
 ``v_star`` (M, O)  readout weights of the teacher
 ``B``      (K, O)  the feedback signal that a rule sends back instead of ``v``
+``B1``     (K, K)  overlaps of the student with the first factor F1 of F
+``S1``     (M, K)  overlaps of the teacher with F1
+``P1``     (K, K)  overlaps of the columns of F1 with one another
+``F2``     (K, O)  the second factor of F
 ``S``      (M, O)  overlaps of the teacher with the top-down feedback matrix F
 ``P``      (O, O)  overlaps of the columns of F with one another
 ========== ======= ====================================================================
@@ -29,6 +33,13 @@ is ``B = W F / sqrt(N)`` and ``S = W* F / sqrt(N)``.  Two scalings of F make the
   self-averaging and obeys an ordinary differential equation.
 * *random*: entries of F of O(1), independent of the weights; ``P = F^T F / N``.  B diffuses, and
   the ordinary differential equation holds only to leading order in the learning rate.
+
+Weight mirrors learn an aligned F in two factors, ``F = F1 F2 / sqrt(N)``, one for each layer.  F1
+has K columns with entries of O(1) and the overlaps ``B1 = W F1 / N``, ``S1 = W* F1 / N`` and
+``P1 = F1^T F1 / N``, so that ``B = B1 F2``, ``S = S1 F2`` and ``P = F2^T P1 F2``.
+
+Forward-Forward has no readout: its labels are inputs, and v holds the label weights, from the one
+label to the hidden units, which are of O(1) and learn at a rate of 1/N as a readout does.
 """
 
 from __future__ import annotations
@@ -48,7 +59,16 @@ DIMENSIONS = {
     "v_star": ("M", "O"),
     "S": ("M", "O"),
     "P": ("O", "O"),
+    "B1": ("K", "K"),
+    "S1": ("M", "K"),
+    "P1": ("K", "K"),
+    "F2": ("K", "O"),
 }
+
+SYMMETRIC = ("Q", "T", "P", "P1")
+
+FEEDBACK = ("B", "B1", "S1", "P1", "F2")
+"""The order parameters of the feedback, which some rules have."""
 
 MAGNITUDE_LIMIT = 1e6
 """An order parameter above this has diverged.
@@ -67,6 +87,28 @@ class OrderParameters(NamedTuple):
     R: Array  # (K, M)
     v: Array  # (K, O)
     B: Array | None = None  # (K, O); None for backpropagation, whose feedback is v
+
+
+class FactoredOrderParameters(NamedTuple):
+    """The state of rules that learn an aligned F in two factors; B, which follows, may be None."""
+
+    Q: Array  # (K, K)
+    R: Array  # (K, M)
+    v: Array  # (K, O)
+    B: Array | None  # (K, O)
+    B1: Array  # (K, K)
+    S1: Array  # (M, K)
+    P1: Array  # (K, K)
+    F2: Array  # (K, O)
+
+
+STATES = (OrderParameters, FactoredOrderParameters)
+
+
+def state_of(parts: dict[str, Any]) -> Any:
+    """The state of these order parameters, by name, with factors if there is an F2."""
+    kind = OrderParameters if parts.get("F2") is None else FactoredOrderParameters
+    return kind(*(parts.get(name) for name in kind._fields))
 
 
 class Teacher(NamedTuple):
@@ -122,6 +164,10 @@ class Trajectory(NamedTuple):
     asked for).  Runs and paths are looked at where they are saved, and "diverged" there stands for
     numbers that overflowed, too.  Simulations have an array of them, one a run.  What was reached
     before is kept, and everything after is NaN.
+
+    The misclassification is the probability that an output has another sign than the noiseless
+    teacher's, averaged over outputs.  It is the generalization error of rules that have no other
+    output than a class, such as Forward-Forward.
     """
 
     times: np.ndarray  # (n,) samples / N
@@ -129,6 +175,7 @@ class Trajectory(NamedTuple):
     generalization_error: np.ndarray  # (n,) half the mean squared error, summed over outputs
     status: Any
     fluctuations: Fluctuations | None = None  # if asked for
+    misclassification: np.ndarray | None = None  # (n,) share of wrong signs; if asked for
 
 
 def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
@@ -141,7 +188,10 @@ def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
 
 
 def trajectory_of_runs(
-    times: np.ndarray, states: OrderParameters, errors: np.ndarray
+    times: np.ndarray,
+    states: OrderParameters,
+    errors: np.ndarray,
+    misclassification: np.ndarray | None = None,
 ) -> Trajectory:
     """A Trajectory from arrays with leading axes (runs, n), NaN from where a run diverged."""
     fine = np.isfinite(errors)
@@ -149,8 +199,14 @@ def trajectory_of_runs(
         if array is not None:
             fine &= np.max(np.abs(array), axis=(-2, -1)) <= MAGNITUDE_LIMIT
     fine = np.logical_and.accumulate(fine, axis=1)
-    states = OrderParameters(
-        *(None if a is None else np.where(fine[..., None, None], a, np.nan) for a in states)
-    )
+    reached = {
+        name: None if a is None else np.where(fine[..., None, None], a, np.nan)
+        for name, a in states._asdict().items()
+    }
     status = np.where(fine[:, -1], "ok", "diverged")
-    return Trajectory(times, states, np.where(fine, errors, np.nan), status)
+    if misclassification is not None:
+        misclassification = np.where(fine, misclassification, np.nan)
+    states = state_of(reached)
+    return Trajectory(
+        times, states, np.where(fine, errors, np.nan), status, misclassification=misclassification
+    )

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 from odes.checks import check_number, check_overlaps, hyperparameters
 from odes.drift import generalization_error
-from odes.order_parameters import OrderParameters, Teacher, Trajectory
+from odes.order_parameters import OrderParameters, Teacher, Trajectory, state_of
 from odes.quadrature import Points
 from odes.solve import packing, solve
 
@@ -120,7 +120,8 @@ def symmetric_plateau(
 
 def _at(states: OrderParameters, index: int) -> OrderParameters:
     """One of states with a leading axis."""
-    return OrderParameters(*(None if each is None else each[index] for each in states))
+    parts = states._asdict().items()
+    return state_of({name: None if each is None else each[index] for name, each in parts})
 
 
 def _undecided(state: OrderParameters) -> OrderParameters:

@@ -116,6 +116,8 @@ def solve_paths(
         dt = 0.01 / max(parameters.lr, parameters.lr_v, 0.01)
     check_number("dt", dt, positive=True)
     check_activation(activation)
+    if rule.mirrors and "F2" in rule.needs:
+        raise ValueError("Argument `rule` must not learn F, which is aligned then: use solve().")
     if "S" not in rule.needs:
         raise ValueError(
             "Argument `rule` must feed back through F for its B to diffuse, but this one does not: "

@@ -14,32 +14,38 @@ themselves and are averaged numerically.  The same rules acting on the weights o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from odes.order_parameters import Array, OrderParameters, Teacher
+from odes.checks import check_number
+from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
 
 
 class Sample(NamedTuple):
     """What a rule sees of one input: JAX arrays."""
 
     fields: Array  # lambda_k = w_k . x / sqrt(N), (K,)
-    prediction: Array  # sum_k v_ko g(lambda_k), (O,)
+    v: Array  # (K, O)
     label: Array  # the teacher's output and its noise, (O,)
     B: Array  # (K, O), as `feedback` gives it
-    g: Callable[[Array], Array]  # the activation
+    g: Callable[[Array], Array]  # the activities of all units from their fields
     lr: Array  # learning rate of the first layer
 
     @property
     def h(self) -> Array:
-        """Hidden activities g(lambda_k), (K,)."""
+        """Hidden activities, (K,); g(lambda_k), unless they are normalised."""
         return self.g(self.fields)
 
     @property
-    def slope(self) -> Array:
-        """g'(lambda_k), (K,)."""
+    def prediction(self) -> Array:
+        """``sum_k v_ko h_k``, (O,)."""
+        return self.h @ self.v
+
+    def through(self, signal: Array) -> Array:
+        """A signal at the activities, (K,), taken back to the fields: ``g'(lambda_k) signal_k``."""
         import jax
 
-        return jax.jvp(self.g, (self.fields,), (jax.numpy.ones_like(self.fields),))[1]
+        return jax.vjp(self.g, self.fields)[1](signal)[0]
 
     @property
     def error(self) -> Array:
@@ -55,37 +61,59 @@ class Update(NamedTuple):
     gamma: Array | None = None  # (K,), the factor of the fed-back error F e
 
 
+class Learning(NamedTuple):
+    """How a student moves, for feedback that moves with it."""
+
+    along: Callable[..., Array]  # d(w_k . u / N) / dt for directions u; see `Rule.feedback_drift`
+    dv: Array  # dv/dt, (K, O)
+    parameters: Hyperparameters
+    activation: Any
+
+
 class Rule:
     """What a rule sends back, how that moves, and the update that it makes.
 
     Unless a rule says otherwise, B is a constant of motion and the update is that of
     backpropagation with B in place of v.  ``needs`` names the overlaps that a caller must supply
     beyond Q, R, v, T and v_star; a rule with gamma needs B, S and P.  ``smooth`` is to be False for
-    an update that jumps or has kinks as a function of the fields.
+    an update that jumps or has kinks as a function of the fields.  ``classifies`` says that only
+    the sign of the prediction has a meaning, ``learns_feedback`` that B or F learns, and
+    ``mirrors`` that it does so from noise.
     """
 
     needs: tuple[str, ...] = ("B",)
     smooth: bool = True
+    classifies: bool = False
+    learns_feedback: bool = False
+    mirrors: bool = False
 
     def feedback(self, state: OrderParameters) -> Array:
-        """The feedback signal B, shape (K, O)."""
+        """The feedback signal B, shape (K, O); of states with leading axes, too."""
         return state.B
 
-    def feedback_drift(
-        self, state: OrderParameters, teacher: Teacher, along: Callable[..., Array]
-    ) -> Array | None:
-        """dB/dt, shape (K, O), or None where B is constant.
+    def feedback_matrix(self, state: OrderParameters, teacher: Teacher) -> tuple[Array, Array]:
+        """S (M, O) and P (O, O) of the F that is fed back."""
+        return teacher.S, teacher.P
 
-        ``along(u, with_F)`` is ``d(w_k . u / N) / dt`` for directions u in input space, given by
-        their overlaps with all units, (K + M, number of directions), students first, and with F,
-        (O, number of directions), which only rules with gamma look at.
+    def feedback_drift(
+        self, state: OrderParameters, teacher: Teacher, learning: Learning
+    ) -> dict[str, Array]:
+        """d/dt of those order parameters of the feedback that move, such as ``{"B": dB}``.
+
+        ``learning.along(u, with_F)`` is ``d(w_k . u / N) / dt`` for directions u in input space,
+        given by their overlaps with all units, (K + M, number of directions), students first, and
+        with F, (O, number of directions), which only rules with gamma look at.
         """
-        return None
+        return {}
+
+    def predict(self, fields: Array, v: Array, g: Callable[[Array], Array]) -> Array:
+        """The output at these fields of the student, (K,), to be held against the teacher's."""
+        return g(fields) @ v
 
     def update(self, sample: Sample) -> Update:
         """The update on one sample; a rule that overrides this has no closed form."""
         return Update(
-            delta=sample.slope * (sample.B @ sample.error),
+            delta=sample.through(sample.B @ sample.error),
             readout=sample.h[:, None] * sample.error,
         )
 
@@ -115,9 +143,9 @@ class AFA(Rule):
 
     needs: tuple[str, ...] = ("B", "S")
 
-    def feedback_drift(self, state, teacher, along):
+    def feedback_drift(self, state, teacher, learning):
         xp = state.B.__array_namespace__()
-        return along(xp.concat([state.B, teacher.S]), teacher.P)
+        return {"B": learning.along(xp.concat([state.B, teacher.S]), teacher.P)}
 
 
 class PEPITA(AFA):
@@ -175,6 +203,254 @@ class TimeLocalPEPITA(HebbianPEPITA):
         return super().second_fields(sample) - sample.lr * sample.h
 
 
+class SignSymmetry(Rule):
+    """Sign symmetry (Liao et al. 2016, uniform): ``B_ko = sign(v_ko)``."""
+
+    needs = ()
+
+    def feedback(self, state):
+        return state.v.__array_namespace__().sign(state.v)
+
+
+class RandomSignSymmetry(Rule):
+    """Sign symmetry with fixed random magnitudes: ``B_ko = sign(v_ko) |b_ko|``.
+
+    The b are what B is at the start.
+    """
+
+    def feedback(self, state):
+        xp = state.v.__array_namespace__()
+        return xp.sign(state.v) * xp.abs(state.B)
+
+
+class KolenPollack(FA):
+    """Kolen & Pollack (1994): B takes the increments of v and decays as v does.
+
+    ``d(B - v)/dt = -kappa_v (B - v)``, so that decay makes them one.
+    """
+
+    learns_feedback = True
+
+    def feedback_drift(self, state, teacher, learning):
+        return {"B": learning.dv + learning.parameters.weight_decay_v * (state.v - state.B)}
+
+
+@dataclass(frozen=True)
+class MirroredFA(FA):
+    """FA whose B is a weight mirror of v (Akrout et al. 2019).
+
+    Beside each sample, hidden noise xi of standard deviation ``noise`` is sent to the outputs, and
+    B learns from what arrives, ``B += lr / N xi (v^T xi)^T - decay / N B``::
+
+        dB/dt = lr noise^2 v - decay B
+    """
+
+    lr: float = 0.1
+    noise: float = 1.0
+    decay: float = 0.1
+
+    learns_feedback = True
+    mirrors = True
+
+    def __post_init__(self):
+        check_mirror(self.lr, self.noise, self.decay)
+
+    def feedback_drift(self, state, teacher, learning):
+        return {"B": self.lr * self.noise**2 * state.v - self.decay * state.B}
+
+
+@dataclass(frozen=True)
+class MirroredAFA(AFA):
+    """AFA whose F, in two factors, mirrors the weights of both layers (Srinivasan et al. 2024).
+
+    ``F = F1 F2 / sqrt(N)``, aligned.  Beside each sample, F2 (K, O) learns from hidden noise as in
+    :class:`MirroredFA`, and the columns f_j of F1 (N, K) from noise xi in the input, of the same
+    standard deviation s, ``f_j += lr / sqrt(N) a_j xi - decay / N f_j`` with the field
+    ``a_j = w_j . xi / sqrt(N)``, or g of it if ``nonlinear``.  Besides what learning does to B1::
+
+        dB1_kj/dt = lr s^2 c_j Q_kj - decay B1_kj,      dS1_mj/dt = lr s^2 c_j R_jm - decay S1_mj
+        dP1_ij/dt = lr s^2 (c_i B1_ij + c_j B1_ji) - 2 decay P1_ij + lr^2 s^2 <a_i a_j>
+        dF2/dt    = lr s^2 v - decay F2
+
+    with ``c_j = 1``, or ``<g'(a_j)>``.  The noise averages out of all but P1.  If ``normalised``,
+    both factors are scaled back to their Frobenius norm after each step, in place of the decay.
+    """
+
+    lr: float = 0.1
+    noise: float = 1.0
+    decay: float = 0.1
+    nonlinear: bool = False
+    normalised: bool = False
+
+    needs = ("B1", "S1", "P1", "F2")
+    learns_feedback = True
+    mirrors = True
+
+    def __post_init__(self):
+        check_mirror(self.lr, self.noise, self.decay)
+
+    def feedback(self, state):
+        return state.B1 @ state.F2
+
+    def feedback_matrix(self, state, teacher):
+        return state.S1 @ state.F2, state.F2.mT @ state.P1 @ state.F2
+
+    def feedback_drift(self, state, teacher, learning):
+        Q, R, v, _, B1, S1, P1, F2 = state
+        xp = v.__array_namespace__()
+        variance = self.noise**2
+        c, a_a = xp.ones_like(Q[0]), variance * Q
+        if self.nonlinear:
+            c, a_a = _noise_through(learning.activation, variance * Q)
+        pull = self.lr * variance
+        grown = pull * (c[:, None] * B1 + (c[:, None] * B1).T) + self.lr**2 * variance * a_a
+        decay1 = decay2 = self.decay
+        if self.normalised:
+            decay1 = xp.trace(grown) / (2 * xp.trace(P1))
+            decay2 = pull * xp.sum(v * F2) / xp.sum(F2 * F2)
+        learned = learning.along(xp.concat([B1, S1]), F2.T @ P1)
+        return {
+            "B1": learned + pull * Q * c - decay1 * B1,
+            "S1": pull * R.T * c - decay1 * S1,
+            "P1": grown - 2 * decay1 * P1,
+            "F2": pull * v - decay2 * F2,
+        }
+
+
+def check_mirror(lr: float, noise: float, decay: float) -> None:
+    """ValueError unless the parameters of a mirror are finite numbers >= 0."""
+    for name, value in (("lr", lr), ("noise", noise), ("decay", decay)):
+        check_number(f"{name} of the mirror", value)
+
+
+def _noise_through(activation: Any, covariance: Array) -> tuple[Array, Array]:
+    """``<g'(a_j)>``, (K,), and ``<g(a_i) g(a_j)>``, (K, K), of normal fields a."""
+    if not hasattr(activation, "J2"):
+        raise ValueError(
+            "Argument `rule` must have a mirror that is not nonlinear with an activation without "
+            "closed forms."
+        )
+    xp = covariance.__array_namespace__()
+    variance = covariance.diagonal()
+    none = 0 * variance
+    with_none = activation.J2(none, variance, none)  # <g'(a_j)> g'(0)
+    c = with_none / xp.sqrt(activation.J2(none, none, none))
+    return c, activation.I2(covariance, variance[:, None], variance)
+
+
+@dataclass(frozen=True)
+class MirroredPEPITA(MirroredAFA):
+    """PEPITA, presynaptic x, with the weight mirrors of :class:`MirroredAFA`."""
+
+    update = PEPITA.update
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """``softplus(threshold - G+) + softplus(G- - threshold)`` (Hinton 2022)."""
+
+    threshold: float = 1.0
+
+    def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
+        """Derivatives by the two goodnesses."""
+        from jax.nn import sigmoid
+
+        return -sigmoid(self.threshold - positive), sigmoid(negative - self.threshold)
+
+
+@dataclass(frozen=True)
+class SymBa:
+    """``softplus(-alpha (G+ - G-))``, of the Trifecta (Dooms et al. 2023)."""
+
+    alpha: float = 4.0
+
+    def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
+        """Derivatives by the two goodnesses."""
+        from jax.nn import sigmoid
+
+        slope = self.alpha * sigmoid(-self.alpha * (positive - negative))
+        return -slope, slope
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``G+ - G-``: goodness is to be low on positive samples, and high on negative ones."""
+
+    def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
+        """Derivatives by the two goodnesses."""
+        return 1.0, -1.0
+
+
+@dataclass(frozen=True)
+class ForwardForward(Rule):
+    """Forward-Forward (Hinton 2022): a contrast of two passes, without any error.
+
+    The label y is the sign of the teacher's (noisy) output, the one output that there may be, and
+    an input: u_k, kept in v, is its weight.  The positive pass sees (x, y), the negative one
+    (x, -y), with the fields ``lambda_k +- u_k y``, activities h+ and h-, and goodness
+    ``G = sum_k h_k^2``.  Gradient descent on a loss with the derivatives p and q by G+ and G-::
+
+        delta_k = 2 (p h+ g'+ + q h- g'-)_k        change of u_k = 2 y (p h+ g'+ - q h- g'-)_k
+
+    The class put out is the sign of ``G(label 1) - G(label -1)``.
+    """
+
+    loss: Any = Logistic()
+
+    needs = ()
+    smooth = False
+    classifies = True
+
+    def feedback(self, state):
+        return state.v
+
+    def predict(self, fields, v, g):
+        plus, minus = (g(fields + sign * v[:, 0]) for sign in (1, -1))
+        return (plus @ plus - minus @ minus)[None]
+
+    def update(self, sample):
+        import jax
+
+        if sample.v.shape[1] != 1:
+            raise ValueError(
+                "Argument `v` must have one output for Forward-Forward, whose label is a sign, but "
+                f"has {sample.v.shape[1]}."
+            )
+        u = sample.v[:, 0] * jax.numpy.sign(sample.label)
+        passes = [sample._replace(fields=sample.fields + sign * u) for sign in (1, -1)]
+        slopes = self.loss.slopes(*(each.h @ each.h for each in passes))
+        plus, minus = (
+            2 * slope * each.through(each.h) for slope, each in zip(slopes, passes, strict=True)
+        )
+        return Update(
+            delta=plus + minus, readout=((plus - minus) * jax.numpy.sign(sample.label))[:, None]
+        )
+
+
+@dataclass(frozen=True)
+class TopDownForwardForward(AFA):
+    """Forward-Forward between an input and the same input after top-down feedback.
+
+    The positive sample is x, the negative one ``x - F e``, and the goodness ``1/2 sum_k h_k^2`` of
+    the hidden layer, below a readout that learns as that of PEPITA-Hebbian.  With p and q the
+    derivatives of the loss, ``dW = p (h g') x^T + q (h_err g'_err) (x - F e)^T``, which for
+    rectified linear units, g g' = g, and the loss ``G+ - G-`` is PEPITA-Hebbian (Srinivasan et al.
+    2024): the feedback lowers the error, so that goodness has to be low where there was none.
+    """
+
+    loss: Any = Difference()
+
+    needs = ("B", "S", "P")
+
+    def update(self, sample):
+        second = sample._replace(fields=sample.fields - sample.B @ sample.error)
+        passes = sample, second
+        p, q = self.loss.slopes(*(each.h @ each.h / 2 for each in passes))
+        plus, minus = p * sample.through(sample.h), q * second.through(second.h)
+        readout = sample.h[:, None] * sample.prediction - second.h[:, None] * sample.label
+        return Update(delta=plus + minus, readout=readout, gamma=-minus)
+
+
 RULES = {
     "bp": BP(),
     "fa": FA(),
@@ -183,4 +459,14 @@ RULES = {
     "pepita-modulated": ModulatedPEPITA(),
     "pepita-hebbian": HebbianPEPITA(),
     "pepita-tl": TimeLocalPEPITA(),
+    "sign-symmetry": SignSymmetry(),
+    "sign-random": RandomSignSymmetry(),
+    "kolen-pollack": KolenPollack(),
+    "fa-mirror": MirroredFA(),
+    "afa-mirror": MirroredAFA(),
+    "pepita-mirror": MirroredPEPITA(),
+    "ff": ForwardForward(),
+    "ff-symba": ForwardForward(SymBa()),
+    "ff-topdown": TopDownForwardForward(),
 }
+RULES["dfa"] = RULES["fa"]

@@ -184,13 +184,14 @@ def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:
 def scale_feedback(
     initial: OrderParameters, teacher: Teacher, scale: Array
 ) -> tuple[OrderParameters, Teacher]:
-    """The overlaps with F times ``scale``: B and S times it, and P times its square."""
+    """The overlaps with F times ``scale``: B, S and F2 times it, and P times its square."""
 
     def times(overlap: Array | None, factor: Array) -> Array | None:
         return None if overlap is None else factor * overlap
 
+    scaled = {"B", "F2"} & set(initial._fields)
     return (
-        initial._replace(B=times(initial.B, scale)),
+        initial._replace(**{name: times(getattr(initial, name), scale) for name in scaled}),
         teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,9 @@ from odes.checks import (
 from odes.drift import drift, generalization_error
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
+    SYMMETRIC,
     Array,
+    Hyperparameters,
     OrderParameters,
     Teacher,
     Trajectory,
@@ -84,6 +87,7 @@ def solve(
     max_steps: int = 10_000,
     points: int | Points | None = None,
     fluctuations: bool = False,
+    misclassification: bool = False,
 ) -> Trajectory:
     """The learning curve of an infinitely wide input layer, from the equations in ``odes.drift``.
 
@@ -96,8 +100,8 @@ def solve(
     leading order in the learning rate, since B diffuses: see :func:`odes.solve_paths`.
 
     Args:
-        initial: OrderParameters at t = 0: Q (K, K), R (K, M), v (K, O), and B (K, O) where the
-            rule needs it.  With a single output, v and B may be (K,).
+        initial: OrderParameters at t = 0: Q (K, K), R (K, M), v (K, O), and B (K, O), or B1 and
+            what follows it, where the rule needs them.  With a single output, v and B may be (K,).
         teacher: Teacher: T (M, M), v_star (M, O), and S (M, O) and P (O, O) where the rule needs
             them.  With a single output, v_star and S may be (M,).
         rule: a name in ``odes.RULES``, or a :class:`odes.Rule` of one's own.
@@ -105,8 +109,9 @@ def solve(
             as :class:`odes.PiecewiseConstant` (``odes/schedules.py``).
         lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout; or
             a schedule.
-        feedback_scale: multiplies F, that is B and S, and P by its square; or a schedule.
-            Backpropagation takes no notice.
+        feedback_scale: multiplies F, that is B and S, and P by its square; or a schedule.  Rules
+            that learn their feedback start with it, and take numbers only.  Backpropagation and
+            sign symmetry take no notice.
         noise: standard deviation of the noise on the teacher's labels.
         weight_decay: decay rate of the first layer per unit of t.
         weight_decay_v: decay rate of the readout; None for the same, or 0 if ``lr_v`` is the
@@ -126,12 +131,15 @@ def solve(
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``odes/fluctuations.py``; imports JAX).  Then rules that
             feed back through F need P, and rule and activation have to be smooth, as the drift is
-            differentiated at the points; the feedback scale has to be a number.
+            differentiated at the points; the feedback scale has to be a number.  Not for rules with
+            weight mirrors, whose noise scatters besides.
+        misclassification: whether to add the probability that an output has another sign than the
+            teacher's, by ``points``, or 2^15 Sobol points (imports JAX).
 
     Returns:
-        A Trajectory with n times.  BP has ``B=None``.  The status is one string.  With
-        fluctuations, ``trajectory.fluctuations.std(N)`` is the standard deviation of the
-        generalization error.
+        A Trajectory with n times.  B is what the rule sends back, and None where that is v.  The
+        status is one string.  With fluctuations, ``trajectory.fluctuations.std(N)`` is the standard
+        deviation of the generalization error.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -151,6 +159,7 @@ def solve(
         check_feedback_matrix(initial, teacher)
     check_feedback(rule, initial)
     scale_in_time = callable(parameters.feedback_scale)
+    check_scale(rule, parameters)
     if not scale_in_time:
         initial, teacher = scale_feedback(initial, teacher, parameters.feedback_scale)
 
@@ -170,6 +179,11 @@ def solve(
             "Argument `fluctuations` must be False for a rule or an activation with jumps or "
             "kinks, since the drift is differentiated; wrap a smooth function as "
             "odes.Activation(g), or simulate_chain() many runs."
+        )
+    if fluctuations and rule.mirrors:
+        raise ValueError(
+            "Argument `fluctuations` must be False for a rule with weight mirrors, whose noise is "
+            "not in the theory of fluctuations; simulate() many runs."
         )
     if fluctuations and scale_in_time:
         raise ValueError(
@@ -198,7 +212,14 @@ def solve(
         if scale_in_time:
             scales = np.array([parameters_at(parameters, t).feedback_scale for t in times.tolist()])
             states, _ = scale_feedback(states, teacher, scales[:, None, None])
-        trajectory = Trajectory(times, states, error(states, teacher), status)
+        trajectory = Trajectory(times, reported(rule, states), error(states, teacher), status)
+    if rule.classifies:
+        trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
+    elif misclassification:
+        from odes.local_fields import share_misclassified  # imports JAX
+
+        share = share_misclassified(states, teacher, points, **shared)
+        trajectory = trajectory._replace(misclassification=share)
     if not fluctuations:
         return trajectory
     from odes.fluctuations import linear_noise  # imports JAX
@@ -247,12 +268,32 @@ def check_feedback(rule: Rule, initial: OrderParameters) -> None:
 
 
 def check_feedback_drift(initial: OrderParameters, change: OrderParameters) -> None:
-    """ValueError unless dB/dt is of the shape of B."""
-    B, dB = (getattr(state.B, "shape", ()) for state in (initial, change))
-    if dB != B:
+    """ValueError unless dB/dt and its like are of the shapes of B and its like."""
+    for name, before, moved in zip(initial._fields, initial, change, strict=True):
+        shapes = [getattr(each, "shape", ()) for each in (before, moved)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"Argument `rule` must have a feedback_drift of shape {shapes[0]} for {name}, "
+                f"but it is of shape {shapes[1]}."
+            )
+
+
+def check_scale(rule: Rule, parameters: Hyperparameters) -> None:
+    """ValueError for a feedback scale that changes with time, of a rule that learns its feedback.
+
+    A number is the scale that such a feedback starts with.
+    """
+    if rule.learns_feedback and callable(parameters.feedback_scale):
         raise ValueError(
-            f"Argument `rule` must have a feedback_drift of shape {B}, but it is of shape {dB}."
+            "Argument `feedback_scale` must be a number for a rule that learns its feedback, but "
+            "is a schedule."
         )
+
+
+def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
+    """The states with B what the rule sends back, and None where that is v."""
+    sent_back = rule.feedback(states)
+    return states._replace(B=None if sent_back is states.v else sent_back)
 
 
 def is_smooth(rule: Any, activation: Any) -> bool:
@@ -262,28 +303,34 @@ def is_smooth(rule: Any, activation: Any) -> bool:
 
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
-    return type(rule).update is Rule.update and hasattr(activation, "second_moment")
+    closed = type(rule).update is Rule.update and not rule.classifies
+    return closed and hasattr(activation, "second_moment")
 
 
 def packing(like: OrderParameters) -> tuple[Callable, Callable]:
     """Functions between order parameters and one vector, which holds each distinct Q_kl once."""
-    (K, M), O = like.R.shape, like.v.shape[1]
-    k, l, pair = distinct_pairs(K)
-    ends = np.cumsum([k.size, K * M, K * O, K * O])
+    k, l, pair = distinct_pairs(len(like.v))
+    shapes = {name: each.shape for name, each in like._asdict().items() if each is not None}
+    sizes = [k.size if name in SYMMETRIC else math.prod(shape) for name, shape in shapes.items()]
+    ends = np.cumsum(sizes).tolist()
 
     def pack(state: OrderParameters) -> Array:
-        parts = [state.Q[k, l], state.R.ravel(), state.v.ravel()]
-        if state.B is not None:
-            parts.append(state.B.ravel())
+        parts = [
+            getattr(state, name)[k, l] if name in SYMMETRIC else getattr(state, name).ravel()
+            for name in shapes
+        ]
         return state.v.__array_namespace__().concat(parts)
 
     def unpack(y: Array) -> OrderParameters:
-        shape = y.shape[:-1]
-        return OrderParameters(
-            Q=y[..., pair],
-            R=y[..., ends[0] : ends[1]].reshape(*shape, K, M),
-            v=y[..., ends[1] : ends[2]].reshape(*shape, K, O),
-            B=None if like.B is None else y[..., ends[2] :].reshape(*shape, K, O),
+        return like._replace(
+            **{
+                name: y[..., start + pair]
+                if name in SYMMETRIC
+                else y[..., start:end].reshape(*y.shape[:-1], *shape)
+                for (name, shape), start, end in zip(
+                    shapes.items(), [0, *ends[:-1]], ends, strict=True
+                )
+            }
         )
 
     return pack, unpack

@@ -49,7 +49,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points
-from odes.rules import Rule
+from odes.rules import Learning, Rule
 from odes.schedules import scale_feedback
 from odes.solve import (
     check_feedback,
@@ -57,6 +57,7 @@ from odes.solve import (
     has_closed_form,
     is_smooth,
     packing,
+    reported,
 )
 
 AT_REST = 1e-11
@@ -154,6 +155,7 @@ class Problem(NamedTuple):
     guess: OrderParameters
     teacher: Teacher
     rule: Rule
+    activation: Any
     points: Points | None
     velocity: Callable[..., Any]
     jacobian: Callable[..., Any]
@@ -185,7 +187,7 @@ def prepared(
     if not closed:
         points = points_of(guess, teacher, points, parameters.noise > 0, rule, activation)
     return Problem(
-        guess, teacher, rule, None if closed else points,
+        guess, teacher, rule, activation, None if closed else points,
         *(compiled(function, rule, activation) for function in (_velocity, _jacobian, error_of)),
     )  # fmt: skip
 
@@ -285,15 +287,16 @@ def _moving(problem: Problem, parameters: Hyperparameters) -> np.ndarray:
     """Which entries of the state as one vector can move."""
     guess, teacher = problem.guess, problem.teacher
     still = jax.tree.map(np.zeros_like, guess)
-    along = lambda overlaps, with_F=None: overlaps[: len(guess.v)]  # noqa: E731
     frozen_v = parameters.lr_v == 0 and parameters.weight_decay_v == 0
-    moves_B = guess.B is not None and problem.rule.feedback_drift(guess, teacher, along) is not None
-    moving = still._replace(
-        Q=still.Q + 1,
-        R=still.R + 1,
-        v=still.v + (not frozen_v),
-        B=None if guess.B is None else still.B + moves_B,
+    learning = Learning(
+        along=lambda overlaps, with_F=None: overlaps[: len(guess.v)],
+        dv=guess.v,
+        parameters=parameters,
+        activation=problem.activation,
     )
+    moved = problem.rule.feedback_drift(guess, teacher, learning)
+    feedback = {name: getattr(still, name) + 1 for name in moved}
+    moving = still._replace(Q=still.Q + 1, R=still.R + 1, v=still.v + (not frozen_v), **feedback)
     return packing(guess)[0](moving) > 0
 
 
@@ -343,7 +346,7 @@ def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
     vectors = np.zeros((len(order), y.size), complex)
     vectors[:, moving] = columns[:, order].T
     return FixedPoint(
-        state,
+        reported(problem.rule, state),
         error,
         eigenvalues,
         unpack(vectors),

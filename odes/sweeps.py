@@ -30,11 +30,12 @@ from odes.grid import (
     make_grid,
 )
 from odes.local_fields import compiled, known_name, points_of
-from odes.order_parameters import Hyperparameters, OrderParameters, Teacher
+from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.quadrature import Points
 from odes.schedules import probed
 from odes.solve import (
     check_feedback,
+    check_scale,
     check_tolerances,
     choose,
     has_closed_form,
@@ -202,12 +203,15 @@ def sweep(
     in_time = Hyperparameters(*values[0])._replace(**grid.schedules)
     in_time = probed(in_time, times[-1])
     schedules = tuple((name, getattr(in_time, name)) for name in grid.schedules)
+    for one in rules.values():
+        check_scale(one, in_time)
     for name, schedule in schedules:
         check_shape(name, schedule)
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
     plan = _plan(equations, values, lanes)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)
-    given = OrderParameters(*map(_plain, initial)), Teacher(*map(_plain, teacher))
+    state = state_of({name: _plain(each) for name, each in initial._asdict().items()})
+    given = state, Teacher(*map(_plain, teacher))
     results = run_chunks(
         job,
         [(index, values[chosen]) for index, chosen in plan],
@@ -331,7 +335,7 @@ def _solve_chunk(
             atol=atol,
             max_steps=max_steps,
         )
-        kept = {symbol: getattr(flow.order_parameters, symbol) for symbol in symbols}
+        kept = {symbol: getattr(flow.order_parameters, symbol, None) for symbol in symbols}
         return {
             "generalization_error": flow.generalization_error,
             "status": flow.status.astype("int8"),

@@ -24,15 +24,16 @@ import jax.numpy as jnp
 
 from odes.order_parameters import Hyperparameters
 from simulations.networks import Network
-from simulations.rules import Sample
+from simulations.rules import Rule, Sample
 
 UNROLLED = 4
 """Steps that are compiled together; more gained nothing."""
 
 
 def scaled(network: Network, scale: Any) -> Network:
-    """The network with B and F times ``scale``."""
-    return network._replace(B=scale * network.B, F=scale * network.F)
+    """The network with B and F times ``scale``, the latter by its second factor."""
+    F2 = None if network.F2 is None else scale * network.F2
+    return network._replace(B=scale * network.B, F=scale * network.F, F2=F2)
 
 
 def samples_of(parameters: Hyperparameters, first: Any, count: int) -> Hyperparameters:
@@ -55,7 +56,7 @@ def step(
     y: Any,
     parameters: Hyperparameters,
     *,
-    update: Callable,
+    rule: Rule,
     g: Callable,
     N: int,
 ) -> Network:
@@ -66,10 +67,21 @@ def step(
     lr, lr_v, _, decay, decay_v, scale = parameters
     n = x.size
     fed_back = network if scale is None else scaled(network, scale)
-    dW, dv = update(fed_back, Sample(x, y, g, lr * n / N))
+    dW, *others = rule.update(fed_back, Sample(x, y, g, lr * n / N))
+    moved = {
+        name: (1 - decay_v / N) * getattr(network, name) - lr_v / N * change
+        for name, change in zip("vB", others, strict=False)
+    }
+    return network._replace(W=network.W - lr * n**0.5 / N * dW - decay / N * network.W, **moved)
+
+
+def mirrored(
+    network: Network, noise: tuple[Any, Any], weight: Any, *, rule: Rule, g: Callable
+) -> Network:
+    """The network after one step of the rule's mirror, whose changes count ``weight`` times."""
+    changes = rule.mirror(network, noise, g)
     return network._replace(
-        W=network.W - lr * n**0.5 / N * dW - decay / N * network.W,
-        v=network.v - lr_v / N * dv - decay_v / N * network.v,
+        **{name: getattr(network, name) + weight * change for name, change in changes.items()}
     )
 
 
@@ -82,12 +94,15 @@ def learn_in_turn(
     first: Any = 0,
     count: int,
     last: Any,
-    **rule: Any,
+    noise: tuple[Any, Any] | None = None,
+    rule: Rule,
+    g: Callable,
+    N: int,
 ) -> Network:
     """The network after the ``count`` samples of X and Y from ``first`` on, but for those >= last.
 
-    X is (samples, n), Y (samples, O), and ``rule`` what :func:`step` takes by name.  A parameter
-    that changes with time is (samples,), too.
+    X is (samples, n), Y (samples, O), and the noise of a mirror (samples, N) and (samples, K).  A
+    parameter that changes with time is (samples,), too.
     """
 
     def learn(s: Any, network: Network) -> Network:
@@ -95,7 +110,10 @@ def learn_in_turn(
         now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[at], parameters)
         rates = Hyperparameters(*((at < last) * rate for rate in now[:-1]))
         rates = rates._replace(feedback_scale=now.feedback_scale)
-        return step(network, X[at], Y[at], rates, **rule)
+        network = step(network, X[at], Y[at], rates, rule=rule, g=g, N=N)
+        if noise is None:
+            return network
+        return mirrored(network, (noise[0][at], noise[1][at]), at < last, rule=rule, g=g)
 
     return jax.lax.fori_loop(0, count, learn, network, unroll=UNROLLED)
 
@@ -127,8 +145,9 @@ def learn_as_block(
     first: Any,
     count: int,
     last: Any,
+    rule: Rule,
+    g: Callable,
     N: int,
-    **rule: Any,
 ) -> Network:
     """What :func:`learn_in_turn` gives, in the exact block form; ``basis`` is (Q_F, triangle)."""
     W = network.W
@@ -150,12 +169,13 @@ def learn_as_block(
         parameters,
         count=b,
         last=last - first,
+        rule=rule,
+        g=g,
         N=N,
-        **rule,
     )
     learned = jnp.clip(last - first, 0, b)
     kept = (1 - parameters.weight_decay / N) ** learned
     change = (after.W - kept * before) / scale
     along_X = change[:, O:] @ inverse  # (K, b)
     along_Q = change[:, :O] - along_X @ Z
-    return network._replace(W=kept * W + along_X @ X + along_Q @ Q.T, v=after.v)
+    return network._replace(W=kept * W + along_X @ X + along_Q @ Q.T, v=after.v, B=after.B)

@@ -26,11 +26,20 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from odes.order_parameters import OrderParameters, Trajectory, trajectory_of_runs
+from odes.order_parameters import Trajectory, state_of, trajectory_of_runs
 from odes.schedules import parameters_at, probed, scheduled_hyperparameters
 from simulations.blocks import scaled, step
 from simulations.networks import Network
-from simulations.online_sgd import PER_RUN, check_training, outputs, rates
+from simulations.online_sgd import (
+    check_training,
+    errors_of,
+    learned,
+    mistakes,
+    overlaps_of,
+    per_run,
+    rates,
+)
+from simulations.rules import Rule, outputs
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -75,8 +84,8 @@ def simulate_chain(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    network, chosen, g, steps = check_training(
-        network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
+    network, chosen, units, steps = check_training(
+        network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
     )
     if not chosen.equivariant:
         raise ValueError(
@@ -104,24 +113,25 @@ def simulate_chain(
             leave=False,
         ) as bar,
     ):  # fmt: skip
-        networks = _compressed(network, n_runs)
+        networks = _compressed(network, chosen, n_runs)
         for last in steps:
             for x, zeta, count in _ahead(_blocks(streams, last - done, K + M + O, O, N)):
                 during = rates(parameters, N, done, done + count, len(x))
                 networks = jax.block_until_ready(
-                    _train(networks, during, x, zeta, count, update=chosen.update, g=g, N=N)
+                    _train(networks, during, x, zeta, count, rule=chosen, units=units, N=N)
                 )
                 bar.update(count)
                 done += count
             scale = parameters_at(parameters, done / N).feedback_scale
             tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])
-            measured = _measure(networks, tests, scale, feedback=chosen.feedback, g=g)
+            measured = _measure(networks, tests, scale, rule=chosen, units=units)
             saved.append(jax.tree.map(np.asarray, measured))
-    states, errors = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
-    return trajectory_of_runs(np.array(steps) / N, states, errors)
+    curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
+    errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
+    return trajectory_of_runs(np.array(steps) / N, state_of(curves), *errors)
 
 
-def _compressed(network: Network, n_runs: int) -> Network:
+def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
     """The network on D + 1 inputs: teacher and F in the first M + O, nothing in the last."""
     (K, N), M = network.W.shape, len(network.W_star)
     vectors = np.concatenate([network.W_star, network.F.T, network.W])
@@ -129,12 +139,10 @@ def _compressed(network: Network, n_runs: int) -> Network:
     coordinates = np.pad(coordinates, ((0, 0), (0, 1)))
     scale = np.sqrt(coordinates.shape[1] / N)
     small = network._replace(
-        W=np.tile(scale * coordinates[-K:], (n_runs, 1, 1)),
-        v=np.tile(network.v, (n_runs, 1, 1)),
-        W_star=scale * coordinates[:M],
-        F=coordinates[M:-K].T,
+        W=scale * coordinates[-K:], W_star=scale * coordinates[:M], F=coordinates[M:-K].T
     )
-    return Network(*map(jnp.asarray, small))
+    runs = {name: np.tile(getattr(small, name), (n_runs, 1, 1)) for name in learned(rule)}
+    return jax.tree.map(jnp.asarray, small._replace(**runs))
 
 
 def _blocks(
@@ -166,19 +174,20 @@ def _ahead(items: Iterator) -> Iterator:
             yield item
 
 
-@partial(jax.jit, static_argnames=("update", "g", "N"))
-def _train(networks, parameters, x, zeta, count, *, update, g, N):
+@partial(jax.jit, static_argnames=("rule", "units", "N"))
+def _train(networks, parameters, x, zeta, count, *, rule, units, N):
     """The networks after ``count`` samples; the parameters as of :func:`rates`."""
     kept = x.shape[-1] - 1 - networks.W.shape[1]
 
     def learn(network: Network, x: Any, zeta: Any, s: Any) -> Network:
         now = jax.tree.map(lambda each: each if each.ndim == 0 else each[s], parameters)
-        y = outputs(network.W_star, network.v_star, x[None], g)[0] + now.noise * zeta
-        network = step(network, x, y, now, update=update, g=g, N=N)
+        y = outputs(network.W_star, network.v_star, x[None], units.g)[0] + now.noise * zeta
+        network = step(network, x, y, now, rule=rule, g=units.hidden, N=N)
         W = jnp.concatenate([network.W[:, :kept], turned(network.W[:, kept:])], axis=1)
         return network._replace(W=W)
 
-    one_step = jax.vmap(learn, (PER_RUN, 0, 0, None), PER_RUN)
+    axes = per_run(rule)
+    one_step = jax.vmap(learn, (axes, 0, 0, None), axes)
     return jax.lax.fori_loop(0, count, lambda s, state: one_step(state, x[s], zeta[s], s), networks)
 
 
@@ -193,16 +202,13 @@ def turned(A: Any) -> Any:
     return A.at[:, K].set(0)
 
 
-@partial(jax.jit, static_argnames=("feedback", "g"))
-def _measure(networks, tests, scale, *, feedback, g):
-    """Order parameters and generalization error of every network, on inputs of its own."""
+@partial(jax.jit, static_argnames=("rule", "units"))
+def _measure(networks, tests, scale, *, rule, units):
+    """Order parameters and errors of every network, the latter on inputs of its own."""
 
-    def one_run(network: Network, X: Any) -> tuple[OrderParameters, Any]:
-        W, v, W_star, v_star = network[:4]
-        difference = outputs(W, v, X, g) - outputs(W_star, v_star, X, g)
-        n = X.shape[1]
-        B = feedback(network if scale is None else scaled(network, scale))
-        state = OrderParameters(Q=W @ W.T / n, R=W @ W_star.T / n, v=v, B=B)
-        return state, jnp.mean(jnp.sum(difference**2, axis=1)) / 2
+    def one_run(network: Network, X: Any) -> dict[str, Any]:
+        means = jnp.mean(mistakes(network, X, rule=rule, units=units), axis=0)
+        fed_back = network if scale is None else scaled(network, scale)
+        return {**overlaps_of(fed_back, rule), **errors_of(means, rule)}
 
-    return jax.vmap(one_run, (PER_RUN, 0))(networks, tests)
+    return jax.vmap(one_run, (per_run(rule), 0))(networks, tests)

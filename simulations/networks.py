@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from odes.checks import (
@@ -15,8 +16,14 @@ from odes.checks import (
     check_seed,
     lookup,
 )
-from odes.order_parameters import OrderParameters, Teacher, joint_covariance
-from simulations.rules import choose_rule
+from odes.order_parameters import (
+    FEEDBACK,
+    OrderParameters,
+    Teacher,
+    joint_covariance,
+    state_of,
+)
+from simulations.rules import Rule, choose_rule
 
 
 class Network(NamedTuple):
@@ -32,6 +39,8 @@ class Network(NamedTuple):
     B: Any  # (K, O) fixed feedback weights, for feedback alignment
     F: Any  # (N, O) top-down feedback, for rules whose second pass sees x - F e
     aligned: Any  # whether entries of F are O(1 / sqrt(N)) and correlated with the weights
+    F1: Any = None  # (N, K) and
+    F2: Any = None  # (K, O): an aligned F in factors, F1 F2 / sqrt(N), for mirrors that learn it
 
     def overlaps(self, rule: Any) -> tuple[OrderParameters, Teacher]:
         """Order parameters and teacher measured on this network, in float64.
@@ -48,16 +57,20 @@ class Network(NamedTuple):
                 'feedback="aligned", or the rule "pepita".'
             )
         network = check_network(self)
-        W, v, W_star, v_star, _, F, aligned = network
+        check_learned(network, chosen)
+        W, v, W_star, v_star, _, F, aligned, F1, F2 = network
         N = W.shape[1]
-        state = OrderParameters(
-            Q=W @ W.T / N,
-            R=W @ W_star.T / N,
-            v=v,
-            B=chosen.feedback(network),
-        )
+        parts = {"Q": W @ W.T / N, "R": W @ W_star.T / N, "v": v}
+        with jax.enable_x64(True):
+            B = chosen.feedback(network)
+        if B is not None:
+            parts["B"] = np.asarray(B)
+        if "F1" in chosen.learns:
+            parts |= {"B1": W @ F1 / N, "S1": W_star @ F1 / N, "P1": F1.T @ F1 / N, "F2": F2}
         P = F.T @ F / (1 if aligned else N)
-        return state, Teacher(T=W_star @ W_star.T / N, v_star=v_star, S=W_star @ F / N**0.5, P=P)
+        return state_of(parts), Teacher(
+            T=W_star @ W_star.T / N, v_star=v_star, S=W_star @ F / N**0.5, P=P
+        )
 
 
 def sample_network(
@@ -99,6 +112,9 @@ def sample_network(
         feedback_scale: multiplies B and F.
         seed: of all that is drawn.
 
+    The factors F1 and F2, which only mirrors look at, have standard normal entries but for what it
+    takes to make F1 F2 / sqrt(N) equal to F, or as near to it as can be where O > K.
+
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
@@ -116,7 +132,8 @@ def sample_network(
             'Argument `S` must be None with feedback="random", whose overlaps are drawn with F, '
             f"but is {S!r}."
         )
-    for_teacher, for_student, for_readout, for_feedback = np.random.default_rng(seed).spawn(4)
+    streams = np.random.default_rng(seed).spawn(5)
+    for_teacher, for_student, for_readout, for_feedback, for_factors = streams
     W_star = draw_teacher(for_teacher, M, N)
     W = student_scale * for_student.normal(size=(K, N))
     v = for_readout.normal(size=(K, O)) if v is None else _given("v", v, (K, O))
@@ -134,7 +151,10 @@ def sample_network(
                 "Argument `student_scale` must be large enough for F to have the overlaps B, "
                 f"but is {student_scale!r}."
             )
-    return Network(W, v, W_star, v_star, feedback_scale * B, feedback_scale * F, aligned)
+    B, F = feedback_scale * B, feedback_scale * F
+    F1, F2 = for_factors.normal(size=(N, K)), for_factors.normal(size=(K, O))
+    F1 = F1 + (N**0.5 * F - F1 @ F2) @ np.linalg.pinv(F2)
+    return Network(W, v, W_star, v_star, B, F, aligned, F1, F2)
 
 
 def network_with_overlaps(
@@ -151,7 +171,8 @@ def network_with_overlaps(
 
     Args:
         initial: Q (K, K), R (K, M), v (K, O) and, if wanted, B (K, O), which is FA's fixed feedback
-            and, with S, the overlap of F with the student.
+            and, with S, the overlap of F with the student; or B1, S1, P1 and F2, for an F in
+            factors.
         teacher: T (M, M), v_star (M, O) and, if wanted, S (M, O) and P (O, O); F is 0 without S,
             and as short as can be without P.  With a single output, v, B, v_star and S may be
             (K,) and (M,).
@@ -166,15 +187,21 @@ def network_with_overlaps(
     check_count("N", N)
     check_seed(seed)
     aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
-    optional = {"B": initial, "S": teacher, "P": teacher}
-    needs = (n for n, given in optional.items() if getattr(given, n, None) is not None)
-    state, fixed = check_overlaps(initial, teacher, tuple(needs))
+    optional = dict.fromkeys(FEEDBACK, initial) | {"S": teacher, "P": teacher}
+    needs = tuple(n for n, given in optional.items() if getattr(given, n, None) is not None)
+    state, fixed = check_overlaps(initial, teacher, needs)
     (K, M), O = state.R.shape, state.v.shape[1]
-    if N < K + M + O:
-        raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
+    least = K + M + (K if "F2" in needs else O)
+    if least > N:
+        sizes = "2 K + M" if "F2" in needs else "K + M + O"
+        raise ValueError(f"Argument `N` must be at least {sizes} = {least}, but is {N}.")
     C = joint_covariance(state, fixed)
     with_F, P = np.zeros((K + M, O)), np.zeros((O, O))
-    if state.B is not None and fixed.S is not None:
+    parts = state._asdict()
+    F2 = parts.get("F2")
+    if F2 is not None:
+        with_F, P = np.concatenate([parts["B1"], parts["S1"]]), parts["P1"]
+    elif state.B is not None and fixed.S is not None:
         with_F = np.concatenate([state.B, fixed.S]) / (1 if aligned else N**0.5)
         P = with_F.T @ np.linalg.pinv(C, rcond=1e-12, hermitian=True) @ with_F
         if fixed.P is not None:
@@ -182,11 +209,12 @@ def network_with_overlaps(
     gram = np.block([[C, with_F], [with_F.T, P]])
     check_covariance("the joint covariance [[C, [B; S]], [[B; S]^T, P]]", gram)
     eigenvalues, vectors = np.linalg.eigh(gram)
-    frame = np.linalg.qr(np.random.default_rng(seed).normal(size=(N, K + M + O)))[0]
+    frame = np.linalg.qr(np.random.default_rng(seed).normal(size=(N, len(gram))))[0]
     rows = N**0.5 * (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ frame.T
-    F = rows[K + M :].T / (N**0.5 if aligned else 1)
     B = np.zeros((K, O)) if state.B is None else state.B
-    return Network(rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned)
+    F1 = None if F2 is None else rows[K + M :].T
+    F = (rows[K + M :].T if F2 is None else F1 @ F2) / (N**0.5 if aligned else 1)
+    return Network(rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned, F1, F2)
 
 
 def check_network(network: Network) -> Network:
@@ -200,17 +228,29 @@ def check_network(network: Network) -> Network:
             f"but they have the shapes {sizes}."
         )
     (K, N), (_, O), (M, _) = sizes
-    shapes = ((K, N), (K, O), (M, N), (M, O), (K, O), (N, O))
-    names = Network._fields[:-1]
+    shapes: dict[str, tuple[int, int]] = {
+        "W": (K, N), "v": (K, O), "W_star": (M, N), "v_star": (M, O), "B": (K, O), "F": (N, O)
+    }  # fmt: skip
+    if network.F1 is not None or network.F2 is not None:
+        shapes |= {"F1": (N, K), "F2": (K, O)}
     weights = {
         name: _given(f"network.{name}", getattr(network, name), shape)
-        for name, shape in zip(names, shapes, strict=True)
+        for name, shape in shapes.items()
     }
     if network.aligned not in (True, False):
         raise ValueError(
             f"Argument `network.aligned` must be True or False, but is {network.aligned!r}."
         )
     return Network(**weights, aligned=bool(network.aligned))
+
+
+def check_learned(network: Network, rule: Rule) -> None:
+    """ValueError unless the network has the weights that the rule learns."""
+    for name in rule.learns:
+        if getattr(network, name) is None:
+            raise ValueError(
+                f"Argument `network` must have {name} for a rule that learns it, but has None."
+            )
 
 
 def _orthonormal(rng: np.random.Generator, M: int, N: int) -> np.ndarray:

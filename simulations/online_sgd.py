@@ -31,22 +31,44 @@ from odes.checks import (
 from odes.chunks import processors
 from odes.order_parameters import (
     Hyperparameters,
-    OrderParameters,
     Trajectory,
+    state_of,
     trajectory_of_runs,
 )
 from odes.schedules import PiecewiseConstant, parameters_at, probed, scheduled_hyperparameters
 from odes.store import Arrays, load_arrays, open_store, save_arrays
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
-from simulations.networks import Network, check_network
-from simulations.rules import Rule, Sample, choose_rule, known_name
+from simulations.networks import Network, check_learned, check_network
+from simulations.rules import Rule, Sample, choose_rule, known_name, outputs
 
-ACTIVATIONS: dict[str, Callable] = {
+
+class Units(NamedTuple):
+    """Activities of units from their fields, along the last axis."""
+
+    g: Callable  # of the teacher, one by one
+    hidden: Callable  # of the student, all together
+
+
+def normalised(g: Callable) -> Callable:
+    """Activities ``h / |h|`` of unit length, 0 where all are."""
+
+    def unit(z: Any) -> Any:
+        h = g(z)
+        square = jnp.sum(h * h, axis=-1, keepdims=True)
+        return h / jnp.sqrt(jnp.where(square > 0, square, 1))
+
+    return unit
+
+
+ELEMENTWISE: dict[str, Callable] = {
     "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
     "linear": lambda z: z,
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
 }
+
+ACTIVATIONS = {name: Units(g, g) for name, g in ELEMENTWISE.items()}
+ACTIVATIONS |= {f"{name}-normalised": Units(g, normalised(g)) for name, g in ELEMENTWISE.items()}
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -65,6 +87,9 @@ HELD = 2**22
 
 PIECE = 2**27
 """Numbers drawn between two looks at the progress bar and at the clock for checkpoints."""
+
+MIRROR = 2**31
+"""Sets the noise of mirrors apart from samples in the random streams of a run."""
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_SECONDS = 20.0
@@ -112,8 +137,10 @@ def simulate(
         lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`;
             the scale multiplies B and F of the network.  Sample s sees the value of a schedule at
             t = s / N, s = 0, 1, ...
-        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays,
-            compiled once like a rule.
+        activation: "erf", "linear", "tanh", "relu"; one of these with "-normalised", for students
+            whose hidden activities are h / |h|; an elementwise function of JAX arrays, compiled
+            once like a rule; or an object with such functions ``g`` and ``hidden``, of the teacher
+            and of the student, the latter along the last axis.
         times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole
             samples, which must still differ.
         n_runs: number of runs, which differ in their training and test inputs.
@@ -132,7 +159,9 @@ def simulate(
 
     Returns:
         A Trajectory.  The generalization error, (n_runs, n), is half the squared difference to the
-        noiseless teacher, summed over outputs and averaged over the test inputs.  The order
+        noiseless teacher, summed over outputs and averaged over the test inputs; the
+        misclassification is the share of outputs of another sign, and is both for Forward-Forward.
+        The order
         parameters, with leading axes (n_runs, n), are measured on the weights.  ``times`` are the
         rounded ones, and ``status`` has one entry a run, "ok" or "diverged".
 
@@ -144,8 +173,8 @@ def simulate(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     lookup("dtype", DTYPES, dtype)
-    network, chosen, g, steps = check_training(
-        network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed
+    network, chosen, units, steps = check_training(
+        network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
     )
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu" and len(devices) == 1
@@ -170,13 +199,13 @@ def simulate(
         """The group after a piece, and what is measured at its end; the parameters of both."""
         with _precision(dtype):  # JAX's settings belong to a thread
             group = _train(
-                group, piece.first, piece.last, during, update=chosen.update, g=g, plan=plan
+                group, piece.first, piece.last, during, rule=chosen, units=units, plan=plan
             )
             measured = {}
             if piece.measured is not None:
                 scale = then.feedback_scale
                 measured = _measure(
-                    group, piece.measured, n_test, scale, feedback=chosen.feedback, g=g, plan=plan
+                    group, piece.measured, n_test, scale, rule=chosen, units=units, plan=plan
                 )
             jax.block_until_ready(group)
             return group, {name: np.asarray(each, float) for name, each in measured.items()}
@@ -190,12 +219,12 @@ def simulate(
             leave=False,
         ) as bar,
     ):  # fmt: skip
-        groups = _start(network, seed, dtype, plan, devices)
+        groups = _start(network, learned(chosen), seed, dtype, plan, devices)
         done = 0
         saved: list[Arrays] = []
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
             done, saved = int(found["done"]), _unstacked(found)
-            groups = _with_weights(groups, found)
+            groups = _with_weights(groups, learned(chosen), found)
             bar.update(pieces[done - 1].last)
         if plan.groups > 1 and done < len(pieces):
             nothing = in_samples(0, 0, plan.piece), parameters_at(parameters, 0.0)
@@ -212,33 +241,58 @@ def simulate(
             bar.update(piece.last - piece.first)
             due = done == len(pieces) or time.monotonic() - kept > CHECKPOINT_SECONDS
             if folder is not None and due:
-                arrays = {"done": np.array(done), **_weights(groups), **_stacked(saved)}
+                weights = _weights(groups, learned(chosen))
+                arrays = {"done": np.array(done), **weights, **_stacked(saved)}
                 save_arrays(folder / CHECKPOINT, arrays)
                 kept = time.monotonic()
     curves = {name: array[:n_runs] for name, array in _stacked(saved, prefix="").items()}
-    errors = curves.pop("generalization_error")
-    return trajectory_of_runs(
-        np.array(steps) / network.W.shape[1], OrderParameters(**curves), errors
-    )
+    errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
+    return trajectory_of_runs(np.array(steps) / network.W.shape[1], state_of(curves), *errors)
 
 
 def check_training(
-    network: Network, rule: Any, activation: Any, times: Any, *, n_runs: int, n_test: int, seed: int
-) -> tuple[Network, Rule, Callable, list[int]]:
-    """The network, rule, activation function, and times in samples; ValueError for what cannot be.
+    network: Network,
+    rule: Any,
+    activation: Any,
+    times: Any,
+    parameters: Hyperparameters,
+    *,
+    n_runs: int,
+    n_test: int,
+    seed: int,
+) -> tuple[Network, Rule, Units, list[int]]:
+    """The network, rule, activation functions, and times in samples; ValueError for what cannot be.
 
-    Arguments are those of :func:`simulate`.
+    Arguments are those of :func:`simulate`.  The network has no weights that the rule ignores.
     """
     chosen = choose_rule(rule)
     g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
-    g = getattr(g, "g", g)
+    units = Units(getattr(g, "g", g), getattr(g, "hidden", None) or getattr(g, "g", g))
     check_count("n_runs", n_runs)
     check_count("n_test", n_test)
     check_seed(seed)
     network = check_network(network)
     steps = whole_steps(check_times(times), network.W.shape[1])
-    _check_shapes(chosen, network, g)
-    return network, chosen, g, steps
+    check_learned(network, chosen)
+    if chosen.learns and callable(parameters.feedback_scale):
+        raise ValueError(
+            "Argument `feedback_scale` must be a number for a rule that learns its feedback, but "
+            "is a schedule."
+        )
+    if "F1" not in chosen.learns:
+        network = network._replace(F1=None, F2=None)
+    _check_shapes(chosen, network, units.hidden)
+    return network, chosen, units, steps
+
+
+def learned(rule: Rule) -> tuple[str, ...]:
+    """The weights of a network that a rule moves."""
+    return ("W", "v", *rule.learns)
+
+
+def per_run(rule: Rule) -> Network:
+    """Which weights have a leading run axis: those that learn."""
+    return Network(*(0 if name in learned(rule) else None for name in Network._fields))
 
 
 def whole_steps(times: np.ndarray, N: int) -> list[int]:
@@ -253,20 +307,41 @@ def whole_steps(times: np.ndarray, N: int) -> list[int]:
 
 
 def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
-    """ValueError unless a rule returns dW, dv and B of the shapes of W, v and v."""
+    """ValueError unless what a rule returns has the shapes of the weights that it is about."""
     (K, N), O = network.W.shape, network.v.shape[1]
     sample = Sample(jnp.ones(N), jnp.ones(O), g, 1.0)
     on_jax = jax.tree.map(jnp.asarray, network)
     if rule.equivariant:
         on_jax = on_jax._replace(W_star=None)
+    names = ("dW", "dv", "dB") if "B" in rule.learns and rule.mirror is None else ("dW", "dv")
+
+    def called() -> dict[str, Any]:
+        found = dict(zip(names, rule.update(on_jax, sample), strict=True))
+        found |= {
+            "B": rule.feedback(on_jax),
+            "a prediction": rule.predict(on_jax, jnp.ones((3, N)), g),
+        }
+        if rule.mirror is not None:
+            changes = rule.mirror(on_jax, (jnp.ones(N), jnp.ones(K)), g)
+            found |= {f"a change of {name}": changes[name] for name in rule.learns}
+        return found
+
     try:
-        returned = jax.eval_shape(lambda: (rule.update(on_jax, sample), rule.feedback(on_jax)))
-        (dW, dv), B = jax.tree.map(lambda array: array.shape, returned)
-    except (AttributeError, TypeError, ValueError, IndexError) as error:
+        returned = jax.tree.map(lambda array: array.shape, jax.eval_shape(called))
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
-            f"Argument `rule` must return (dW, dv) and B, but failed with {error}"
+            f"Argument `rule` must return ({', '.join(names)}) and B, but failed with {error}"
         ) from error
-    for name, shape, expected in (("dW", dW, (K, N)), ("dv", dv, (K, O)), ("B", B, (K, O))):
+    expected_shapes = {
+        "dW": (K, N),
+        "dv": (K, O),
+        "dB": (K, O),
+        "B": (K, O),
+        "a prediction": (3, O),
+    }
+    expected_shapes |= {f"a change of {each}": getattr(network, each).shape for each in rule.learns}
+    for name, shape in returned.items():
+        expected = expected_shapes[name]
         if shape != expected and not (name == "B" and shape is None):
             raise ValueError(
                 f"Argument `rule` must return {name} of shape {expected}, but returned {shape}."
@@ -365,10 +440,14 @@ def rates(
     return Hyperparameters(*map(part, parameters))
 
 
-def _start(network: Network, seed: int, dtype: str, plan: Plan, devices: list) -> list[Group]:
+def _start(
+    network: Network, names: tuple[str, ...], seed: int, dtype: str, plan: Plan, devices: list
+) -> list[Group]:
     """All groups before the first sample, filled up with more runs than were asked for."""
-    start = Network(*(jnp.asarray(weights, dtype) for weights in network))
-    networks = start._replace(**{w: jnp.tile(getattr(start, w), (plan.lanes, 1, 1)) for w in "Wv"})
+    start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
+    networks = start._replace(
+        **{name: jnp.tile(getattr(start, name), (plan.lanes, 1, 1)) for name in names}
+    )
     Q, triangle = jnp.linalg.qr(start.F)
     root = jax.random.key(seed, impl="threefry2x32")
     runs = jnp.arange(plan.groups * plan.lanes)
@@ -378,17 +457,20 @@ def _start(network: Network, seed: int, dtype: str, plan: Plan, devices: list) -
     return [jax.device_put(group, devices[i % len(devices)]) for i, group in enumerate(groups)]
 
 
-def _weights(groups: Sequence[Group]) -> Arrays:
+def _weights(groups: Sequence[Group], names: tuple[str, ...]) -> Arrays:
     """The weights that learn, (groups, lanes, ...), by names such as "weights/W"."""
-    return {f"weights/{w}": np.stack([getattr(g.networks, w) for g in groups]) for w in "Wv"}
+    return {f"weights/{w}": np.stack([getattr(g.networks, w) for g in groups]) for w in names}
 
 
-def _with_weights(groups: Sequence[Group], arrays: Arrays) -> list[Group]:
+def _with_weights(groups: Sequence[Group], names: tuple[str, ...], arrays: Arrays) -> list[Group]:
     """The groups with the weights that :func:`_weights` kept."""
     moved = []
-    for group, W, v in zip(groups, arrays["weights/W"], arrays["weights/v"], strict=True):
-        W, v = (jax.device_put(w, group.training.device) for w in (W, v))
-        moved.append(group._replace(networks=group.networks._replace(W=W, v=v)))
+    for index, group in enumerate(groups):
+        weights = {
+            name: jax.device_put(arrays[f"weights/{name}"][index], group.training.device)
+            for name in names
+        }
+        moved.append(group._replace(networks=group.networks._replace(**weights)))
     return moved
 
 
@@ -405,10 +487,6 @@ def _unstacked(arrays: Arrays, prefix: str = "measured/") -> list[Arrays]:
     return [{name: each[:, index] for name, each in found.items()} for index in range(count)]
 
 
-PER_RUN = Network(W=0, v=0, W_star=None, v_star=None, B=None, F=None, aligned=None)
-"""Which weights have a leading run axis: those that learn."""
-
-
 def _inputs(key: Any, first: Any, count: int, F: Any) -> tuple[Any, Any]:
     """Samples first, first + 1, ...: inputs (count, N), and normals for the noise (count, O)."""
     N, O = F.shape
@@ -421,53 +499,68 @@ def _inputs(key: Any, first: Any, count: int, F: Any) -> tuple[Any, Any]:
         return jax.vmap(one)(first + jnp.arange(count))
 
 
-def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
-    """Outputs of a network on a block of inputs, (block, O)."""
-    return g(X @ W.T / X.shape[1] ** 0.5) @ v
+def mirror_noise(key: Any, first: Any, count: int, network: Network) -> tuple[Any, Any]:
+    """Standard normals for the mirror beside samples first, ...: (count, N) and (count, K)."""
+    K, N = network.W.shape
+
+    def one(sample: Any) -> tuple[Any, Any]:
+        for_inputs, for_hidden = jax.random.split(jax.random.fold_in(key, sample))
+        dtype = network.W.dtype
+        return jax.random.normal(for_inputs, (N,), dtype), jax.random.normal(
+            for_hidden, (K,), dtype
+        )
+
+    with jax.threefry_partitionable(False):
+        return jax.vmap(one)(first + jnp.arange(count))
 
 
-@partial(jax.jit, static_argnames=("update", "g", "plan"))
-def _train(group, first, last, parameters, *, update, g, plan):
+@partial(jax.jit, static_argnames=("rule", "units", "plan"))
+def _train(group, first, last, parameters, *, rule, units, plan):
     """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`."""
     networks, keys, _, basis = group
     learner = partial(learn_as_block, basis) if plan.as_block else learn_in_turn
 
-    def one_run(network: Network, key: Any) -> tuple[Any, Any]:
-        def learn_drawn(d: Any, weights: tuple[Any, Any]) -> tuple[Any, Any]:
+    def one_run(network: Network, key: Any) -> dict[str, Any]:
+        def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:
             start = first + d * plan.drawn
             X, zeta = _inputs(key, start, plan.drawn, network.F)
-            Y = outputs(network.W_star, network.v_star, X, g) + parameters.noise * zeta
+            Y = outputs(network.W_star, network.v_star, X, units.g) + parameters.noise * zeta
             count = jnp.minimum(plan.drawn, last - start)
             now = samples_of(parameters, d * plan.drawn, plan.drawn)
+            beside = {}
+            if rule.mirror is not None:
+                for_mirror = jax.random.fold_in(key, MIRROR)
+                beside["noise"] = mirror_noise(for_mirror, start, plan.drawn, network)
 
-            def learn(index: Any, weights: tuple[Any, Any]) -> tuple[Any, Any]:
-                W, v = weights
+            def learn(index: Any, weights: dict[str, Any]) -> dict[str, Any]:
                 after = learner(
-                    network._replace(W=W, v=v),
+                    network._replace(**weights),
                     X,
                     Y,
                     now,
                     first=index * plan.learned,
                     count=plan.learned,
                     last=count,
-                    update=update,
-                    g=g,
+                    rule=rule,
+                    g=units.hidden,
                     N=X.shape[1],
+                    **beside,
                 )
-                return after.W, after.v
+                return {name: getattr(after, name) for name in weights}
 
             return jax.lax.fori_loop(0, -(-count // plan.learned), learn, weights)
 
         turns = -(-(last - first) // plan.drawn)
-        return jax.lax.fori_loop(0, turns, learn_drawn, (network.W, network.v))
+        start = {name: getattr(network, name) for name in learned(rule)}
+        return jax.lax.fori_loop(0, turns, learn_drawn, start)
 
-    W, v = jax.vmap(one_run, (PER_RUN, 0))(networks, keys)
-    return group._replace(networks=networks._replace(W=W, v=v))
+    weights = jax.vmap(one_run, (per_run(rule), 0))(networks, keys)
+    return group._replace(networks=networks._replace(**weights))
 
 
-@partial(jax.jit, static_argnames=("feedback", "g", "plan"))
-def _measure(group, index, n_test, scale, *, feedback, g, plan):
-    """Order parameters and generalization error of every network, on test set ``index``.
+@partial(jax.jit, static_argnames=("rule", "units", "plan"))
+def _measure(group, index, n_test, scale, *, rule, units, plan):
+    """Order parameters and errors of every network, the latter on test set ``index``.
 
     The scale of the feedback is None for networks whose B and F have it already.
     """
@@ -475,20 +568,44 @@ def _measure(group, index, n_test, scale, *, feedback, g, plan):
     size = plan.drawn
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
-        W, v, W_star, v_star = network[:4]
-        N = W.shape[1]
         key = jax.random.fold_in(key, index)
 
         def add(b: Any, total: Any) -> Any:
             X, _ = _inputs(key, b * size, size, network.F)
-            difference = outputs(W, v, X, g) - outputs(W_star, v_star, X, g)
             counted = b * size + jnp.arange(size) < n_test
-            return total + jnp.sum(jnp.where(counted[:, None], difference**2, 0))
+            return total + counted @ mistakes(network, X, rule=rule, units=units)
 
-        total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros((), W.dtype))
+        total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
         fed_back = network if scale is None else scaled(network, scale)
-        measured = {"Q": W @ W.T / N, "R": W @ W_star.T / N, "v": v, "B": feedback(fed_back)}
-        measured["generalization_error"] = total / (2 * n_test)
-        return {name: each for name, each in measured.items() if each is not None}
+        return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
 
-    return jax.vmap(one_run, (PER_RUN, 0))(networks, keys)
+    return jax.vmap(one_run, (per_run(rule), 0))(networks, keys)
+
+
+def mistakes(network: Network, X: Any, *, rule: Rule, units: Units) -> Any:
+    """Half the squared error and the share of wrong signs on each of a block of inputs, (block, 2).
+
+    Against the noiseless teacher.
+    """
+    label = outputs(network.W_star, network.v_star, X, units.g)
+    prediction = rule.predict(network, X, units.hidden)
+    wrong = jnp.mean(prediction * label < 0, axis=1, dtype=X.dtype)
+    return jnp.stack([jnp.sum((prediction - label) ** 2, axis=1) / 2, wrong], axis=1)
+
+
+def errors_of(means: Any, rule: Rule) -> dict[str, Any]:
+    """The two errors by name, from the means of :func:`mistakes`."""
+    squared, wrong = means
+    error = wrong if rule.classifies else squared
+    return {"generalization_error": error, "misclassification": wrong}
+
+
+def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
+    """The order parameters of a network on the inputs that W has, by name."""
+    W, W_star, F1, F2 = network.W, network.W_star, network.F1, network.F2
+    n = W.shape[1]
+    measured = {"Q": W @ W.T / n, "R": W @ W_star.T / n, "v": network.v}
+    measured["B"] = rule.feedback(network)
+    if F1 is not None:
+        measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
+    return {name: each for name, each in measured.items() if each is not None}

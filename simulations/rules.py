@@ -4,13 +4,14 @@ A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop th
 
     W <- W - lr / sqrt(N) dW,        v <- v - lr_v / N dv
 
-with dW (K, N) and dv (K, O).  Beside it stands how to measure the feedback signal B that the theory
-ascribes to the rule.  Nothing here knows the theory's averages.
+with dW (K, N) and dv (K, O); a rule that learns B as it learns v returns its dB as well.  Beside it
+stands how to measure the feedback signal B that the theory ascribes to the rule.  Nothing here
+knows the theory's averages.
 
-All rules here are *equivariant*: a rotation of input space, of x, the rows of W and the columns of
-F together, rotates the rows of dW and leaves dv and B as they are; N is known through ``x.size``
-and the factors ``1 / sqrt(N)`` alone, and the teacher's weights are out of sight.  Inputs have no
-preferred directions, so that such a rule may be run in other coordinates
+All rules here but those with mirrors are *equivariant*: a rotation of input space, of x, the rows
+of W and the columns of F together, rotates the rows of dW and leaves dv and B as they are; N is
+known through ``x.size`` and the factors ``1 / sqrt(N)`` alone, and the teacher's weights are out of
+sight.  Inputs have no preferred directions, so that such a rule may be run in other coordinates
 (``simulations/blocks.py``, ``simulations/chain.py``).
 """
 
@@ -23,15 +24,30 @@ import jax
 import jax.numpy as jnp
 
 from odes.checks import lookup
+from simulations.mirrors import ReadoutMirror, TwoLayerMirror
+
+
+def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
+    """Outputs of a network on a block of inputs, (block, O)."""
+    return g(X @ W.T / X.shape[1] ** 0.5) @ v
+
+
+def prediction(network: Any, X: Any, g: Callable) -> Any:
+    """What a student with a readout puts out on a block of inputs, (block, O)."""
+    return outputs(network.W, network.v, X, g)
 
 
 class Rule(NamedTuple):
     """A learning rule and the order parameter B that belongs to it."""
 
-    update: Callable  # (network, sample) -> (dW, dv)
+    update: Callable  # (network, sample) -> (dW, dv), or (dW, dv, dB)
     feedback: Callable  # network -> B (K, O), or None where B is v
     aligned_only: bool = False  # whether a limit of large N exists for aligned F only
     equivariant: bool = False  # whether it may be run in other coordinates (module docstring)
+    learns: tuple[str, ...] = ()  # weights of the network that learn besides W and v
+    mirror: Any = None  # what runs beside each sample (simulations/mirrors.py)
+    predict: Callable = prediction  # (network, inputs (block, N), g) -> (block, O)
+    classifies: bool = False  # whether only the sign of the prediction has a meaning
 
 
 class Sample(NamedTuple):
@@ -53,30 +69,52 @@ def preactivation(W: Any, x: Any) -> Any:
     return W @ x / x.shape[0] ** 0.5
 
 
-def forward(network: Any, sample: Sample) -> tuple[Any, Any, Any]:
-    """Hidden activities h (K,), their slopes g' (K,), and the error e = h v - y (O,)."""
-    fields = preactivation(network.W, sample.x)
-    h, slope = jax.jvp(sample.g, (fields,), (jnp.ones_like(fields),))
-    return h, slope, h @ network.v - sample.y
+def forward(network: Any, sample: Sample) -> tuple[Any, Callable, Any]:
+    """Hidden activities h (K,), the way back through them, and the error e = h v - y (O,).
+
+    The way back takes a signal (K,) at the activities to the fields: it multiplies by g', unless
+    the activities are normalised.
+    """
+    h, back = jax.vjp(sample.g, preactivation(network.W, sample.x))
+    return h, lambda signal: back(signal)[0], h @ network.v - sample.y
 
 
 def bp(network, sample):
     """Backpropagation: the gradient, ``delta = g' * (v e)``."""
-    h, slope, e = forward(network, sample)
-    return jnp.outer(slope * (network.v @ e), sample.x), jnp.outer(h, e)
+    h, through, e = forward(network, sample)
+    return jnp.outer(through(network.v @ e), sample.x), jnp.outer(h, e)
 
 
 def fa(network, sample):
-    """Feedback alignment (Lillicrap et al. 2016): fixed B in place of v, ``delta = g' * (B e)``."""
-    h, slope, e = forward(network, sample)
-    return jnp.outer(slope * (network.B @ e), sample.x), jnp.outer(h, e)
+    """Feedback alignment (Lillicrap et al. 2016): fixed B in place of v, ``delta = g' * (B e)``.
+
+    With one hidden layer also direct feedback alignment, "dfa".
+    """
+    h, through, e = forward(network, sample)
+    return jnp.outer(through(network.B @ e), sample.x), jnp.outer(h, e)
 
 
 def afa(network, sample):
     """Adaptive feedback alignment (Srinivasan et al. 2024): ``delta = g' * (W F e / sqrt(N))``."""
-    h, slope, e = forward(network, sample)
+    h, through, e = forward(network, sample)
     fed_back = preactivation(network.W, network.F @ e)
-    return jnp.outer(slope * fed_back, sample.x), jnp.outer(h, e)
+    return jnp.outer(through(fed_back), sample.x), jnp.outer(h, e)
+
+
+def sign_symmetry(network, sample):
+    """Sign symmetry (Liao et al. 2016): ``delta = g' * (sign(v) e)``."""
+    return fa(network._replace(B=jnp.sign(network.v)), sample)
+
+
+def sign_random(network, sample):
+    """Sign symmetry with the magnitudes of a fixed random B: ``delta = g' * (sign(v) |B| e)``."""
+    return fa(network._replace(B=signed(network)), sample)
+
+
+def kolen_pollack(network, sample):
+    """Kolen & Pollack (1994): FA whose B learns and decays as v does."""
+    dW, dv = fa(network, sample)
+    return dW, dv, dv
 
 
 def pepita(network, sample):
@@ -124,6 +162,104 @@ def pepita_tl(network, sample):
     return first - jnp.outer(h_err, x_err), jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
 
 
+def logistic(threshold):
+    """The loss of Hinton (2022): ``softplus(threshold - G+) + softplus(G- - threshold)``."""
+
+    def loss(positive, negative):
+        return jax.nn.softplus(threshold - positive) + jax.nn.softplus(negative - threshold)
+
+    return loss
+
+
+def symba(alpha):
+    """The loss of the Trifecta (Dooms et al. 2023): ``softplus(-alpha (G+ - G-))``."""
+
+    def loss(positive, negative):
+        return jax.nn.softplus(-alpha * (positive - negative))
+
+    return loss
+
+
+def difference(positive, negative):
+    """Goodness is to be low on positive samples and high on negative ones: ``G+ - G-``."""
+    return positive - negative
+
+
+def goodness(W, v, x, label, g):
+    """``sum_k h_k^2`` of the activities for an input x (N,) and a label (O,), weighted by v."""
+    h = g(preactivation(W, x) + v @ label)
+    return h @ h
+
+
+def contrast(network, sample, positive, negative, loss):
+    """dW and dv of gradient descent on ``loss(G+, G-)``, for x with either label, (O,)."""
+
+    def of_both(W, v):
+        return loss(*(goodness(W, v, sample.x, y, sample.g) for y in (positive, negative)))
+
+    dW, dv = jax.grad(of_both, (0, 1))(network.W, network.v)
+    return sample.x.size**0.5 * dW, dv
+
+
+def forward_forward(loss):
+    """Forward-Forward (Hinton 2022): :func:`contrast` of the teacher's sign and the other one.
+
+    v, (K, 1), holds the weights from the label to the hidden units.
+    """
+
+    def update(network, sample):
+        if network.v.shape[1] != 1:
+            raise ValueError(f"v has {network.v.shape[1]} outputs, but the label is one sign.")
+        y = jnp.sign(sample.y)
+        return contrast(network, sample, y, -y, loss)
+
+    return update
+
+
+def better_label(network, X, g):
+    """Goodness with the label 1 minus goodness with the label -1, (block, 1)."""
+    one = jnp.ones(1, X.dtype)
+
+    def gain(x):
+        return goodness(network.W, network.v, x, one, g) - goodness(
+            network.W, network.v, x, -one, g
+        )
+
+    return jax.vmap(gain)(X)[:, None]
+
+
+def forward_forward_topdown(loss):
+    """Forward-Forward between x and ``x - F e``, with half the square of activities as goodness.
+
+    The readout learns as in PEPITA-Hebbian.  The negative sample counts as given: no gradient
+    passes through e.
+    """
+
+    def update(network, sample):
+        h, _, e = forward(network, sample)
+        x_err = sample.x - network.F @ e
+
+        def of_both(W):
+            passes = (sample.g(preactivation(W, x)) for x in (sample.x, x_err))
+            return loss(*(each @ each / 2 for each in passes))
+
+        h_err = sample.g(preactivation(network.W, x_err))
+        dW = sample.x.size**0.5 * jax.grad(of_both)(network.W)
+        return dW, jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+
+    return update
+
+
+def composed(network):
+    """The network with ``F = F1 F2 / sqrt(N)``, from the factors that mirrors learn."""
+    return network._replace(F=network.F1 @ network.F2 / network.W.shape[1] ** 0.5)
+
+
+def in_factors(function):
+    """The same function of a network whose F is in two factors."""
+    return lambda network, *sample: function(composed(network), *sample)
+
+
 def no_feedback(network):
     """None: the signal sent back is v itself."""
     return None
@@ -139,6 +275,24 @@ def overlap_with_F(network):
     return network.W @ network.F / network.W.shape[1] ** 0.5
 
 
+def signs(network):
+    """``B = sign(v)``."""
+    return jnp.sign(network.v)
+
+
+def signed(network):
+    """``B = sign(v) |b|`` with the fixed feedback weights b."""
+    return jnp.sign(network.v) * jnp.abs(network.B)
+
+
+MIRRORED: dict[str, Any] = {
+    "feedback": in_factors(overlap_with_F),
+    "aligned_only": True,
+    "learns": ("F1", "F2"),
+    "mirror": TwoLayerMirror(),
+}
+LABELLED: dict[str, Any] = {"equivariant": True, "predict": better_label, "classifies": True}
+
 RULES = {
     "bp": Rule(bp, no_feedback, equivariant=True),
     "fa": Rule(fa, fixed_feedback, equivariant=True),
@@ -147,7 +301,19 @@ RULES = {
     "pepita-modulated": Rule(pepita_modulated, overlap_with_F, aligned_only=True, equivariant=True),
     "pepita-hebbian": Rule(pepita_hebbian, overlap_with_F, aligned_only=True, equivariant=True),
     "pepita-tl": Rule(pepita_tl, overlap_with_F, aligned_only=True, equivariant=True),
+    "sign-symmetry": Rule(sign_symmetry, signs, equivariant=True),
+    "sign-random": Rule(sign_random, signed, equivariant=True),
+    "kolen-pollack": Rule(kolen_pollack, fixed_feedback, equivariant=True, learns=("B",)),
+    "fa-mirror": Rule(fa, fixed_feedback, learns=("B",), mirror=ReadoutMirror()),
+    "afa-mirror": Rule(in_factors(afa), **MIRRORED),
+    "pepita-mirror": Rule(in_factors(pepita), **MIRRORED),
+    "ff": Rule(forward_forward(logistic(1.0)), no_feedback, **LABELLED),
+    "ff-symba": Rule(forward_forward(symba(4.0)), no_feedback, **LABELLED),
+    "ff-topdown": Rule(
+        forward_forward_topdown(difference), overlap_with_F, aligned_only=True, equivariant=True
+    ),
 }
+RULES["dfa"] = RULES["fa"]
 
 
 def known_name(rule: Rule) -> str | None:

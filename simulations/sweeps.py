@@ -53,7 +53,7 @@ class SimulationJob(NamedTuple):
                 )
                 compiled.add(kind)
             status = [STATUS.index(each) for each in trajectory.status]
-            kept = {name: getattr(trajectory.order_parameters, name) for name in self.symbols}
+            kept = {name: getattr(trajectory.order_parameters, name, None) for name in self.symbols}
             arrays = {
                 "generalization_error": trajectory.generalization_error,
                 "status": np.array(status, "int8"),

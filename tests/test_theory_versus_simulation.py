@@ -5,7 +5,7 @@ import pytest
 
 from odes import feedback_angle, generalization_error, solve
 from simulations import sample_network, simulate
-from tests.conftest import CLOSED_RULES, LOCAL_RULES
+from tests.conftest import BASIC_RULES, PEPITA_RULES
 
 SIZES = (100, 400)
 RUNS = 128
@@ -18,7 +18,7 @@ def network(N):
     return sample_network(N=N, K=2, M=2, O=2, v=[[1, 0.2], [0.1, -0.8]], seed=1)
 
 
-@pytest.mark.parametrize("rule", CLOSED_RULES)
+@pytest.mark.parametrize("rule", BASIC_RULES)
 def test_networks_approach_the_theory(rule):
     """Means over runs are the theory up to O(1/N), and single runs approach it as 1/sqrt(N).
 
@@ -52,7 +52,7 @@ def test_networks_approach_the_theory(rule):
     assert 1.6 < distance[0] / distance[1] < 2.5
 
 
-@pytest.mark.parametrize("rule", LOCAL_RULES)
+@pytest.mark.parametrize("rule", PEPITA_RULES)
 def test_exact_theory_of_pepita_is_that_of_networks(rule):
     """K = M = 2, N = 1000, with noise inside the second pass and decay; 32 runs.
 

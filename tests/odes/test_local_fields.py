@@ -24,7 +24,7 @@ from odes.averages import ACTIVATIONS
 from odes.local_fields import compiled, roots, sampled_drift
 from odes.rules import AFA
 from simulations import sample_network, simulate
-from tests.conftest import CLOSED_RULES, LOCAL_RULES, gaussian_grid, random_problem
+from tests.conftest import BASIC_RULES, PEPITA_RULES, gaussian_grid, random_problem
 
 PARAMETERS = hyperparameters(lr=0.7, lr_v=0.3, noise=0.4, weight_decay=0.05, weight_decay_v=0.02)
 
@@ -58,6 +58,10 @@ def brute_force(state, teacher, parameters, rule, points=26):
     h_err = erf(second / np.sqrt(2))
     delta = h - h_err
     gamma = {"pepita": 0 * h, "pepita-modulated": -delta}.get(rule, h_err)
+    if rule == "ff-topdown":  # half the derivatives of h^2 and h_err^2
+        slope = lambda fields: np.sqrt(2 / np.pi) * np.exp(-(fields**2) / 2)  # noqa: E731
+        gamma = h_err * slope(second)
+        delta = h * slope(fields[:K]) - gamma
     first, other = {
         "pepita": ((h, e), None),
         "pepita-modulated": ((h_err, e), None),
@@ -72,7 +76,7 @@ def brute_force(state, teacher, parameters, rule, points=26):
     return OrderParameters(dQ, units[:, K:], -lr_v * readout - decay_v * state.v, dB)
 
 
-@pytest.mark.parametrize("rule", LOCAL_RULES)
+@pytest.mark.parametrize("rule", [*PEPITA_RULES, "ff-topdown"])
 @pytest.mark.parametrize(("K", "M"), [(1, 1), (2, 1)])
 def test_drift_is_the_average_increment(rule, K, M):
     state, teacher = random_problem(K, M, 1, seed=K, scale=0.5)
@@ -81,7 +85,7 @@ def test_drift_is_the_average_increment(rule, K, M):
     assert largest_gap(ours, exact) < 2e-5
 
 
-@pytest.mark.parametrize("rule", CLOSED_RULES)
+@pytest.mark.parametrize("rule", BASIC_RULES)
 @pytest.mark.parametrize(("K", "per_axis"), [(1, 48), (2, 32)])
 def test_closed_forms_are_reproduced(rule, K, per_axis):
     state, teacher = random_problem(K, K, 1, seed=2)
@@ -256,7 +260,7 @@ def test_a_rule_that_jumps_is_solved_by_sobol_points():
 
         def update(self, sample):
             return Update(
-                delta=sample.slope * (sample.B @ jnp.sign(sample.error)),
+                delta=sample.through(sample.B @ jnp.sign(sample.error)),
                 readout=sample.h[:, None] * sample.error,
             )
 
@@ -309,8 +313,15 @@ class Misfed(AFA):
 class Misdrifting(AFA):
     """AFA whose B is said to move like its transpose."""
 
-    def feedback_drift(self, state, teacher, along):
-        return super().feedback_drift(state, teacher, along).T
+    def feedback_drift(self, state, teacher, learning):
+        return {"B": super().feedback_drift(state, teacher, learning)["B"].T}
+
+
+class Undescribed(AFA):
+    """AFA that does not say what moves."""
+
+    def feedback_drift(self, state, teacher, learning):
+        return super().feedback_drift(state, teacher, learning)["B"]
 
 
 class Needless(AFA):
@@ -325,6 +336,7 @@ class Needless(AFA):
     [
         ({"rule": Misfed()}, ("`rule`", "(2, 3)", "(1, 3)")),
         ({"rule": Misdrifting()}, ("`rule`", "feedback_drift", "(3, 2)")),
+        ({"rule": Undescribed()}, ("`rule`", "feedback_drift", "dictionary")),
         ({"rule": Needless()}, ("`rule`", '"P"', "gamma")),
         ({"rule": "pepita-modulated", "P": np.zeros((3, 3))}, ("aligned F", "semidefinite")),
         ({"activation": np.tanh}, ("`activation`", "JAX", "raised")),

@@ -21,7 +21,7 @@ from odes.averages import Erf
 from odes.local_fields import packed_drift, sampled_moments
 from odes.solve import packing
 from odes.stability import differentiable_moments
-from tests.conftest import LOCAL_RULES, random_problem
+from tests.conftest import PEPITA_RULES, random_problem
 
 CRITICAL = {1: np.pi * np.sqrt(15) / 3, 2: 2.3068276961, 3: 1.6206745061, 4: 1.2493927807}
 
@@ -79,7 +79,7 @@ def test_price_gives_the_derivative_of_closed_forms_also_where_the_covariance_is
     assert closed.stable
 
 
-@pytest.mark.parametrize("rule", LOCAL_RULES)
+@pytest.mark.parametrize("rule", PEPITA_RULES)
 def test_price_gives_the_derivative_of_averages_over_points(rule):
     """Against differences of the averages themselves, where the covariance is not singular."""
     initial, teacher = random_problem(1, 1, 1, scale=0.5)

@@ -95,10 +95,10 @@ def test_the_dataset_is_labelled_and_survives_a_file(swept, tmp_path):
 class Unruly(Rule):
     """B = 1 stays, B = 2 has no finite drift, and B = 3 blows up at a finite time."""
 
-    def feedback_drift(self, state, teacher, along):
+    def feedback_drift(self, state, teacher, learning):
         xp = state.B.__array_namespace__()
         grown = xp.where(state.B > 2.5, state.B**3, 0.0)
-        return xp.where((state.B > 1.5) & (state.B < 2.5), np.nan, grown)
+        return {"B": xp.where((state.B > 1.5) & (state.B < 2.5), np.nan, grown)}
 
 
 def test_a_point_that_fails_leaves_the_others_as_they_are():

@@ -6,6 +6,7 @@ from scipy.stats import ks_2samp
 
 from odes import PiecewiseConstant, solve
 from simulations import RULES, chain, sample_network, simulate, simulate_chain
+from tests.conftest import BASIC_RULES, PEPITA_RULES
 
 TIMES = [0.5, 1.0, 2.0]
 SIZES = {"K": 2, "M": 2, "O": 2, "feedback_scale": 0.7, "student_scale": 0.7}
@@ -15,22 +16,26 @@ OBSERVABLES = {
     "Q": lambda run: run.order_parameters.Q[..., 0, 1],
     "norm": lambda run: run.order_parameters.Q[..., 0, 0],
     "R": lambda run: run.order_parameters.R[..., 1, 0],
-    "v": lambda run: run.order_parameters.v[..., 0, 1],
+    "v": lambda run: run.order_parameters.v[..., 0, -1],
+    "signs": lambda run: run.misclassification,
     "B": lambda run: run.order_parameters.B[..., 1, 0],
 }
 
 
 @pytest.mark.parametrize(
-    ("rule", "N"), [*((rule, 50) for rule in RULES), ("afa", 500), ("pepita-tl", 500)]
-)
+    ("rule", "N"),
+    [*((rule, 50) for rule in (*BASIC_RULES, *PEPITA_RULES, "kolen-pollack", "ff")),
+     ("afa", 500), ("pepita-tl", 500)],
+)  # fmt: skip
 def test_the_law_is_that_of_the_whole_network(rule, N):
-    """Kolmogorov-Smirnov tests of all observables at all times: 160 in all, false alarm 2e-3."""
-    network = sample_network(N=N, seed=1, **SIZES)
+    """Kolmogorov-Smirnov tests of all observables at all times: 190 in all, false alarm 2e-3."""
+    sizes = SIZES | {"O": 1} if RULES[rule].classifies else SIZES
+    network = sample_network(N=N, seed=1, **sizes)
     whole = simulate(network, rule=rule, n_runs=200, n_test=200, seed=1, **TRAINING)
     few = simulate_chain(network, rule=rule, n_runs=400, n_test=200, seed=2, **TRAINING)
     np.testing.assert_array_equal(few.times, whole.times)
     for name, observable in OBSERVABLES.items():
-        if name == "B" and rule in ("bp", "fa"):  # none, and one that stays as it is
+        if name == "B" and rule in ("bp", "fa", "ff"):  # none, and one that stays as it is
             continue
         for at, t in enumerate(TIMES):
             samples = [observable(each)[:, at] for each in (whole, few)]
@@ -145,6 +150,8 @@ def test_bad_arguments_are_named(change, message):
 
 def test_a_network_of_too_few_inputs_is_named():
     network = sample_network(N=10, K=1, M=1)
-    small = network._replace(W=network.W[:, :2], W_star=network.W_star[:, :2], F=network.F[:2])
+    small = network._replace(
+        W=network.W[:, :2], W_star=network.W_star[:, :2], F=network.F[:2], F1=None, F2=None
+    )
     with pytest.raises(ValueError, match=r"`network` must have N of at least K \+ M \+ O = 3"):
         simulate_chain(small, rule="bp", lr=0.1, times=[1.0])

@@ -78,7 +78,7 @@ def test_the_seed_fixes_everything_and_its_parts_are_independent():
 
 def test_overlaps_are_measured_in_double_precision():
     network = sample_network(N=30, K=2, M=2)
-    single = Network(*(np.asarray(weights, np.float32) for weights in network[:-1]), True)
+    single = Network(*(np.asarray(weights, np.float32) for weights in network[:6]), True)
     state, teacher = single.overlaps("afa")
     for array in (*state, *teacher):
         assert array.dtype == np.float64

@@ -7,71 +7,122 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import erf
+from scipy.special import erf, expit
 
 from odes import PiecewiseConstant, generalization_error
-from simulations import RULES, Network, Rule, sample_network, simulate
-from simulations.online_sgd import _inputs, _plan
+from simulations import RULES, Rule, sample_network, simulate
+from simulations.online_sgd import MIRROR, _inputs, _plan, mirror_noise
+from tests.conftest import DISTINCT
 
 NETWORK = sample_network(N=40, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
 TRAINING = {"lr": 0.8, "lr_v": 0.4, "noise": 0.3, "weight_decay": 0.2, "weight_decay_v": 0.1}
 
 
-def run_zero(seed, samples):
-    """Inputs and label noise of the first run, as the simulator draws them."""
-    root = jax.random.key(seed, impl="threefry2x32")
-    key = jax.random.split(jax.random.fold_in(root, 0))[0]
-    network = Network(*(jnp.asarray(weights) for weights in NETWORK))
-    return [np.asarray(array) for array in _inputs(key, 0, samples, network.F)]
+def run_zero(seed, samples, network=NETWORK):
+    """Inputs and noises, of labels and mirrors, of the first run, as the simulator draws them."""
+    with jax.enable_x64(True):
+        root = jax.random.key(seed, impl="threefry2x32")
+        key = jax.random.split(jax.random.fold_in(root, 0))[0]
+        on_jax = jax.tree.map(jnp.asarray, network)
+        drawn = _inputs(key, 0, samples, on_jax.F)
+        beside = mirror_noise(jax.random.fold_in(key, MIRROR), 0, samples, on_jax)
+        return [np.asarray(array) for array in (*drawn, *beside)]
 
 
-def numpy_loop(rule, X, zeta, lr=lambda t: 0.8, lr_v=lambda t: 0.4, scale=lambda t: 1.0):
+def g_and_slope(fields):
+    return erf(fields / np.sqrt(2)), np.sqrt(2 / np.pi) * np.exp(-(fields**2) / 2)
+
+
+def contrast(rule, positive, negative):
+    """Derivatives of the loss of Forward-Forward by the fields of both passes."""
+    (h, slope), (h_err, slope_err) = map(g_and_slope, (positive, negative))
+    gap = h @ h - h_err @ h_err
+    if rule == "ff":
+        p, q = -expit(1 - h @ h), expit(h_err @ h_err - 1)
+    else:
+        p, q = -4 * expit(-4 * gap), 4 * expit(-4 * gap)
+    return 2 * p * h * slope, 2 * q * h_err * slope_err
+
+
+def numpy_loop(
+    rule, samples, network=NETWORK, lr=lambda t: 0.8, lr_v=lambda t: 0.4, scale=lambda t: 1.0
+):
     """Online learning in plain NumPy, one sample after another, as the papers write it."""
-    W, v, W_star, v_star = NETWORK[:4]
+    W, v, W_star, v_star, b, F, _, F1, F2 = network
     N = W.shape[1]
-    for s, (x, noise) in enumerate(zip(X, zeta, strict=True)):
+    for s, (x, zeta, xi, xi_hidden) in enumerate(zip(*samples, strict=True)):
         eta, eta_v = lr(s / N), lr_v(s / N)
-        B, F = scale(s / N) * NETWORK.B, scale(s / N) * NETWORK.F
+        B = scale(s / N) * b
+        F = scale(s / N) * network.F
+        if rule in ("afa-mirror", "pepita-mirror"):
+            F = F1 @ F2 / np.sqrt(N)
         fields = W @ x / np.sqrt(N)
-        h = erf(fields / np.sqrt(2))
-        y = erf(W_star @ x / np.sqrt(2 * N)) @ v_star + 0.3 * noise
+        h, slope = g_and_slope(fields)
+        y = erf(W_star @ x / np.sqrt(2 * N)) @ v_star + 0.3 * zeta
         e = h @ v - y
         x_err = x - F @ e
         stepped = W - eta / np.sqrt(N) * np.outer(h, x) if rule == "pepita-tl" else W
-        h_err = erf(stepped @ x_err / np.sqrt(2 * N))
-        slope = np.sqrt(2 / np.pi) * np.exp(-(fields**2) / 2)
-        by_gradient = {"bp": v @ e, "fa": B @ e, "afa": W @ (F @ e) / np.sqrt(N)}
+        h_err, slope_err = g_and_slope(stepped @ x_err / np.sqrt(N))
+        by_gradient = {
+            "bp": v @ e,
+            "sign-symmetry": np.sign(v) @ e,
+            "sign-random": (np.sign(v) * np.abs(B)) @ e,
+            **dict.fromkeys(("fa", "kolen-pollack", "fa-mirror"), B @ e),
+            **dict.fromkeys(("afa", "afa-mirror"), W @ (F @ e) / np.sqrt(N)),
+        }
         if rule in by_gradient:
             dW, dv = np.outer(slope * by_gradient[rule], x), np.outer(h, e)
-        elif rule == "pepita":
+        elif rule in ("pepita", "pepita-mirror"):
             dW, dv = np.outer(h - h_err, x), np.outer(h, e)
         elif rule == "pepita-modulated":
             dW, dv = np.outer(h - h_err, x_err), np.outer(h_err, e)
+        elif rule in ("ff", "ff-symba"):
+            label = np.sign(y[0])
+            plus, minus = contrast(rule, fields + v[:, 0] * label, fields - v[:, 0] * label)
+            dW, dv = np.outer(plus + minus, x), np.outer(plus - minus, [label])
         else:
             dW = np.outer(h, x) - np.outer(h_err, x_err)
             dv = np.outer(h, h @ v) - np.outer(h_err, y)
+            if rule == "ff-topdown":
+                dW = np.outer(h * slope, x) - np.outer(h_err * slope_err, x_err)
         W = W - eta / np.sqrt(N) * dW - 0.2 / N * W
         v = v - eta_v / N * dv - 0.1 / N * v
-    return W, v
+        if rule == "kolen-pollack":
+            b = b - eta_v / N * dv - 0.1 / N * b
+        if rule.endswith("-mirror"):
+            seen = 0.1 / N * np.outer(xi_hidden, v.T @ xi_hidden)
+            b = b + seen - 0.1 / N * b
+            F1 = F1 + 0.1 / N * np.outer(xi, W @ xi) - 0.1 / N * F1
+            F2 = F2 + seen - 0.1 / N * F2
+    return network._replace(W=W, v=v, B=b, F1=F1, F2=F2)
 
 
-@pytest.mark.parametrize("rule", RULES)
+ONE_OUTPUT = sample_network(N=40, K=2, M=2, seed=1)
+
+
+@pytest.mark.parametrize("rule", DISTINCT)
 def test_training_is_that_of_a_plain_loop(rule):
     """150 samples, more than two blocks, in float64."""
-    with jax.enable_x64(True):
-        X, zeta = run_zero(7, 150)
-    W, v = numpy_loop(rule, X, zeta)
+    network = ONE_OUTPUT if RULES[rule].classifies else NETWORK
+    after = numpy_loop(rule, run_zero(7, 150, network), network)
     measured = simulate(
-        NETWORK, rule=rule, **TRAINING, times=[150 / 40], seed=7, n_test=1, dtype="float64"
+        network, rule=rule, **TRAINING, times=[150 / 40], seed=7, n_test=1, dtype="float64"
     ).order_parameters
-    np.testing.assert_allclose(measured.Q[0, 0], W @ W.T / 40, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(measured.R[0, 0], W @ NETWORK.W_star.T / 40, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(measured.v[0, 0], v, rtol=0, atol=1e-12)
-    expected = {"bp": None, "fa": NETWORK.B}.get(rule, W @ NETWORK.F / np.sqrt(40))
-    if expected is None:
-        assert measured.B is None
-    else:
-        np.testing.assert_allclose(measured.B[0, 0], expected, rtol=0, atol=1e-12)
+    W, v, F1 = after.W, after.v, after.F1
+    expected = {"Q": W @ W.T / 40, "R": W @ network.W_star.T / 40, "v": v}
+    if rule in ("fa", "kolen-pollack", "fa-mirror"):
+        expected["B"] = after.B
+    elif rule.startswith("sign-"):
+        expected["B"] = np.sign(v) * (1 if rule == "sign-symmetry" else np.abs(network.B))
+    elif rule.endswith("-mirror"):
+        expected |= {"B1": W @ F1 / 40, "S1": network.W_star @ F1 / 40, "P1": F1.T @ F1 / 40}
+        expected |= {"F2": after.F2, "B": W @ F1 @ after.F2 / 40}
+    elif rule not in ("bp", "ff", "ff-symba"):
+        expected["B"] = W @ network.F / np.sqrt(40)
+    found = {name: each for name, each in measured._asdict().items() if each is not None}
+    assert set(found) == set(expected)
+    for name, each in found.items():
+        np.testing.assert_allclose(each[0, 0], expected[name], rtol=0, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("block", [1, 7])
@@ -86,9 +137,7 @@ def test_schedules_are_those_of_a_plain_loop(rule, block):
         "lr_v": lambda t: 0.4 / (1 + t),
         "feedback_scale": PiecewiseConstant([0.5, 3.75], [1.0, 0.4, 2.0]),
     }
-    with jax.enable_x64(True):
-        X, zeta = run_zero(7, 150)
-    W, v = numpy_loop(rule, X, zeta, *schedules.values())
+    W, v, *_ = numpy_loop(rule, run_zero(7, 150), NETWORK, *schedules.values())
     measured = simulate(
         NETWORK, rule=rule, **TRAINING | schedules, times=[1.0, 150 / 40], seed=7, n_test=1,
         dtype="float64", block=block,
@@ -110,6 +159,7 @@ BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
         ("pepita", "random"),
         ("pepita-modulated", "aligned"),
         ("pepita-tl", "aligned"),
+        ("kolen-pollack", "aligned"),
     ],
 )
 def test_the_block_form_gives_the_same_weights(rule, feedback):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from simulations import RULES, Network, Sample, sample_network
+from simulations import RULES, Sample, sample_network
 
 N, K, M, O = 30, 3, 2, 2
 LR = 0.7
@@ -19,7 +19,7 @@ def g(z):
 def updates(rule, network, x, y):
     """dW and dv in float64."""
     with jax.enable_x64(True):
-        on_jax = Network(*(jnp.asarray(weights) for weights in network))
+        on_jax = jax.tree.map(jnp.asarray, network)
         return jax.tree.map(
             np.asarray, RULES[rule].update(on_jax, Sample(jnp.asarray(x), jnp.asarray(y), g, LR))
         )

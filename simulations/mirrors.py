@@ -1,0 +1,74 @@
+"""Weight mirrors: feedback that learns from noise to be the transpose of the forward weights.
+
+In mirror mode (Akrout et al. 2019) noise takes the place of the activity of a layer, and the
+feedback to it learns from what the noise does to the layer after it.  A mirror is a function
+``(network, noise, g)`` of the network, of standard normals for the inputs, (N,), and for the hidden
+units, (K,), and of the activation.  It returns by how much the feedback weights change, by name.
+The training loop runs it once beside each sample (:func:`simulations.simulate`), and
+:func:`simulations.pre_mirrored` by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from odes.checks import check_number
+
+
+@dataclass(frozen=True)
+class ReadoutMirror:
+    """Moves B, the feedback of FA, towards v: ``B += lr / N xi (v^T xi)^T - decay / N B``.
+
+    xi is hidden noise of standard deviation ``noise``.
+    """
+
+    lr: float = 0.1
+    noise: float = 1.0
+    decay: float = 0.1
+
+    def __post_init__(self):
+        for name in ("lr", "noise", "decay"):
+            check_number(f"{name} of the mirror", getattr(self, name))
+
+    def __call__(self, network: Any, noise: tuple[Any, Any], g: Callable) -> dict[str, Any]:
+        hidden = self.noise * noise[1]
+        seen = jnp.outer(hidden, hidden @ network.v)
+        return {"B": (self.lr * seen - self.decay * network.B) / network.W.shape[1]}
+
+
+@dataclass(frozen=True)
+class TwoLayerMirror(ReadoutMirror):
+    """Moves both factors of ``F = F1 F2 / sqrt(N)``, the top-down feedback of PEPITA.
+
+    F2 moves towards v as B does in :class:`ReadoutMirror`.  The columns of F1 move towards the
+    rows of W, by input noise xi of the same standard deviation,
+    ``F1 += lr / sqrt(N) xi a^T - decay / N F1`` with ``a = W xi / sqrt(N)``, or the activities g(a)
+    if ``nonlinear``.  If ``normalised``, each factor is scaled back to its Frobenius norm, in place
+    of the decay.
+    """
+
+    nonlinear: bool = False
+    normalised: bool = False
+
+    def __call__(self, network: Any, noise: tuple[Any, Any], g: Callable) -> dict[str, Any]:
+        N = network.W.shape[1]
+        xi, hidden = (self.noise * each for each in noise)
+        a = network.W @ xi / N**0.5
+        learned = {
+            "F1": self.lr / N**0.5 * jnp.outer(xi, g(a) if self.nonlinear else a),
+            "F2": self.lr / N * jnp.outer(hidden, hidden @ network.v),
+        }
+        return {
+            name: self._kept(getattr(network, name), change, N) for name, change in learned.items()
+        }
+
+    def _kept(self, weights: Any, change: Any, N: int) -> Any:
+        """The change of weights, after decay or scaling back."""
+        if not self.normalised:
+            return change - self.decay / N * weights
+        moved = weights + change
+        return moved * (jnp.linalg.norm(weights) / jnp.linalg.norm(moved)) - weights
