@@ -17,6 +17,7 @@ from figures.style import (
     TIME_LABEL,
     rule_color,
     rule_label,
+    rule_line,
     variants,
 )
 from odes.order_parameters import DIMENSIONS, Trajectory
@@ -40,7 +41,7 @@ def plot_overlay(
     label: str | None = None,
     color: Any = None,
     marker: str = "o",
-    linestyle: str = "-",
+    linestyle: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw an observable: theory as a line, simulation as means over runs with standard errors.
@@ -50,9 +51,9 @@ def plot_overlay(
         simulation: a Trajectory with a leading run axis, or None.  Runs that diverged count as long
             as they lasted.
         observable: gives the numbers to draw, (n,) for theory and (n_runs, n) for simulation.
-        rule: chooses colour and label, as in every figure.
-        label, color: instead of the rule's.
-        marker, linestyle: of simulation and theory.
+        rule: chooses colour, label and line style, as in every figure.
+        label, color, linestyle: instead of the rule's; the latter of theory.
+        marker: of simulation.
         ax: where to draw; None for a new figure.
 
     Returns:
@@ -64,7 +65,8 @@ def plot_overlay(
     color = rule_color(rule) if color is None else color
     label = rule_label(rule) if label is None else label
     if theory is not None:
-        ax.plot(theory.times, observable(theory), color=color, ls=linestyle, label=label)
+        line = rule_line(rule) if linestyle is None else linestyle
+        ax.plot(theory.times, observable(theory), color=color, ls=line, label=label)
     if simulation is not None:
         mean, error = mean_and_standard_error(np.asarray(observable(simulation)))
         ax.errorbar(

@@ -10,16 +10,28 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
 RULES = {
-    "bp": ("BP", "#0072B2"),
-    "fa": ("FA", "#E69F00"),
-    "afa": ("AFA", "#009E73"),
-    "pepita": ("PEPITA", "#CC79A7"),
-    "pepita-modulated": ("PEPITA, modulated", "#D55E00"),
-    "pepita-hebbian": ("PEPITA-Hebbian", "#56B4E9"),
-    "pepita-tl": ("PEPITA-TL", "#8A6D00"),
+    "bp": ("BP", "#0072B2", "-"),
+    "fa": ("FA", "#E69F00", "-"),
+    "dfa": ("DFA", "#E69F00", "-"),
+    "afa": ("AFA", "#009E73", "-"),
+    "pepita": ("PEPITA", "#CC79A7", "-"),
+    "pepita-modulated": ("PEPITA, modulated", "#D55E00", "-"),
+    "pepita-hebbian": ("PEPITA-Hebbian", "#56B4E9", "-"),
+    "pepita-tl": ("PEPITA-TL", "#8A6D00", "-"),
+    "sign-symmetry": ("sign symmetry", "#0072B2", "--"),
+    "sign-random": ("sign symmetry, random", "#0072B2", ":"),
+    "kolen-pollack": ("Kolen-Pollack", "#E69F00", ":"),
+    "fa-mirror": ("FA, mirror", "#E69F00", "--"),
+    "afa-mirror": ("AFA, mirrors", "#009E73", "--"),
+    "pepita-mirror": ("PEPITA, mirrors", "#CC79A7", "--"),
+    "ff": ("Forward-Forward", "#7A3E9D", "-"),
+    "ff-symba": ("Forward-Forward, SymBa", "#7A3E9D", "--"),
+    "ff-topdown": ("Forward-Forward, top-down", "#56B4E9", "--"),
 }
-"""Label and colour of each rule.  Okabe and Ito's palette, which readers with colour-blindness can
-tell apart, its yellow darkened to be legible as a line."""
+"""Label, colour and line of each rule.
+
+Okabe and Ito's palette, which readers with colour-blindness can tell apart, its yellow darkened to
+be legible as a line, and a violet.  Relatives share a colour."""
 
 NEUTRAL = "#333333"
 
@@ -44,6 +56,11 @@ AXIS_LABELS = {
 def rule_color(rule: str | None) -> str:
     """The colour of a rule; dark grey for none, or for a rule of the user's own."""
     return RULES.get(rule or "", ("", NEUTRAL))[1]
+
+
+def rule_line(rule: str | None) -> str:
+    """The line style of a rule; solid for none, or for a rule of the user's own."""
+    return RULES[rule][2] if rule in RULES else "-"
 
 
 def variants(rule: str | None, count: int) -> list[dict[str, Any]]:

@@ -181,9 +181,26 @@ def relu(z: Array) -> Array:
     return jax.nn.relu(z)
 
 
-ACTIVATIONS = {
+def normalised(g: Callable[[Array], Array]) -> Activation:
+    """Student units with the activities ``h / |h|``, h = g(fields), taught by units of activity g.
+
+    The activities jump where all fields vanish, and are 0 where h is.
+    """
+
+    def hidden(fields: Array) -> Array:
+        import jax.numpy as jnp
+
+        h = g(fields)
+        square = h @ h
+        return h / jnp.sqrt(jnp.where(square > 0, square, 1.0))
+
+    return Activation(g, smooth=False, hidden=hidden)
+
+
+ACTIVATIONS: dict[str, Any] = {
     "erf": Erf,
     "linear": Linear,
     "tanh": Activation(tanh),
     "relu": Activation(relu, smooth=False),
 }
+ACTIVATIONS |= {f"{name}-normalised": normalised(each.g) for name, each in ACTIVATIONS.items()}

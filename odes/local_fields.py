@@ -413,6 +413,12 @@ def check_activation(activation: Any) -> None:
         raise ValueError(
             f"Argument `activation` must act on each entry by itself, but is {activation.g!r}."
         )
+    hidden = getattr(activation, "hidden", None)
+    if hidden is not None and np.shape(hidden(fields)) != fields.shape:
+        raise ValueError(
+            "Argument `activation` must have a `hidden` from all fields to as many activities, but "
+            f"from {fields.shape} it gives {np.shape(hidden(fields))}."
+        )
 
 
 def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:

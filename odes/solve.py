@@ -116,8 +116,9 @@ def solve(
         weight_decay: decay rate of the first layer per unit of t.
         weight_decay_v: decay rate of the readout; None for the same, or 0 if ``lr_v`` is the
             number 0.
-        activation: "erf", "linear", "tanh", "relu", or an elementwise function of JAX arrays, taken
-            to have kinks unless wrapped as ``odes.Activation(g)``.
+        activation: "erf", "linear", "tanh", "relu"; one of these with "-normalised", for students
+            whose hidden activities are h / |h|, taught by units whose are not; or an elementwise
+            function of JAX arrays, taken to have kinks unless wrapped as ``odes.Activation(g)``.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
         rtol, atol: relative and absolute accuracy of the integration.  The steps of the
             integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or
@@ -164,16 +165,6 @@ def solve(
         initial, teacher = scale_feedback(initial, teacher, parameters.feedback_scale)
 
     shared = {"rule": rule, "activation": activation}
-    if points is None and has_closed_form(**shared):
-        change, error = _closed_system(**shared)
-    else:
-        from odes.local_fields import sampled_system  # imports JAX
-
-        noisy = parameters.noise > 0
-        change, error = sampled_system(initial, teacher, noisy, points, **shared)
-        if not is_smooth(**shared):
-            rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
-
     if fluctuations and not has_closed_form(**shared) and not is_smooth(**shared):
         raise ValueError(
             "Argument `fluctuations` must be False for a rule or an activation with jumps or "
@@ -190,6 +181,15 @@ def solve(
             "Argument `feedback_scale` must be a number with fluctuations, but is "
             f"{feedback_scale!r}; simulate_chain() many runs."
         )
+    if points is None and has_closed_form(**shared):
+        change, error = _closed_system(**shared)
+    else:
+        from odes.local_fields import sampled_system  # imports JAX
+
+        noisy = parameters.noise > 0
+        change, error = sampled_system(initial, teacher, noisy, points, **shared)
+        if not is_smooth(**shared):
+            rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
     moving = in_time(change, teacher, parameters)
     with np.errstate(all="ignore"):

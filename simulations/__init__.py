@@ -7,6 +7,7 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 from simulations.chain import simulate_chain
 from simulations.networks import Network, network_with_overlaps, sample_network
 from simulations.online_sgd import simulate
+from simulations.pre_mirroring import pre_mirrored
 from simulations.rules import RULES, Rule, Sample
 from simulations.sweeps import sweep
 
@@ -16,6 +17,7 @@ __all__ = [
     "Rule",
     "Sample",
     "network_with_overlaps",
+    "pre_mirrored",
     "sample_network",
     "simulate",
     "simulate_chain",

@@ -8,10 +8,11 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from figures import add_key, paper_style, plot_band, plot_order_parameter, plot_overlay
-from figures.style import rule_color, rule_label
+from figures import add_key, paper_style, plot_band, plot_order_parameter, plot_overlay, style
+from figures.style import rule_color, rule_label, rule_line
 from odes import OrderParameters, Trajectory
 from simulations import RULES
+from tests.conftest import DISTINCT
 
 TIMES = np.array([0.1, 1.0, 10.0])
 
@@ -124,8 +125,12 @@ def test_what_cannot_be_drawn_is_named(call, words):
         call()
 
 
-def test_every_rule_has_a_colour_of_its_own():
-    assert len({rule_color(rule) for rule in RULES} | {rule_color(None)}) == len(RULES) + 1
+def test_every_rule_has_a_colour_and_line_of_its_own():
+    looks = {(rule_color(rule), rule_line(rule)) for rule in (*DISTINCT, None)}
+    assert len(looks) == len(DISTINCT) + 1
+    assert set(style.RULES) == set(RULES)
+    ax = plot_overlay(trajectory(), rule="fa-mirror")
+    assert ax.lines[0].get_linestyle() == rule_line("fa-mirror") == "--"
     assert rule_label("pepita-tl") == "PEPITA-TL"
     assert rule_label("my own") == "my own"
 
