@@ -58,6 +58,7 @@ from figures import (
 )
 from figures.style import ANGLE_LABEL, ERROR_LABEL, NEUTRAL, rule_label
 from odes import (
+    RULES,
     Fluctuations,
     OrderParameters,
     PiecewiseConstant,
@@ -72,6 +73,7 @@ from odes import (
     symmetric_plateau,
 )
 from odes import optimal_schedule as optimise
+from odes.order_parameters import FactoredOrderParameters, state_of
 from odes.store import atomic, load_arrays, save_arrays, versions
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 
@@ -121,6 +123,7 @@ def theory_and_simulation(
     t_max: float,
     n_runs: int,
     seed: int,
+    misclassification: bool = False,
 ) -> Curves:
     """A rule on a network with aligned F, drawn from the seed, and its theory.
 
@@ -134,7 +137,9 @@ def theory_and_simulation(
     training: dict[str, Any] = {"rule": rule, "lr": lr, "lr_v": lr_v}
     initial, teacher = network.overlaps(rule)
     times = np.geomspace(0.1, t_max, 200)
-    theory = solve(initial, teacher, times=times, **TOLERANCES, **training)
+    theory = solve(
+        initial, teacher, times=times, misclassification=misclassification, **TOLERANCES, **training
+    )
     simulation = simulate(
         network, times=np.geomspace(0.1, t_max, 17), n_runs=n_runs, seed=seed, **training
     )
@@ -259,6 +264,75 @@ VARIANTS = {**ONE_NETWORK, "feedback_scale": 0.4, "t_max": 100.0}
 def pepita_variants(**parameters: Any) -> Curves:
     """PEPITA with presynaptic x, as published, Hebbian and time-local."""
     return gather(("pepita", "pepita-modulated", "pepita-hebbian", "pepita-tl"), parameters)
+
+
+LEARNED = {**VARIANTS, "t_max": 300.0}
+
+
+@paper_figure(draw_alignment, quick=QUICK | LEARNED, full=FULL | LEARNED)
+def mirroring(**parameters: Any) -> Curves:
+    """FA and PEPITA with and without weight mirrors: the angle of B and v, and the error.
+
+    The mirrors run beside learning.  They turn the feedback towards the readout from the start,
+    where learning alone has to turn the readout towards the feedback.
+    """
+    return gather(("fa", "fa-mirror", "pepita", "pepita-mirror"), parameters)
+
+
+FAMILIES = {
+    "feedback weights": (
+        "bp", "fa", "sign-symmetry", "sign-random", "kolen-pollack", "fa-mirror"
+    ),
+    "top-down feedback": (
+        "bp", "afa", "afa-mirror", "pepita", "pepita-modulated", "pepita-hebbian", "pepita-tl",
+        "pepita-mirror",
+    ),
+    "Forward-Forward": ("bp", "ff", "ff-symba", "ff-topdown"),
+}  # fmt: skip
+"""The columns of :func:`rules_compared`; BP is in each for comparison."""
+
+
+def draw_rules_compared(curves: Curves) -> Figure:
+    figure, axes = plt.subplots(3, 3, figsize=(7.0, 7.0), sharex=True, sharey="row")
+    found = rules_of(curves)
+    for (family, rules), (errors, signs, angles) in zip(FAMILIES.items(), axes.T, strict=True):
+        for rule in filter(found.get, rules):
+            both = found[rule]
+            if not RULES[rule].classifies:
+                plot_overlay(*both, rule=rule, ax=errors)
+            plot_overlay(*both, rule=rule, observable=misclassification, ax=signs)
+            if both[0].order_parameters.B is not None:
+                plot_overlay(*both, rule=rule, observable=angle, ax=angles)
+        errors.set_title(family)
+        add_key(angles, of=signs, loc="upper left", bbox_to_anchor=(0, -0.28))
+    for ax in axes[:2].flat:
+        ax.set_xlabel("")
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
+    ticks = (0.02, 0.05, 0.1, 0.2, 0.5)
+    axes[1, 0].set(ylabel="share of wrong signs", yscale="log", yticks=ticks, yticklabels=ticks)
+    axes[1, 0].yaxis.set_minor_formatter("")
+    axes[2, 0].set(ylabel=ANGLE_LABEL, ylim=(-6, 180), yticks=(0, 45, 90, 135, 180))
+    return figure
+
+
+def misclassification(trajectory: Trajectory) -> Any:
+    return trajectory.misclassification
+
+
+ALL_RULES: dict[str, Any] = {
+    **VARIANTS, "rules": tuple(dict.fromkeys(rule for rules in FAMILIES.values() for rule in rules))
+}  # fmt: skip
+
+
+@paper_figure(draw_rules_compared, quick=QUICK | ALL_RULES, full=FULL | ALL_RULES)
+def rules_compared(*, rules: tuple[str, ...], **parameters: Any) -> Curves:
+    """Learning curves of every rule from one initial network.
+
+    Generalisation error, share of wrong signs, which is all that Forward-Forward can be judged by,
+    and angle of the feedback B and the readout v.
+    """
+    return gather(rules, {**parameters, "misclassification": True})
 
 
 def draw_random_feedback(curves: Curves) -> Figure:
@@ -856,7 +930,8 @@ def flat(each: Trajectory | Fluctuations) -> dict[str, Any]:
 
 def states_in(parts: dict[str, Any], prefix: str = "") -> OrderParameters:
     """The order parameters that :func:`flat` put among other fields."""
-    return OrderParameters(*(parts.get(prefix + symbol) for symbol in OrderParameters._fields))
+    names = FactoredOrderParameters._fields
+    return state_of({name: parts.get(prefix + name) for name in names})
 
 
 def save_data(path: Path, data: Data, **origin: Any) -> None:
@@ -901,8 +976,9 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
                     parts.get(SCATTER + "bias"),
                 )
             data[name] = Trajectory(
-                parts["times"], states_in(parts), parts[error], parts["status"], scatter
-            )
+                parts["times"], states_in(parts), parts[error], parts["status"], scatter,
+                parts.get("misclassification"),
+            )  # fmt: skip
     return data, origin
 
 

@@ -178,9 +178,9 @@ def plot_order_parameter(
     return ax
 
 
-def add_key(ax: Axes, **legend: Any) -> Axes:
-    """A legend of the labelled curves, and of what lines and markers stand for."""
-    handles, labels = ax.get_legend_handles_labels()
+def add_key(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
+    """A legend of the labelled curves, here or in other Axes, and of what lines and markers are."""
+    handles, labels = (ax if of is None else of).get_legend_handles_labels()
     handles.append(Line2D([], [], color=NEUTRAL))
     handles.append(Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8))
     ax.legend(handles, [*labels, "theory", "simulation"], **legend)
