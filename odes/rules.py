@@ -130,7 +130,7 @@ class BP(Rule):
 class FA(Rule):
     """Feedback alignment (Lillicrap et al. 2016): ``B_ko`` fixed and random.
 
-    With one hidden layer this is also direct feedback alignment (Noekland 2016).
+    With one hidden layer this is also direct feedback alignment (Noekland 2016), "dfa".
     """
 
 
