@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 from odes.checks import check_number, check_overlaps, hyperparameters
 from odes.drift import generalization_error
-from odes.order_parameters import OrderParameters, Teacher, Trajectory, state_of
+from odes.order_parameters import FEEDBACK, OrderParameters, Teacher, Trajectory, state_of
 from odes.quadrature import Points
 from odes.solve import packing, solve
 
@@ -125,8 +125,12 @@ def _at(states: OrderParameters, index: int) -> OrderParameters:
 
 
 def _undecided(state: OrderParameters) -> OrderParameters:
-    """The state with each R_km replaced by its mean over m."""
-    return state._replace(R=state.R.mean(axis=1, keepdims=True) + 0 * state.R)
+    """The state with each R_km, and S1_mk if there is one, replaced by its mean over m."""
+    parts = state._asdict()
+    parts["R"] = state.R.mean(axis=1, keepdims=True) + 0 * state.R
+    if "S1" in parts:
+        parts["S1"] = parts["S1"].mean(axis=0, keepdims=True) + 0 * parts["S1"]
+    return state_of(parts)
 
 
 def _check_alike(teacher: Teacher) -> None:
@@ -221,8 +225,10 @@ def escape_time(
             "Argument `plateau` must be unstable, but its escape rate is "
             f"{plateau.escape_rate:.2g}."
         )
-    fixed = plateau.order_parameters
-    state, teacher = check_overlaps(state, teacher, () if fixed.B is None else ("B",))
+    moving = {k for k, each in plateau.eigenvectors._asdict().items() if each is not None}
+    parts = plateau.order_parameters._asdict().items()
+    fixed = state_of({name: each for name, each in parts if name in moving})
+    state, teacher = check_overlaps(state, teacher, tuple(moving & set(FEEDBACK)))
     pack, unpack = packing(fixed)
     if np.shape(state.R) != np.shape(fixed.R) or np.shape(state.v) != np.shape(fixed.v):
         raise ValueError(

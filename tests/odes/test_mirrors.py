@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from odes import RULES, Activation, PiecewiseConstant, feedback_angle, fixed_point, solve, sweep
+from odes import (
+    RULES,
+    Activation,
+    PiecewiseConstant,
+    escape_time,
+    feedback_angle,
+    fixed_point,
+    plateau_interval,
+    solve,
+    sweep,
+    symmetric_plateau,
+)
 from odes.checks import hyperparameters
 from odes.drift import drift
 from odes.rules import HebbianPEPITA, KolenPollack, MirroredAFA, MirroredFA, MirroredPEPITA
@@ -268,3 +279,19 @@ def test_networks_without_factors_and_random_feedback_have_no_mirrors():
         random.overlaps("pepita-mirror")
     with pytest.raises(ValueError, match="`feedback_scale` must be a number for a rule"):
         simulate(plain, rule="fa-mirror", lr=0.1, times=[1.0], feedback_scale=lambda t: 1.0)
+
+
+@pytest.mark.parametrize("rule", ["sign-symmetry", "afa-mirror"])
+def test_a_plateau_is_left_at_its_rate(rule):
+    """From half-way on it, to ten per cent; with the B that is reported, and with factors."""
+    network = sample_network(N=2000, K=2, M=2, student_scale=0.1, v=[1, 1], B=[1, 1], seed=0)
+    initial, teacher = network.overlaps(rule)
+    training = {"rule": rule, "lr": 0.5, "lr_v": 0.0}
+    plateau = symmetric_plateau(initial, teacher, **training)
+    course = solve(initial, teacher, times=np.linspace(1, 400, 400), **training)
+    start, end = plateau_interval(course, plateau.generalization_error)
+    half = int((start + end) / 2)
+    parts = course.order_parameters._asdict().items()
+    state = type(initial)(*(None if each is None else each[half] for _, each in parts))
+    left = end - course.times[half]
+    assert abs(escape_time(plateau, state, teacher) / left - 1) < 0.1
