@@ -21,7 +21,7 @@ from odes import (
     solve,
 )
 from odes.averages import ACTIVATIONS
-from odes.local_fields import compiled, roots, sampled_drift
+from odes.local_fields import check_activation, compiled, roots, sampled_drift
 from odes.rules import AFA
 from simulations import sample_network, simulate
 from tests.conftest import BASIC_RULES, PEPITA_RULES, gaussian_grid, random_problem
@@ -200,6 +200,13 @@ def test_any_activation_in_theory_and_simulation(rule, activation):
     assert np.all(standard < 0.1 * theory.generalization_error)
     gap = np.abs(errors.mean(axis=0) - theory.generalization_error)
     assert np.all(gap < 5 * standard + 2 / 400 * theory.generalization_error)
+
+
+def test_a_function_of_numpy_is_refused_again_and_again():
+    """Jitting a ufunc itself, 50 times, crashes the interpreter."""
+    for _ in range(100):
+        with pytest.raises(ValueError, match="`activation` must be a function of JAX arrays"):
+            check_activation(Activation(np.tanh))
 
 
 class Shapeless(AFA):

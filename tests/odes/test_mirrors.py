@@ -8,7 +8,6 @@ from scipy.special import erf
 
 from odes import (
     RULES,
-    Activation,
     PiecewiseConstant,
     escape_time,
     feedback_angle,
@@ -225,10 +224,6 @@ def test_rules_with_mirrors_are_swept_and_keep_their_factors():
         ({"P1": np.array([[1.0, 0.5], [0.0, 1.0]])}, ("`P1`", "symmetric")),
         ({"feedback_scale": lambda t: 1.0}, ("`feedback_scale`", "number", "learns")),
         ({"fluctuations": True}, ("`fluctuations`", "mirrors")),
-        (
-            {"rule": MirroredAFA(nonlinear=True), "activation": Activation(np.tanh)},
-            ("`activation`", "JAX"),
-        ),
         ({"rule": MirroredAFA(nonlinear=True), "activation": "tanh"}, ("`rule`", "nonlinear")),
     ],
 )
