@@ -20,7 +20,7 @@ times = np.geomspace(0.1, 10, 41)
 
 def curves(rule, **training):
     """Theory and simulation."""
-    theory = solve(*network.overlaps(rule), rule=rule, times=times, points=2**14, **training)
+    theory = solve(*network.overlaps(rule), rule=rule, times=times, points=2**13, **training)
     return theory, simulate(network, rule=rule, times=times[::4], n_runs=8, **training)
 
 

@@ -52,9 +52,9 @@ class Network(NamedTuple):
         chosen = choose_rule(rule)
         if chosen.aligned_only and not self.aligned:
             raise ValueError(
-                f"Argument `rule` must not be {rule!r} for random feedback: the update contains "
-                "F e and kicks B by O(1) at every sample, so that no limit of large N exists.  Use "
-                'feedback="aligned", or the rule "pepita".'
+                f"Argument `rule` must not be {rule!r} for random feedback: it moves W along F e, "
+                "or learns F, and kicks B by O(1) at every sample, so that no limit of large N "
+                'exists.  Use feedback="aligned", or the rule "pepita".'
             )
         network = check_network(self)
         check_learned(network, chosen)
@@ -247,7 +247,7 @@ def check_network(network: Network) -> Network:
 def check_learned(network: Network, rule: Rule) -> None:
     """ValueError unless the network has the weights that the rule learns."""
     for name in rule.learns:
-        if getattr(network, name) is None:
+        if getattr(network, name, None) is None:
             raise ValueError(
                 f"Argument `network` must have {name} for a rule that learns it, but has None."
             )

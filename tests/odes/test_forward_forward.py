@@ -73,15 +73,15 @@ def test_drift_is_the_average_increment(loss):
 def test_networks_follow_the_theory(loss):
     """K = 3, M = 2, N = 600, 32 runs, with noise and decay, in terms of the class alone.
 
-    At five standard errors, Student's t with 31 degrees of freedom, over 66 numbers, the
-    false-alarm rate is 2e-3 for each loss; 1e-3 of the quadrature and 1/N are left as room.
+    At five standard errors, Student's t with 31 degrees of freedom, over 44 numbers, the
+    false-alarm rate is 1e-3 for each loss; 1e-3 of the quadrature and 1/N are left as room.
     """
     network = sample_network(N=600, K=3, M=2, v=[0.5, -0.4, 0.3], v_star=[1.0, 0.6], seed=2)
-    training = {"lr": 1.0, "noise": 0.2, "weight_decay": 0.02, "times": [1.0, 3.0, 6.0]}
+    training = {"lr": 1.0, "noise": 0.2, "weight_decay": 0.02, "times": [1.0, 3.0]}
     theory = solve(*network.overlaps(loss), rule=loss, **training)
     runs = simulate(network, rule=loss, n_runs=32, n_test=2000, **training)
     assert theory.status == "ok"
-    assert theory.generalization_error[-1] < 0.7 * theory.generalization_error[0]
+    assert theory.generalization_error[-1] < 0.9 * theory.generalization_error[0]
     for each in (theory, runs):
         np.testing.assert_array_equal(each.generalization_error, each.misclassification)
         assert each.order_parameters.B is None
@@ -93,22 +93,21 @@ def test_networks_follow_the_theory(loss):
         assert np.all(np.abs(measured.mean(axis=0) - exact) < 5 * error + room)
 
 
-def test_a_loss_of_ones_own_is_the_same_on_both_sides():
-    """Other parameters than those by default change the course, in theory and network alike."""
-    network = sample_network(N=400, K=2, M=1, v=[0.5, -0.4], seed=2)
-    training = {"lr": 1.0, "times": [4.0]}
-    courses = []
-    for theory, algorithm in (
-        (Logistic(0.3), logistic(0.3)), (SymBa(1.0), symba(1.0))
-    ):  # fmt: skip
-        exact = solve(*network.overlaps("ff"), rule=ForwardForward(theory), **training)
-        rule = ALGORITHMS["ff"]._replace(update=forward_forward(algorithm))
-        runs = simulate(network, rule=rule, n_runs=16, **training)
-        R = runs.order_parameters.R
-        error = R.std(axis=0, ddof=1) / 4  # 2 numbers for each of 2: false alarms 6e-4
-        assert np.all(np.abs(R.mean(axis=0) - exact.order_parameters.R) < 5 * error + 5e-3)
-        courses.append(exact.order_parameters.R[-1, 0, 0])
-    assert np.min(np.abs(np.diff(courses))) > 0.02
+@pytest.mark.parametrize(
+    ("theory", "algorithm"), [(Logistic(0.3), logistic(0.3)), (SymBa(1.0), symba(1.0))]
+)
+def test_a_loss_of_ones_own_is_the_same_on_both_sides(theory, algorithm):
+    """K = 2, N = 200, 32 runs; five standard errors of four numbers, false alarm 1e-4 for each."""
+    network = sample_network(N=200, K=2, M=1, v=[0.5, -0.4], seed=2)
+    training = {"lr": 1.0, "times": [2.0]}
+    exact = solve(*network.overlaps("ff"), rule=ForwardForward(theory), points=2**13, **training)
+    rule = ALGORITHMS["ff"]._replace(update=forward_forward(algorithm))
+    runs = simulate(network, rule=rule, n_runs=32, n_test=10, **training)
+    for name in "Rv":
+        measured, expected = (getattr(each.order_parameters, name) for each in (runs, exact))
+        error = measured.std(axis=0, ddof=1) / np.sqrt(32)
+        assert np.all(error < 0.02)
+        assert np.all(np.abs(measured.mean(axis=0) - expected) < 5 * error + 5e-3)
 
 
 def test_without_label_weights_and_overlap_nothing_is_learned():
