@@ -184,7 +184,9 @@ def relu(z: Array) -> Array:
 def normalised(g: Callable[[Array], Array]) -> Activation:
     """Student units with the activities ``h / |h|``, h = g(fields), taught by units of activity g.
 
-    The activities jump where all fields vanish, and are 0 where h is.
+    The activities jump where all fields vanish, and are 0 where h is.  Their derivative grows as
+    1 / |h| there: for rules that differentiate, <delta_k delta_l> diverges with two hidden units,
+    and with three its averages over points converge slowly.
     """
 
     def hidden(fields: Array) -> Array:
@@ -204,3 +206,6 @@ ACTIVATIONS: dict[str, Any] = {
     "relu": Activation(relu, smooth=False),
 }
 ACTIVATIONS |= {f"{name}-normalised": normalised(each.g) for name, each in ACTIVATIONS.items()}
+
+NORMALISED = [each.hidden for each in ACTIVATIONS.values() if getattr(each, "hidden", None)]
+"""The functions of all fields among them."""

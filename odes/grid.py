@@ -136,7 +136,8 @@ def choose_rules(
     if isinstance(rule, dict):
         named = [(str(name), choose(entry)) for name, entry in rule.items()]
     else:
-        listed = [rule] if is_single(rule) else list(np.atleast_1d(np.array(rule, dtype=object)))
+        several = np.atleast_1d(rule) if isinstance(rule, np.ndarray) else rule
+        listed = [rule] if is_single(rule) else list(several)
         chosen = [(entry, choose(entry)) for entry in listed]
         named = [(e if isinstance(e, str) else name_of(own), own) for e, own in chosen]
     rules = dict(named)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.averages import ACTIVATIONS
+from odes.averages import ACTIVATIONS, NORMALISED
 from odes.checks import check_array, check_count
 from odes.drift import Moments, closed_moments, drift, generalization_error
 from odes.order_parameters import (
@@ -32,7 +32,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, sobol
-from odes.rules import RULES, Sample, Update
+from odes.rules import RULES, Rule, Sample, Update
 from odes.solve import is_smooth, packing
 
 SINGULAR = 1e-14
@@ -257,7 +257,8 @@ def misclassified(
 
     def one(state: OrderParameters) -> Any:
         prediction, label = predictions(state, teacher, points, rule=rule, activation=activation)
-        return points.weights @ jnp.mean(prediction * label < 0, axis=1)
+        wrong = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is no sign
+        return points.weights @ jnp.mean(wrong, axis=1)
 
     return jax.lax.map(one, states)
 
@@ -338,10 +339,21 @@ def points_of(
     with jax.ensure_compile_time_eval():  # also where the caller is being traced
         check_activation(activation)
         has_gamma = check_update(rule, K, O, activation)
+    if K == 2 and getattr(activation, "hidden", None) in NORMALISED and update_is_slope(rule):
+        raise ValueError(
+            "Argument `activation` must not be normalised for two hidden units and a rule that "
+            "differentiates the activities: as 1 / |h|, the derivative has an infinite variance.  "
+            "Use three units or more, or PEPITA."
+        )
     fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     return choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
+
+
+def update_is_slope(rule: Any) -> bool:
+    """Whether a rule changes weights by the derivative of the activities times a signal."""
+    return type(rule).update is Rule.update
 
 
 def known_name(rule: Any) -> str | None:

@@ -351,6 +351,9 @@ class Logistic:
 
     threshold: float = 1.0
 
+    def __post_init__(self):
+        check_number("threshold", self.threshold)
+
     def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
         """Derivatives by the two goodnesses."""
         from jax.nn import sigmoid
@@ -363,6 +366,9 @@ class SymBa:
     """``softplus(-alpha (G+ - G-))``, of the Trifecta (Dooms et al. 2023)."""
 
     alpha: float = 4.0
+
+    def __post_init__(self):
+        check_number("alpha", self.alpha, positive=True)
 
     def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
         """Derivatives by the two goodnesses."""
@@ -381,6 +387,15 @@ class Difference:
         return 1.0, -1.0
 
 
+def check_loss(loss: Any) -> None:
+    """ValueError unless this is a loss."""
+    if not hasattr(loss, "slopes"):
+        raise ValueError(
+            "Argument `loss` must have slopes, as Logistic, SymBa and Difference do, "
+            f"but is {loss!r}."
+        )
+
+
 @dataclass(frozen=True)
 class ForwardForward(Rule):
     """Forward-Forward (Hinton 2022): a contrast of two passes, without any error.
@@ -396,6 +411,9 @@ class ForwardForward(Rule):
     """
 
     loss: Any = Logistic()
+
+    def __post_init__(self):
+        check_loss(self.loss)
 
     needs = ()
     smooth = False
@@ -439,6 +457,9 @@ class TopDownForwardForward(AFA):
     """
 
     loss: Any = Difference()
+
+    def __post_init__(self):
+        check_loss(self.loss)
 
     needs = ("B", "S", "P")
 

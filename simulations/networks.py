@@ -199,6 +199,10 @@ def network_with_overlaps(
     with_F, P = np.zeros((K + M, O)), np.zeros((O, O))
     parts = state._asdict()
     F2 = parts.get("F2")
+    if F2 is not None and not aligned:
+        raise ValueError(
+            'Argument `feedback` must be "aligned" for an F in factors, but is "random".'
+        )
     if F2 is not None:
         with_F, P = np.concatenate([parts["B1"], parts["S1"]]), parts["P1"]
     elif state.B is not None and fixed.S is not None:

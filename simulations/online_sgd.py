@@ -589,7 +589,7 @@ def mistakes(network: Network, X: Any, *, rule: Rule, units: Units) -> Any:
     """
     label = outputs(network.W_star, network.v_star, X, units.g)
     prediction = rule.predict(network, X, units.hidden)
-    wrong = jnp.mean(prediction * label < 0, axis=1, dtype=X.dtype)
+    wrong = jnp.mean((1 - jnp.sign(prediction) * jnp.sign(label)) / 2, axis=1)
     return jnp.stack([jnp.sum((prediction - label) ** 2, axis=1) / 2, wrong], axis=1)
 
 

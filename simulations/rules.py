@@ -18,6 +18,7 @@ sight.  Inputs have no preferred directions, so that such a rule may be run in o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -164,20 +165,20 @@ def pepita_tl(network, sample):
 
 def logistic(threshold):
     """The loss of Hinton (2022): ``softplus(threshold - G+) + softplus(G- - threshold)``."""
+    return partial(_logistic, threshold)
 
-    def loss(positive, negative):
-        return jax.nn.softplus(threshold - positive) + jax.nn.softplus(negative - threshold)
 
-    return loss
+def _logistic(threshold, positive, negative):
+    return jax.nn.softplus(threshold - positive) + jax.nn.softplus(negative - threshold)
 
 
 def symba(alpha):
     """The loss of the Trifecta (Dooms et al. 2023): ``softplus(-alpha (G+ - G-))``."""
+    return partial(_symba, alpha)
 
-    def loss(positive, negative):
-        return jax.nn.softplus(-alpha * (positive - negative))
 
-    return loss
+def _symba(alpha, positive, negative):
+    return jax.nn.softplus(-alpha * (positive - negative))
 
 
 def difference(positive, negative):
@@ -206,14 +207,14 @@ def forward_forward(loss):
 
     v, (K, 1), holds the weights from the label to the hidden units.
     """
+    return partial(_forward_forward, loss)
 
-    def update(network, sample):
-        if network.v.shape[1] != 1:
-            raise ValueError(f"v has {network.v.shape[1]} outputs, but the label is one sign.")
-        y = jnp.sign(sample.y)
-        return contrast(network, sample, y, -y, loss)
 
-    return update
+def _forward_forward(loss, network, sample):
+    if network.v.shape[1] != 1:
+        raise ValueError(f"v has {network.v.shape[1]} outputs, but the label is one sign.")
+    y = jnp.sign(sample.y)
+    return contrast(network, sample, y, -y, loss)
 
 
 def better_label(network, X, g):
@@ -234,20 +235,20 @@ def forward_forward_topdown(loss):
     The readout learns as in PEPITA-Hebbian.  The negative sample counts as given: no gradient
     passes through e.
     """
+    return partial(_forward_forward_topdown, loss)
 
-    def update(network, sample):
-        h, _, e = forward(network, sample)
-        x_err = sample.x - network.F @ e
 
-        def of_both(W):
-            passes = (sample.g(preactivation(W, x)) for x in (sample.x, x_err))
-            return loss(*(each @ each / 2 for each in passes))
+def _forward_forward_topdown(loss, network, sample):
+    h, _, e = forward(network, sample)
+    x_err = sample.x - network.F @ e
 
-        h_err = sample.g(preactivation(network.W, x_err))
-        dW = sample.x.size**0.5 * jax.grad(of_both)(network.W)
-        return dW, jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    def of_both(W):
+        passes = (sample.g(preactivation(W, x)) for x in (sample.x, x_err))
+        return loss(*(each @ each / 2 for each in passes))
 
-    return update
+    h_err = sample.g(preactivation(network.W, x_err))
+    dW = sample.x.size**0.5 * jax.grad(of_both)(network.W)
+    return dW, jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
 
 
 def composed(network):
@@ -257,7 +258,11 @@ def composed(network):
 
 def in_factors(function):
     """The same function of a network whose F is in two factors."""
-    return lambda network, *sample: function(composed(network), *sample)
+    return partial(_in_factors, function)
+
+
+def _in_factors(function, network, *sample):
+    return function(composed(network), *sample)
 
 
 def no_feedback(network):
@@ -319,4 +324,5 @@ RULES["dfa"] = RULES["fa"]
 def known_name(rule: Rule) -> str | None:
     """The name of one of the package's own rules; None for one of the user's."""
     names = [name for name, own in RULES.items() if rule is own]
-    return names[0] if names and rule.update.__module__ == __name__ else None
+    update = getattr(rule.update, "func", rule.update)
+    return names[0] if names and update.__module__ == __name__ else None

@@ -21,6 +21,7 @@ from odes.local_fields import compiled, sampled_drift
 from odes.rules import ForwardForward, Logistic, SymBa
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
+from simulations.mirrors import TwoLayerMirror
 from simulations.rules import forward_forward, logistic, symba
 from tests.conftest import gaussian_grid, random_problem
 
@@ -134,6 +135,40 @@ def test_one_unit_is_wrong_with_the_probability_of_an_angle(rule):
     assert solve(state, teacher, rule="bp", lr=0.1, times=[0.0]).misclassification is None
 
 
+def test_outputs_without_a_sign_are_half_wrong_and_what_diverged_has_no_share():
+    """v = 0 on both sides; and a linear network that blows up."""
+    network = sample_network(N=40, K=2, M=1, v=[0, 0], seed=1)
+    for rule in ("bp", "ff"):
+        start = {"rule": rule, "lr": 0.1, "times": [0.0]}
+        theory = solve(*network.overlaps(rule), misclassification=True, points=2**10, **start)
+        runs = simulate(network, **start)
+        assert theory.misclassification == runs.misclassification == 0.5
+    lost = {"rule": "bp", "lr": 30.0, "times": [0.0, 50.0], "activation": "linear"}
+    network = sample_network(N=40, K=2, M=1, seed=1)
+    for course in (
+        solve(*network.overlaps("bp"), misclassification=True, points=2**10, **lost),
+        simulate(network, **lost),
+    ):
+        shares = np.ravel(course.misclassification)
+        assert np.isfinite(shares[0])
+        assert np.isnan(shares[1])
+
+
+def test_a_rule_with_another_mirror_or_loss_is_resumed(tmp_path):
+    """A checkpoint keeps what a rule of other parameters has learned, F1 and F2 among it."""
+    network = sample_network(N=40, K=2, M=1, seed=1)
+    rules = {
+        "mirror": ALGORITHMS["pepita-mirror"]._replace(mirror=TwoLayerMirror(lr=0.5)),
+        "loss": ALGORITHMS["ff"]._replace(update=forward_forward(logistic(0.3))),
+    }
+    for name, rule in rules.items():
+        arguments = {"rule": rule, "lr": 0.5, "times": [1.0, 2.0], "n_test": 10}
+        fresh, again = (simulate(network, path=tmp_path / name, **arguments) for _ in range(2))
+        plain = simulate(network, **arguments)
+        for ours in (fresh, again):
+            jax.tree.map(np.testing.assert_array_equal, ours[1], plain[1])
+
+
 def test_signs_of_several_outputs_are_counted_on_average():
     """Simulated on 64,000 inputs, and in theory; to five standard errors, false alarm 1e-6."""
     network = sample_network(N=50, K=2, M=2, O=2, v=[[1, 0.2], [0.1, -0.8]], seed=1)
@@ -221,6 +256,11 @@ def test_forward_forward_is_swept():
             ("`fluctuations`", "jumps"),
         ),
         (lambda s, t: update_cosine(s, t, rule="ff"), ("`rule`", "prediction")),
+        (lambda s, t: ForwardForward("logistic"), ("`loss`", "SymBa", "'logistic'")),
+        (
+            lambda s, t: solve(s, t, rule="bp", lr=0.1, times=[1.0], activation="erf-normalised"),
+            ("`activation`", "two hidden units", "variance"),
+        ),
         (
             lambda s, t: solve(
                 s, t, rule="bp", lr=0.1, times=[1.0],
