@@ -20,7 +20,7 @@ from figures.style import (
     rule_line,
     variants,
 )
-from odes.order_parameters import DIMENSIONS, Trajectory
+from odes.order_parameters import DIMENSIONS, SYMMETRIC, Trajectory
 
 MARKERS_OF_MEANS: dict[str, Any] = {
     "fmt": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3
@@ -144,7 +144,7 @@ def plot_order_parameter(
 
     Args:
         theory, simulation: as for :func:`plot_overlay`.
-        name: "Q", "R", "v" or "B".
+        name: "Q", "R", "v", "B", or "B1", "S1", "P1" and "F2" of rules that learn F.
         rule: chooses the colour.
         ax: where to draw; None for a new figure.
 
@@ -165,7 +165,9 @@ def plot_order_parameter(
         known = ", ".join(n for n, a in given.order_parameters._asdict().items() if a is not None)
         raise ValueError(f"Argument `name` must be one of {known}, but is {name!r}.")
     rows, columns = shown.shape[-2:]
-    entries = [(i, j) for i in range(rows) for j in range(columns) if name != "Q" or i <= j]
+    entries = [
+        (i, j) for i in range(rows) for j in range(columns) if name not in SYMMETRIC or i <= j
+    ]
     one_output = columns == 1 and DIMENSIONS[name][1] == "O"
     handles = []
     for (i, j), look in zip(entries, variants(rule, len(entries)), strict=True):

@@ -16,6 +16,7 @@ from odes.averages import ACTIVATIONS, Activation
 from odes.checks import hyperparameters
 from odes.drift import drift, generalization_error
 from odes.order_parameters import (
+    FactoredOrderParameters,
     Fluctuations,
     Hyperparameters,
     OrderParameters,
@@ -24,7 +25,21 @@ from odes.order_parameters import (
 )
 from odes.plateaus import escape_time, plateau_interval, symmetric_plateau
 from odes.quadrature import Points, gauss_hermite, sobol
-from odes.rules import RULES, Rule, Sample, Update
+from odes.rules import (
+    RULES,
+    Difference,
+    ForwardForward,
+    Learning,
+    Logistic,
+    MirroredAFA,
+    MirroredFA,
+    MirroredPEPITA,
+    Rule,
+    Sample,
+    SymBa,
+    TopDownForwardForward,
+    Update,
+)
 from odes.schedules import PiecewiseConstant
 from odes.solve import solve
 
@@ -52,17 +67,27 @@ __all__ = [
     "ACTIVATIONS",
     "RULES",
     "Activation",
+    "Difference",
+    "FactoredOrderParameters",
     "FixedPoint",
     "Flow",
     "Fluctuations",
+    "ForwardForward",
     "Hyperparameters",
+    "Learning",
+    "Logistic",
+    "MirroredAFA",
+    "MirroredFA",
+    "MirroredPEPITA",
     "Optimum",
     "OrderParameters",
     "PiecewiseConstant",
     "Points",
     "Rule",
     "Sample",
+    "SymBa",
     "Teacher",
+    "TopDownForwardForward",
     "Trajectory",
     "Update",
     "critical_learning_rate",

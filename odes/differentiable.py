@@ -78,8 +78,9 @@ def flow(
 ) -> Flow:
     """The learning curve of ``odes.drift`` as a function for jax.jit, vmap, grad and jvp.
 
-    Both modes of differentiation work, by every array and scalar but ``times`` and the
-    tolerances; with few parameters, forward mode (jax.jvp, jax.jacfwd) compiles in half the time.
+    Both modes of differentiation work, by every array and scalar but ``times``, the tolerances and
+    the parameters of a rule; the error of Forward-Forward, a share of points, has a gradient of
+    zero.  With few parameters, forward mode (jax.jvp, jax.jacfwd) compiles in half the time.
     Since arrays and scalars may be traced, only names, shapes and tolerances are checked; a
     schedule is evaluated on traced times, and must be made of what JAX can trace.  JAX has
     to be in double precision: call it, and whatever transforms it, inside

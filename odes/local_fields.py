@@ -345,6 +345,11 @@ def points_of(
             "differentiates the activities: as 1 / |h|, the derivative has an infinite variance.  "
             "Use three units or more, or PEPITA."
         )
+    if getattr(activation, "hidden", None) in NORMALISED and rule.uses_goodness:
+        raise ValueError(
+            "Argument `activation` must not be normalised for Forward-Forward, whose goodness is "
+            "the length of the activities."
+        )
     fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')

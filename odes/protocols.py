@@ -85,6 +85,11 @@ def optimal_schedule(
         raise ValueError(f"Argument `within` must be above 1, but is {within!r}.")
     check_count("max_iterations", max_iterations)
     chosen, _ = choose(rule, parameters.get("activation", "erf"))
+    if chosen.classifies:
+        raise ValueError(
+            "Argument `rule` must have an error with a gradient, which a share of wrong classes "
+            f"over points has not, but is {rule!r}."
+        )
     check_overlaps(initial, teacher, chosen.needs)
     scalars = ("noise", "weight_decay", "weight_decay_v")
     checked = scheduled_hyperparameters(

@@ -77,8 +77,9 @@ class Rule:
     backpropagation with B in place of v.  ``needs`` names the overlaps that a caller must supply
     beyond Q, R, v, T and v_star; a rule with gamma needs B, S and P.  ``smooth`` is to be False for
     an update that jumps or has kinks as a function of the fields.  ``classifies`` says that only
-    the sign of the prediction has a meaning, ``learns_feedback`` that B or F learns, and
-    ``mirrors`` that it does so from noise.
+    the sign of the prediction has a meaning, ``learns_feedback`` that B or F learns,
+    ``mirrors`` that it does so from noise, and ``uses_goodness`` that the length of the hidden
+    activities is what counts.
     """
 
     needs: tuple[str, ...] = ("B",)
@@ -86,6 +87,7 @@ class Rule:
     classifies: bool = False
     learns_feedback: bool = False
     mirrors: bool = False
+    uses_goodness: bool = False
 
     def feedback(self, state: OrderParameters) -> Array:
         """The feedback signal B, shape (K, O); of states with leading axes, too."""
@@ -253,7 +255,7 @@ class MirroredFA(FA):
     mirrors = True
 
     def __post_init__(self):
-        check_mirror(self.lr, self.noise, self.decay)
+        check_mirror(self)
 
     def feedback_drift(self, state, teacher, learning):
         return {"B": self.lr * self.noise**2 * state.v - self.decay * state.B}
@@ -287,7 +289,7 @@ class MirroredAFA(AFA):
     mirrors = True
 
     def __post_init__(self):
-        check_mirror(self.lr, self.noise, self.decay)
+        check_mirror(self)
 
     def feedback(self, state):
         return state.B1 @ state.F2
@@ -306,8 +308,10 @@ class MirroredAFA(AFA):
         grown = pull * (c[:, None] * B1 + (c[:, None] * B1).T) + self.lr**2 * variance * a_a
         decay1 = decay2 = self.decay
         if self.normalised:
-            decay1 = xp.trace(grown) / (2 * xp.trace(P1))
-            decay2 = pull * xp.sum(v * F2) / xp.sum(F2 * F2)
+            square1, square2 = xp.trace(P1), xp.sum(F2 * F2)
+            decay1 = xp.trace(grown) / (2 * xp.where(square1 > 0, square1, 1.0))
+            decay2 = pull * xp.sum(v * F2) / xp.where(square2 > 0, square2, 1.0)
+            v = xp.where(square2 > 0, v, 0.0)  # nothing can be scaled back to a norm of zero
         learned = learning.along(xp.concat([B1, S1]), F2.T @ P1)
         return {
             "B1": learned + pull * Q * c - decay1 * B1,
@@ -317,10 +321,11 @@ class MirroredAFA(AFA):
         }
 
 
-def check_mirror(lr: float, noise: float, decay: float) -> None:
-    """ValueError unless the parameters of a mirror are finite numbers >= 0."""
-    for name, value in (("lr", lr), ("noise", noise), ("decay", decay)):
-        check_number(f"{name} of the mirror", value)
+def check_mirror(rule: Any) -> None:
+    """The rates of a mirror as floats; ValueError unless they are finite numbers >= 0."""
+    for name in ("lr", "noise", "decay"):
+        value = check_number(f"{name} of the mirror", getattr(rule, name))
+        object.__setattr__(rule, name, value)
 
 
 def _noise_through(activation: Any, covariance: Array) -> tuple[Array, Array]:
@@ -418,6 +423,7 @@ class ForwardForward(Rule):
     needs = ()
     smooth = False
     classifies = True
+    uses_goodness = True
 
     def feedback(self, state):
         return state.v
@@ -462,6 +468,7 @@ class TopDownForwardForward(AFA):
         check_loss(self.loss)
 
     needs = ("B", "S", "P")
+    uses_goodness = True
 
     def update(self, sample):
         second = sample._replace(fields=sample.fields - sample.B @ sample.error)

@@ -104,7 +104,8 @@ def solve(
             what follows it, where the rule needs them.  With a single output, v and B may be (K,).
         teacher: Teacher: T (M, M), v_star (M, O), and S (M, O) and P (O, O) where the rule needs
             them.  With a single output, v_star and S may be (M,).
-        rule: a name in ``odes.RULES``, or a :class:`odes.Rule` of one's own.
+        rule: a name in ``odes.RULES``; one with other parameters, such as ``MirroredFA(lr=0.5)``
+            or ``ForwardForward(Logistic(2.0))``; or a :class:`odes.Rule` of one's own.
         lr: learning rate of the first layer; or a schedule, a function of t that returns it, such
             as :class:`odes.PiecewiseConstant` (``odes/schedules.py``).
         lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout; or

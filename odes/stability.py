@@ -374,6 +374,11 @@ def _error(problem: Problem, state: OrderParameters) -> float:
 def _is_physical(state: OrderParameters, teacher: Teacher, has_F: bool) -> bool:
     """Whether vectors with these overlaps exist, an aligned F among them where the rule has one."""
     C = joint_covariance(state, teacher)
+    parts = state._asdict()
+    if "P1" in parts:
+        with_F1 = np.concatenate([parts["B1"], parts["S1"]])
+        gram = np.block([[C, with_F1], [with_F1.T, parts["P1"]]])
+        return bool(np.linalg.eigvalsh(gram)[0] >= -PSD_TOLERANCE * np.trace(gram))
     eigenvalues, vectors = np.linalg.eigh(C)
     rounding = PSD_TOLERANCE * eigenvalues[-1]
     if not has_F:

@@ -172,7 +172,8 @@ def sweep(
             for :func:`odes.flow`: the same at all points.
 
     Returns:
-        An ``xarray.Dataset``: ``generalization_error`` (axes, time), ``status`` (axes), one of
+        An ``xarray.Dataset``: ``generalization_error`` (axes, time), which for Forward-Forward is
+        the probability of a wrong class; ``status`` (axes), one of
         "ok", "diverged", "max_steps", "nonfinite", with NaN from where a point stopped, and
         ``n_steps`` (axes) of the integrator; the order parameters asked for, with their indices k,
         l, m, o as last dimensions (Q is (k, l), R is (k, m), v and B are (k, o); B is NaN for
@@ -183,7 +184,9 @@ def sweep(
         ValueError: names the argument, what it must be and what it was.
     """
     rules = choose_rules(
-        rule, lambda one: choose(one, activation)[0], lambda one: type(one).__name__
+        rule,
+        lambda one: choose(one, activation)[0],
+        lambda one: known_name(one) or type(one).__name__,
     )
     chosen_activation = choose("bp", activation)[1]
     times = check_times(times)

@@ -5,6 +5,7 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 """
 
 from simulations.chain import simulate_chain
+from simulations.mirrors import ReadoutMirror, TwoLayerMirror
 from simulations.networks import Network, network_with_overlaps, sample_network
 from simulations.online_sgd import simulate
 from simulations.pre_mirroring import pre_mirrored
@@ -14,8 +15,10 @@ from simulations.sweeps import sweep
 __all__ = [
     "RULES",
     "Network",
+    "ReadoutMirror",
     "Rule",
     "Sample",
+    "TwoLayerMirror",
     "network_with_overlaps",
     "pre_mirrored",
     "sample_network",

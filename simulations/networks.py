@@ -171,7 +171,8 @@ def network_with_overlaps(
 
     Args:
         initial: Q (K, K), R (K, M), v (K, O) and, if wanted, B (K, O), which is FA's fixed feedback
-            and, with S, the overlap of F with the student; or B1, S1, P1 and F2, for an F in
+            and, with S, the overlap of F with the student (leave out S and P for rules whose B is
+            not that of F); or B1, S1, P1 and F2, for an F in
             factors.
         teacher: T (M, M), v_star (M, O) and, if wanted, S (M, O) and P (O, O); F is 0 without S,
             and as short as can be without P.  With a single output, v, B, v_star and S may be
@@ -250,6 +251,10 @@ def check_network(network: Network) -> Network:
 
 def check_learned(network: Network, rule: Rule) -> None:
     """ValueError unless the network has the weights that the rule learns."""
+    if rule.mirror is None and set(rule.learns) - {"B"}:
+        raise ValueError(
+            f"Argument `rule` must have a mirror to learn {', '.join(rule.learns)}, but has None."
+        )
     for name in rule.learns:
         if getattr(network, name, None) is None:
             raise ValueError(

@@ -38,6 +38,8 @@ def pre_mirrored(
     check_number("t", t)
     if choose_rule(rule).mirror is None:
         raise ValueError(f"Argument `rule` must have a mirror, but is {rule!r}.")
+    if "F1" in choose_rule(rule).learns and not getattr(network, "aligned", True):
+        raise ValueError("Argument `network` must have an aligned F, but its feedback is random.")
     start, chosen, units, (steps,) = check_training(
         network, rule, activation, [t], hyperparameters(lr=0.0), n_runs=1, n_test=1, seed=seed
     )

@@ -99,15 +99,18 @@ def sweep(
             given.  Learning rates and feedback scale may be schedules: the same at all points.
 
     Returns:
-        An ``xarray.Dataset``: ``generalization_error`` (axes, run, time), ``status`` (axes, run),
-        one of "ok", "diverged", and the order parameters asked for, with their indices as last
-        dimensions.  ``time`` is as given; networks are measured at the nearest whole sample.
+        An ``xarray.Dataset``: ``generalization_error`` (axes, run, time), which for Forward-Forward
+        is the share of wrong classes; ``status`` (axes, run), one of "ok", "diverged", and the
+        order parameters asked for, with their indices as last dimensions.  ``time`` is as given;
+        networks are measured at the nearest whole sample.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
     rules = choose_rules(
-        rule, choose_rule, lambda one: getattr(one.update, "__name__", type(one).__name__)
+        rule,
+        choose_rule,
+        lambda one: known_name(one) or str(getattr(one.update, "__name__", type(one).__name__)),
     )
     times = check_times(times)
     symbols = check_symbols(order_parameters)

@@ -9,8 +9,10 @@ from odes import (
     RULES,
     Activation,
     OrderParameters,
+    PiecewiseConstant,
     Teacher,
     hyperparameters,
+    optimal_schedule,
     sobol,
     solve,
     sweep,
@@ -143,8 +145,8 @@ def test_outputs_without_a_sign_are_half_wrong_and_what_diverged_has_no_share():
         theory = solve(*network.overlaps(rule), misclassification=True, points=2**10, **start)
         runs = simulate(network, **start)
         assert theory.misclassification == runs.misclassification == 0.5
-    lost = {"rule": "bp", "lr": 30.0, "times": [0.0, 50.0], "activation": "linear"}
-    network = sample_network(N=40, K=2, M=1, seed=1)
+    lost = {"rule": "bp", "lr": 2.0, "lr_v": 0.0, "times": [0.0, 50.0], "activation": "linear"}
+    network = sample_network(N=40, K=2, M=1, v=[3, 3], seed=1)
     for course in (
         solve(*network.overlaps("bp"), misclassification=True, points=2**10, **lost),
         simulate(network, **lost),
@@ -260,6 +262,18 @@ def test_forward_forward_is_swept():
         (
             lambda s, t: solve(s, t, rule="bp", lr=0.1, times=[1.0], activation="erf-normalised"),
             ("`activation`", "two hidden units", "variance"),
+        ),
+        (
+            lambda s, t: solve(
+                s, t, rule="ff-topdown", lr=0.1, times=[1.0], activation="erf-normalised"
+            ),
+            ("`activation`", "goodness"),
+        ),
+        (
+            lambda s, t: optimal_schedule(
+                s, t, rule="ff", t=1.0, lr=PiecewiseConstant([], [0.1])
+            ),
+            ("`rule`", "gradient"),
         ),
         (
             lambda s, t: solve(

@@ -20,8 +20,9 @@ from odes import (
 from odes.checks import hyperparameters
 from odes.drift import drift
 from odes.rules import HebbianPEPITA, KolenPollack, MirroredAFA, MirroredFA, MirroredPEPITA
+from odes.stability import _is_physical
 from simulations import RULES as ALGORITHMS
-from simulations import pre_mirrored, sample_network, simulate
+from simulations import network_with_overlaps, pre_mirrored, sample_network, simulate
 from simulations.mirrors import ReadoutMirror, TwoLayerMirror
 from tests.conftest import factored_problem, gaussian_grid, needed, random_problem
 
@@ -97,6 +98,27 @@ def test_mirrors_of_a_frozen_network_approach_its_transpose():
     noise = 0.2**2 * 1.5**4 * state.Q / 0.6  # that F1 keeps
     np.testing.assert_allclose(end.P1[0], 1.5**2 * state.Q + noise, atol=1e-9)
     np.testing.assert_allclose(end.B[0], end.B1[0] @ end.F2[0], atol=1e-12)
+
+
+def test_a_normalised_mirror_cannot_leave_zero():
+    """Nothing can be scaled back to a norm of zero, in theory and network alike."""
+    network = sample_network(N=50, K=2, M=2, seed=1)
+    mirror = {"lr": 0.3, "normalised": True}
+    algorithm = ALGORITHMS["afa-mirror"]._replace(mirror=TwoLayerMirror(**mirror))
+    training = {"lr": 0.3, "times": [1.0], "feedback_scale": 0.0}
+    theory = solve(*network.overlaps(algorithm), rule=MirroredAFA(**mirror), **training)
+    runs = simulate(network, rule=algorithm, n_test=10, **training)
+    for each in (theory, runs):
+        assert np.all(each.status == "ok")
+        assert np.all(each.order_parameters.F2 == 0)
+
+
+def test_a_fixed_point_needs_an_F1_of_its_overlaps():
+    """Overlaps that no vectors have do not count as physical."""
+    state, teacher = factored_problem(1, 1, 1, seed=4)
+    wrong = state._replace(B1=5 * np.ones((1, 1)), P1=0.1 * np.ones((1, 1)))
+    assert _is_physical(state, teacher, False)
+    assert not _is_physical(wrong, teacher, False)
 
 
 def test_normalised_mirrors_keep_their_scale():
@@ -272,6 +294,14 @@ def test_networks_without_factors_and_random_feedback_have_no_mirrors():
         with pytest.raises(ValueError, match="`network` must have F1"):
             call()
     random = sample_network(N=20, K=1, M=1, feedback="random")
+    with pytest.raises(ValueError, match="`network` must have an aligned F"):
+        pre_mirrored(random, rule="pepita-mirror", t=1.0)
+    state, teacher = factored_problem(1, 1, 1)
+    with pytest.raises(ValueError, match='`feedback` must be "aligned"'):
+        network_with_overlaps(state, teacher, N=20, feedback="random")
+    still = ALGORITHMS["afa-mirror"]._replace(mirror=None)
+    with pytest.raises(ValueError, match="`rule` must have a mirror to learn F1, F2"):
+        simulate(random, rule=still, lr=0.1, times=[1.0])
     with pytest.raises(ValueError, match="`rule` must not be 'pepita-mirror' for random"):
         random.overlaps("pepita-mirror")
     with pytest.raises(ValueError, match="`feedback_scale` must be a number for a rule"):
