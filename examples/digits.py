@@ -23,7 +23,7 @@ from simulations import RULES, Network
 from simulations.blocks import mirrored, step
 from simulations.rules import contrast, goodness, symba
 
-N, K, O, SEEDS, EPOCHS = 64, 100, 10, 5, 15
+N, K, O, SEEDS, EPOCHS = 64, 100, 10, 5, 12
 LRS = {"bp": 0.5, "fa": 0.5, "afa": 50.0, "pepita": 50.0, "pepita-mirror": 1.0, "ff": 0.5}
 g = lambda fields: jax.scipy.special.erf(fields / 2**0.5)  # noqa: E731
 SMALL = 0.002  # the scale of F to begin with

@@ -28,7 +28,7 @@ FEW = {
         "rules": ("bp",), "N_max": 400, "n_sizes": 2, "n_runs": (2, 20), "steps": 1e4
     },
     "fluctuation_band": {"rules": ("bp",)},
-    "rules_compared": {"rules": ("fa", "ff")},
+    "rules_compared": {"rules": ("bp", "fa-mirror")},
     "plateau": {"rates": (0.5,), "n": 2, "span": 40.0},
     "degeneracy_breaking": {"n_networks": 1},
     "optimal_schedule": {"t": 5.0, "n_pieces": 1},

@@ -38,13 +38,12 @@ def at_the_plateau():
 @pytest.mark.parametrize(
     ("start", "N", "times", "lr"),
     [
-        (START, 1000, [1, 4, 10], 1.0),
         (START, 1000, [1, 4, 10], PiecewiseConstant([2.0], [1.0, 0.3])),
         (START, 100_000, [0.5], 1.0),
         (at_the_plateau(), 1000, [1, 4, 10], 1.0),
         (at_the_plateau(), 10_000, [1, 3], 1.0),
     ],
-    ids=["transient-1000", "drop-1000", "transient-100000", "plateau-1000", "plateau-10000"],
+    ids=["drop-1000", "transient-100000", "plateau-1000", "plateau-10000"],
 )
 def test_networks_scatter_as_predicted(start, N, times, lr):
     """Standard deviations of eps_g and of all order parameters, over 400 chains.

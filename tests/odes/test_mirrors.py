@@ -156,13 +156,13 @@ def test_a_fixed_point_with_mirrors_is_a_late_state(rule):
 
 @pytest.mark.parametrize(
     ("rule", "mirror"),
-    [("afa-mirror", MIRRORS[0]), ("afa-mirror", MIRRORS[2]), ("pepita-mirror", MIRRORS[2])],
+    [("afa-mirror", MIRRORS[0]), ("pepita-mirror", MIRRORS[2])],
 )
 def test_networks_with_mirrors_follow_the_theory(rule, mirror):
     """Real noise in every mirror phase; K = M = O = 2, N = 500, 32 runs.
 
     At five standard errors, Student's t with 31 degrees of freedom, over 90 numbers each, the
-    false-alarm rate is 6e-3 in all; (1 + |number|) / N leaves room for the bias, 3 times that
+    false-alarm rate is 4e-3 in all; (1 + |number|) / N leaves room for the bias, 3 times that
     in P1, whose noise is of order 1 / N.
     """
     network = sample_network(
@@ -308,9 +308,9 @@ def test_networks_without_factors_and_random_feedback_have_no_mirrors():
         simulate(plain, rule="fa-mirror", lr=0.1, times=[1.0], feedback_scale=lambda t: 1.0)
 
 
-@pytest.mark.parametrize("rule", ["sign-symmetry", "afa-mirror"])
-def test_a_plateau_is_left_at_its_rate(rule):
-    """From half-way on it, to ten per cent; with the B that is reported, and with factors."""
+def test_a_plateau_is_left_at_its_rate():
+    """From half-way on it, to ten per cent; the state has factors, and B beside them."""
+    rule = "afa-mirror"
     network = sample_network(N=2000, K=2, M=2, student_scale=0.1, v=[1, 1], B=[1, 1], seed=0)
     initial, teacher = network.overlaps(rule)
     training = {"rule": rule, "lr": 0.5, "lr_v": 0.0}

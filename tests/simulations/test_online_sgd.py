@@ -154,7 +154,6 @@ BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
 @pytest.mark.parametrize(
     ("rule", "feedback"),
     [
-        ("fa", "aligned"),
         ("afa", "aligned"),
         ("pepita", "random"),
         ("pepita-modulated", "aligned"),
