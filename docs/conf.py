@@ -110,7 +110,11 @@ def describe(name: str, value: Any) -> list[str]:
     lines = [f".. py:data:: {own}", f"   :module: {package}", "", "   A dictionary:", ""]
     for key, entry in value.items():
         known = entry[0] if isinstance(entry, tuple) else entry
-        summary = (inspect.getdoc(known) or "").partition("\n\n")[0].replace("\n", " ")
+        summary = (
+            (inspect.getdoc(getattr(known, "func", known)) or "")
+            .partition("\n\n")[0]
+            .replace("\n", " ")
+        )
         lines.append(f'   * ``"{key}"``: {summary}')
     return [*lines, ""]
 

@@ -118,8 +118,9 @@ def solve(
         weight_decay_v: decay rate of the readout; None for the same, or 0 if ``lr_v`` is the
             number 0.
         activation: "erf", "linear", "tanh", "relu"; one of these with "-normalised", for students
-            whose hidden activities are h / |h|, taught by units whose are not; or an elementwise
-            function of JAX arrays, taken to have kinks unless wrapped as ``odes.Activation(g)``.
+            whose hidden activities are ``h / |h|``, taught by units whose are not; or a function of
+            JAX arrays, entry by entry, taken to have kinks unless wrapped as
+            ``odes.Activation(g)``.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
         rtol, atol: relative and absolute accuracy of the integration.  The steps of the
             integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or

@@ -138,7 +138,7 @@ def simulate(
             the scale multiplies B and F of the network.  Sample s sees the value of a schedule at
             t = s / N, s = 0, 1, ...
         activation: "erf", "linear", "tanh", "relu"; one of these with "-normalised", for students
-            whose hidden activities are h / |h|; an elementwise function of JAX arrays, compiled
+            whose hidden activities are ``h / |h|``; an elementwise function of JAX arrays, compiled
             once like a rule; or an object with such functions ``g`` and ``hidden``, of the teacher
             and of the student, the latter along the last axis.
         times: when to measure, (n,), in samples / N, strictly increasing and >= 0; rounded to whole

@@ -211,6 +211,7 @@ def forward_forward(loss):
 
 
 def _forward_forward(loss, network, sample):
+    """Forward-Forward (Hinton 2022): a contrast of the right label and the wrong one."""
     if network.v.shape[1] != 1:
         raise ValueError(f"v has {network.v.shape[1]} outputs, but the label is one sign.")
     y = jnp.sign(sample.y)
@@ -239,6 +240,7 @@ def forward_forward_topdown(loss):
 
 
 def _forward_forward_topdown(loss, network, sample):
+    """Forward-Forward between the input x and ``x - F e``."""
     h, _, e = forward(network, sample)
     x_err = sample.x - network.F @ e
 
@@ -262,6 +264,7 @@ def in_factors(function):
 
 
 def _in_factors(function, network, *sample):
+    """A rule that feeds back through F, with the F whose two factors learn from mirrors."""
     return function(composed(network), *sample)
 
 
