@@ -40,6 +40,13 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> float:
     return float(value)
 
 
+def check_mirror(mirror: Any) -> None:
+    """Makes floats of the parameters of a frozen mirror, if they are finite numbers >= 0."""
+    for name in ("lr", "noise", "decay"):
+        value = check_number(f"{name} of the mirror", getattr(mirror, name))
+        object.__setattr__(mirror, name, value)
+
+
 def check_count(name: str, value: Any, least: int = 1, below: int = 2**31) -> int:
     """``value`` as an int, if it is an integer >= ``least`` and < ``below``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:

@@ -26,13 +26,12 @@ from odes.order_parameters import (
     Teacher,
 )
 from odes.quadrature import Points
-from odes.schedules import check_jumps, in_time, jumps_of, scale_feedback
+from odes.schedules import check_jumps, check_scale, in_time, jumps_of, scale_feedback
 from odes.solve import (
     ROUGH,
     STEP,
     check_feedback,
     check_feedback_drift,
-    check_scale,
     check_tolerances,
     choose,
     has_closed_form,
@@ -119,7 +118,7 @@ def flow(
     given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
     for name, value in given._asdict().items():
         check_shape(name, value)
-    check_scale(rule, given)
+    check_scale(rule.learns_feedback, given)
     parameters = Hyperparameters(
         *(value if callable(value) else jnp.asarray(value, float) for value in given)
     )

@@ -32,8 +32,8 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, sobol
-from odes.rules import RULES, Rule, Sample, Update
-from odes.solve import is_smooth, packing
+from odes.rules import RULES, Sample, Update
+from odes.solve import differentiates, is_smooth, packing
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
@@ -339,7 +339,7 @@ def points_of(
     with jax.ensure_compile_time_eval():  # also where the caller is being traced
         check_activation(activation)
         has_gamma = check_update(rule, K, O, activation)
-    if K == 2 and getattr(activation, "hidden", None) in NORMALISED and update_is_slope(rule):
+    if K == 2 and getattr(activation, "hidden", None) in NORMALISED and differentiates(rule):
         raise ValueError(
             "Argument `activation` must not be normalised for two hidden units and a rule that "
             "differentiates the activities: as 1 / |h|, the derivative has an infinite variance.  "
@@ -354,11 +354,6 @@ def points_of(
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     return choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
-
-
-def update_is_slope(rule: Any) -> bool:
-    """Whether a rule changes weights by the derivative of the activities times a signal."""
-    return type(rule).update is Rule.update
 
 
 def known_name(rule: Any) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from odes.checks import check_number
+from odes.checks import check_mirror, check_number
 from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
 
 
@@ -319,13 +319,6 @@ class MirroredAFA(AFA):
             "P1": grown - 2 * decay1 * P1,
             "F2": pull * v - decay2 * F2,
         }
-
-
-def check_mirror(rule: Any) -> None:
-    """The rates of a mirror as floats; ValueError unless they are finite numbers >= 0."""
-    for name in ("lr", "noise", "decay"):
-        value = check_number(f"{name} of the mirror", getattr(rule, name))
-        object.__setattr__(rule, name, value)
 
 
 def _noise_through(activation: Any, covariance: Array) -> tuple[Array, Array]:

@@ -109,6 +109,18 @@ def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
     return numbers._replace(**schedules)
 
 
+def check_scale(learns_feedback: bool, parameters: Hyperparameters) -> None:
+    """ValueError for a feedback scale that changes with time, of a rule that learns its feedback.
+
+    A number is the scale that such a feedback starts with.
+    """
+    if learns_feedback and callable(parameters.feedback_scale):
+        raise ValueError(
+            "Argument `feedback_scale` must be a number for a rule that learns its feedback, but "
+            "is a schedule."
+        )
+
+
 def check_schedule(name: str, given: Any) -> Checked:
     """The same schedule, checked whenever it is called; ValueError for one that cannot be."""
     jumps = check_jumps(name, given)

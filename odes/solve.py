@@ -26,7 +26,6 @@ from odes.order_parameters import (
     MAGNITUDE_LIMIT,
     SYMMETRIC,
     Array,
-    Hyperparameters,
     OrderParameters,
     Teacher,
     Trajectory,
@@ -35,6 +34,7 @@ from odes.quadrature import Points
 from odes.rules import RULES, Rule
 from odes.schedules import (
     Stretch,
+    check_scale,
     in_time,
     jumps_of,
     parameters_at,
@@ -162,7 +162,7 @@ def solve(
         check_feedback_matrix(initial, teacher)
     check_feedback(rule, initial)
     scale_in_time = callable(parameters.feedback_scale)
-    check_scale(rule, parameters)
+    check_scale(rule.learns_feedback, parameters)
     if not scale_in_time:
         initial, teacher = scale_feedback(initial, teacher, parameters.feedback_scale)
 
@@ -280,18 +280,6 @@ def check_feedback_drift(initial: OrderParameters, change: OrderParameters) -> N
             )
 
 
-def check_scale(rule: Rule, parameters: Hyperparameters) -> None:
-    """ValueError for a feedback scale that changes with time, of a rule that learns its feedback.
-
-    A number is the scale that such a feedback starts with.
-    """
-    if rule.learns_feedback and callable(parameters.feedback_scale):
-        raise ValueError(
-            "Argument `feedback_scale` must be a number for a rule that learns its feedback, but "
-            "is a schedule."
-        )
-
-
 def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
     """The states with B what the rule sends back, and None where that is v."""
     sent_back = rule.feedback(states)
@@ -305,8 +293,13 @@ def is_smooth(rule: Any, activation: Any) -> bool:
 
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
-    closed = type(rule).update is Rule.update and not rule.classifies
+    closed = differentiates(rule) and not rule.classifies
     return closed and hasattr(activation, "second_moment")
+
+
+def differentiates(rule: Rule) -> bool:
+    """Whether a rule changes the hidden weights by ``g' (B e)``."""
+    return type(rule).update is Rule.update
 
 
 def packing(like: OrderParameters) -> tuple[Callable, Callable]:

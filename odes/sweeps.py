@@ -32,10 +32,9 @@ from odes.grid import (
 from odes.local_fields import compiled, known_name, points_of
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.quadrature import Points
-from odes.schedules import probed
+from odes.schedules import check_scale, probed
 from odes.solve import (
     check_feedback,
-    check_scale,
     check_tolerances,
     choose,
     has_closed_form,
@@ -207,7 +206,7 @@ def sweep(
     in_time = probed(in_time, times[-1])
     schedules = tuple((name, getattr(in_time, name)) for name in grid.schedules)
     for one in rules.values():
-        check_scale(one, in_time)
+        check_scale(one.learns_feedback, in_time)
     for name, schedule in schedules:
         check_shape(name, schedule)
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)

@@ -29,13 +29,12 @@ from tqdm import tqdm
 from odes.order_parameters import Trajectory, state_of, trajectory_of_runs
 from odes.schedules import parameters_at, probed, scheduled_hyperparameters
 from simulations.blocks import scaled, step
-from simulations.networks import Network
+from simulations.networks import Network, overlaps_of
 from simulations.online_sgd import (
     check_training,
     errors_of,
     learned,
     mistakes,
-    overlaps_of,
     per_run,
     rates,
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from odes.checks import check_number
+from odes.checks import check_mirror
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class ReadoutMirror:
     decay: float = 0.1
 
     def __post_init__(self):
-        for name in ("lr", "noise", "decay"):
-            check_number(f"{name} of the mirror", getattr(self, name))
+        check_mirror(self)
 
     def __call__(self, network: Any, noise: tuple[Any, Any], g: Callable) -> dict[str, Any]:
         hidden = self.noise * noise[1]

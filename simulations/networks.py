@@ -58,19 +58,24 @@ class Network(NamedTuple):
             )
         network = check_network(self)
         check_learned(network, chosen)
-        W, v, W_star, v_star, _, F, aligned, F1, F2 = network
-        N = W.shape[1]
-        parts = {"Q": W @ W.T / N, "R": W @ W_star.T / N, "v": v}
+        W_star, F, N = network.W_star, network.F, network.W.shape[1]
         with jax.enable_x64(True):
-            B = chosen.feedback(network)
-        if B is not None:
-            parts["B"] = np.asarray(B)
-        if "F1" in chosen.learns:
-            parts |= {"B1": W @ F1 / N, "S1": W_star @ F1 / N, "P1": F1.T @ F1 / N, "F2": F2}
-        P = F.T @ F / (1 if aligned else N)
+            parts = jax.tree.map(np.asarray, overlaps_of(network, chosen))
+        P = F.T @ F / (1 if network.aligned else N)
         return state_of(parts), Teacher(
-            T=W_star @ W_star.T / N, v_star=v_star, S=W_star @ F / N**0.5, P=P
+            T=W_star @ W_star.T / N, v_star=network.v_star, S=W_star @ F / N**0.5, P=P
         )
+
+
+def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
+    """The order parameters of a network on the inputs that W has, by name."""
+    W, W_star, F1, F2 = network.W, network.W_star, network.F1, network.F2
+    n = W.shape[1]
+    measured = {"Q": W @ W.T / n, "R": W @ W_star.T / n, "v": network.v}
+    measured["B"] = rule.feedback(network)
+    if "F1" in rule.learns:
+        measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
+    return {name: each for name, each in measured.items() if each is not None}
 
 
 def sample_network(

@@ -7,7 +7,6 @@ are put together, nor the number of runs change the data.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,6 @@ from odes.checks import (
     check_count,
     check_seed,
     check_times,
-    is_activation,
     lookup,
 )
 from odes.chunks import processors
@@ -35,40 +33,18 @@ from odes.order_parameters import (
     state_of,
     trajectory_of_runs,
 )
-from odes.schedules import PiecewiseConstant, parameters_at, probed, scheduled_hyperparameters
+from odes.schedules import (
+    PiecewiseConstant,
+    check_scale,
+    parameters_at,
+    probed,
+    scheduled_hyperparameters,
+)
 from odes.store import Arrays, load_arrays, open_store, save_arrays
+from simulations.activations import Units, choose_units
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
-from simulations.networks import Network, check_learned, check_network
+from simulations.networks import Network, check_learned, check_network, overlaps_of
 from simulations.rules import Rule, Sample, choose_rule, known_name, outputs
-
-
-class Units(NamedTuple):
-    """Activities of units from their fields, along the last axis."""
-
-    g: Callable  # of the teacher, one by one
-    hidden: Callable  # of the student, all together
-
-
-def normalised(g: Callable) -> Callable:
-    """Activities ``h / |h|`` of unit length, 0 where all are."""
-
-    def unit(z: Any) -> Any:
-        h = g(z)
-        square = jnp.sum(h * h, axis=-1, keepdims=True)
-        return h / jnp.sqrt(jnp.where(square > 0, square, 1))
-
-    return unit
-
-
-ELEMENTWISE: dict[str, Callable] = {
-    "erf": lambda z: jax.scipy.special.erf(z / math.sqrt(2)),
-    "linear": lambda z: z,
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-}
-
-ACTIVATIONS = {name: Units(g, g) for name, g in ELEMENTWISE.items()}
-ACTIVATIONS |= {f"{name}-normalised": Units(g, normalised(g)) for name, g in ELEMENTWISE.items()}
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -266,19 +242,14 @@ def check_training(
     Arguments are those of :func:`simulate`.  The network has no weights that the rule ignores.
     """
     chosen = choose_rule(rule)
-    g = lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
-    units = Units(getattr(g, "g", g), getattr(g, "hidden", None) or getattr(g, "g", g))
+    units = choose_units(activation)
     check_count("n_runs", n_runs)
     check_count("n_test", n_test)
     check_seed(seed)
     network = check_network(network)
     steps = whole_steps(check_times(times), network.W.shape[1])
     check_learned(network, chosen)
-    if chosen.learns and callable(parameters.feedback_scale):
-        raise ValueError(
-            "Argument `feedback_scale` must be a number for a rule that learns its feedback, but "
-            "is a schedule."
-        )
+    check_scale(bool(chosen.learns), parameters)
     if "F1" not in chosen.learns:
         network = network._replace(F1=None, F2=None)
     _check_shapes(chosen, network, units.hidden)
@@ -598,14 +569,3 @@ def errors_of(means: Any, rule: Rule) -> dict[str, Any]:
     squared, wrong = means
     error = wrong if rule.classifies else squared
     return {"generalization_error": error, "misclassification": wrong}
-
-
-def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
-    """The order parameters of a network on the inputs that W has, by name."""
-    W, W_star, F1, F2 = network.W, network.W_star, network.F1, network.F2
-    n = W.shape[1]
-    measured = {"Q": W @ W.T / n, "R": W @ W_star.T / n, "v": network.v}
-    measured["B"] = rule.feedback(network)
-    if F1 is not None:
-        measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
-    return {name: each for name, each in measured.items() if each is not None}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from odes.checks import check_count, check_seed, check_times, is_activation, lookup
+from odes.checks import check_count, check_seed, check_times, lookup
 from odes.chunks import run_chunks
 from odes.grid import (
     AXES,
@@ -22,8 +22,9 @@ from odes.grid import (
 )
 from odes.order_parameters import STATUS
 from odes.store import Arrays
+from simulations.activations import choose_units
 from simulations.networks import Network, check_network
-from simulations.online_sgd import ACTIVATIONS, DTYPES, simulate, whole_steps
+from simulations.online_sgd import DTYPES, simulate, whole_steps
 from simulations.rules import Rule, choose_rule, known_name
 
 
@@ -125,7 +126,7 @@ def sweep(
     check_count("n_runs", n_runs)
     check_count("n_test", n_test)
     lookup("dtype", DTYPES, dtype)
-    lookup("activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation)
+    choose_units(activation)
     sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))
     for N in sizes:
         whole_steps(times, int(N))
