@@ -154,6 +154,19 @@ def test_a_student_equal_to_its_teacher_is_stationary(rule):
     assert abs(generalization_error(state, teacher)) < 1e-14
 
 
+def test_magnitudes_of_sign_symmetry_have_no_sign():
+    """The fixed random numbers count by their size alone, which B is at the start or not."""
+    state, teacher = random_problem(3, 2, 2, seed=3)
+    assert np.any(state.B < 0)
+    assert np.any(state.v < 0)
+    rule = RULES["sign-random"]
+    np.testing.assert_array_equal(np.abs(rule.feedback(state)), np.abs(state.B))
+    np.testing.assert_array_equal(np.sign(rule.feedback(state)), np.sign(state.v))
+    flipped = state._replace(B=-state.B)
+    ours, same = (drift(each, teacher, PARAMETERS, rule=rule) for each in (state, flipped))
+    assert_close(ours, same, atol=0)
+
+
 @pytest.mark.parametrize("rule", BASIC_RULES)
 def test_permuting_units_permutes_the_drift(rule):
     state, teacher = random_problem(3, 2, 2, seed=3)

@@ -19,6 +19,7 @@ from odes import (
 )
 from odes.checks import hyperparameters
 from odes.drift import drift
+from odes.plateaus import _undecided
 from odes.rules import HebbianPEPITA, KolenPollack, MirroredAFA, MirroredFA, MirroredPEPITA
 from odes.stability import _is_physical
 from simulations import RULES as ALGORITHMS
@@ -315,6 +316,9 @@ def test_a_plateau_is_left_at_its_rate():
     initial, teacher = network.overlaps(rule)
     training = {"rule": rule, "lr": 0.5, "lr_v": 0.0}
     plateau = symmetric_plateau(initial, teacher, **training)
+    undecided = _undecided(initial)
+    assert np.ptp(initial.S1, axis=0).min() > 0
+    assert np.ptp(undecided.S1, axis=0).max() == np.ptp(undecided.R, axis=1).max() == 0
     course = solve(initial, teacher, times=np.linspace(1, 400, 400), **training)
     start, end = plateau_interval(course, plateau.generalization_error)
     half = int((start + end) / 2)
