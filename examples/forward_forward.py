@@ -13,14 +13,14 @@ from odes import solve
 from simulations import sample_network, simulate
 
 network = sample_network(
-    N=500, K=2, M=2, v=[0.5, -0.4], v_star=[1.2, 0.6], feedback_scale=0.5, seed=2
+    N=1500, K=2, M=2, v=[0.5, -0.4], v_star=[1.2, 0.6], feedback_scale=0.5, seed=2
 )
 times = np.geomspace(0.1, 10, 41)
 
 
 def curves(rule, **training):
     """Theory and simulation."""
-    theory = solve(*network.overlaps(rule), rule=rule, times=times, points=2**13, **training)
+    theory = solve(*network.overlaps(rule), rule=rule, times=times, points=2**14, **training)
     return theory, simulate(network, rule=rule, times=times[::4], n_runs=8, **training)
 
 
@@ -30,8 +30,8 @@ with paper_style():
         plot_overlay(*curves(rule, lr=1.0), rule=rule, ax=left)
     left.set(ylabel="probability of a wrong class")
     both = [curves(rule, lr=0.2, activation="relu") for rule in ("pepita-hebbian", "ff-topdown")]
-    for rule, each in zip(("pepita-hebbian", "ff-topdown"), both, strict=True):
-        plot_overlay(*each, rule=rule, ax=right)
+    plot_overlay(*both[0], rule="pepita-hebbian", ax=right)
+    plot_overlay(*both[1], rule="ff-topdown", color="black", marker="x", ax=right)
     for ax in (left, right):
         add_key(ax)
     figure.savefig("forward_forward.png")

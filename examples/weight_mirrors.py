@@ -17,7 +17,7 @@ from simulations.mirrors import ReadoutMirror
 network = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], v=[0.6, -0.4], B=[-0.5, 0.8], seed=1)
 mirror = {"lr": 0.3, "noise": 1.0, "decay": 0.3}
 beside = RULES["fa-mirror"]._replace(mirror=ReadoutMirror(**mirror))
-training = {"lr": 0.5, "times": np.geomspace(0.1, 30, 16)}
+times = np.geomspace(0.1, 30, 61)
 ways = {
     "fixed": (network, "fa", "fa"),
     "mirror": (network, MirroredFA(**mirror), beside),
@@ -26,12 +26,12 @@ ways = {
 with paper_style():
     figure, (above, below) = plt.subplots(2, 1, figsize=(3.4, 4.2), sharex=True)
     for (name, (start, rule, algorithm)), look in zip(ways.items(), variants("fa", 3), strict=True):
-        theory = solve(*start.overlaps("fa"), rule=rule, **training)
-        simulation = simulate(start, rule=algorithm, n_runs=8, **training)
+        theory = solve(*start.overlaps("fa"), rule=rule, lr=0.5, times=times)
+        simulation = simulate(start, rule=algorithm, lr=0.5, times=times[::4], n_runs=8)
         plot_overlay(theory, simulation, ax=below, label=name, **look)
         angle = lambda each: feedback_angle(each.order_parameters)  # noqa: E731
         plot_overlay(theory, simulation, observable=angle, ax=above, **look)
-        print(f"{name}: {angle(theory)[10]:.1f} degrees at t = {theory.times[10]:.1f}")
+        print(f"{name}: {angle(theory)[40]:.1f} degrees at t = {theory.times[40]:.1f}")
     above.set(xlabel="", ylabel=ANGLE_LABEL)
     add_key(below)
     figure.savefig("weight_mirrors.png")
