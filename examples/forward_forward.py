@@ -15,13 +15,13 @@ from simulations import sample_network, simulate
 network = sample_network(
     N=1500, K=2, M=2, v=[0.5, -0.4], v_star=[1.2, 0.6], feedback_scale=0.5, seed=2
 )
-times = np.geomspace(0.1, 10, 41)
+times = np.geomspace(0.1, 10, 28)
 
 
 def curves(rule, **training):
     """Theory and simulation."""
     theory = solve(*network.overlaps(rule), rule=rule, times=times, points=2**14, **training)
-    return theory, simulate(network, rule=rule, times=times[::4], n_runs=8, **training)
+    return theory, simulate(network, rule=rule, times=times[::3], n_runs=8, **training)
 
 
 with paper_style():
