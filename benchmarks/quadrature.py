@@ -64,6 +64,9 @@ def main():
         )
     for n in (10, 13, 15, 17):
         print(f"K = M = 2  Sobol, 2^{n} points: {error('afa', 2, 2, sobol(4, 2**n)):.1e}")
+    for k in (1, 3, 5):
+        odd = max(abs(w @ z**k).max() for z, w in (sobol(D, 2**15) for D in (2, 4, 8)))
+        print(f"Sobol, 2^15 points: <z^{k}> off by {odd:.1e}")
     for rule, call, feedback, t, more in (
         ("pepita", "solve", "aligned", 100, ""),
         ("pepita-tl", "solve", "aligned", 100, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,12 @@ from odes.checks import check_count
 
 NEGLIGIBLE = 1e-7
 """Nodes of a tensor rule whose weights add up to less than this are left out: most of them."""
+
+EXACT_DEGREE = 8
+"""Polynomials up to this total degree are averaged exactly, whatever nodes are left out."""
+
+SAME_WEIGHT = 1e-9
+"""Relative difference below which two weights are one, of nodes that are kept or left together."""
 
 
 class Points(NamedTuple):
@@ -22,30 +29,64 @@ class Points(NamedTuple):
 def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     """Tensor Gauss-Hermite rule, without its negligible nodes.
 
-    Converges geometrically for smooth integrands: for erf and fields of variance about 1, eight
-    more nodes an axis gain a factor of about 20 (``python benchmarks/quadrature.py``).  Jumps and
-    kinks want :func:`sobol`.
+    A node is kept with all that permutations of the axes and changes of sign make of it, and the
+    kept weights get the smallest correction that restores the averages of polynomials up to total
+    degree :data:`EXACT_DEGREE`, or what ``per_axis`` nodes allow.  Converges geometrically for
+    smooth integrands: for erf and fields of variance about 1, eight more nodes an axis gain a
+    factor of about 20 (``python benchmarks/quadrature.py``), down to some 1e-8, which is what the
+    nodes left out cost.  Jumps and kinks want :func:`sobol`.
     """
     check_count("dimensions", dimensions)
     check_count("per_axis", per_axis)
-    axis, weight = np.polynomial.hermite_e.hermegauss(per_axis)
-    shape = (per_axis,) * dimensions
-    weights = np.ones(shape)
-    for a in range(dimensions):
-        weights *= (weight / weight.sum()).reshape([-1 if b == a else 1 for b in range(dimensions)])
-    order = np.argsort(weights, axis=None)
-    kept = order[np.cumsum(weights.ravel()[order]) > NEGLIGIBLE]
-    kept.sort()
-    nodes = axis[np.stack(np.unravel_index(kept, shape), axis=1)]
-    weights = weights.ravel()[kept]
-    return Points(nodes, weights / weights.sum())
+    axis, axis_weights = (each.copy() for each in np.polynomial.hermite_e.hermegauss(per_axis))
+    axis = (axis - axis[::-1]) / 2
+    axis_weights = axis_weights + axis_weights[::-1]
+    axis_weights /= axis_weights.sum()
+    index = np.indices((per_axis,) * dimensions).reshape(dimensions, -1).T
+    orbit = np.sort(np.minimum(index, per_axis - 1 - index), axis=1)  # equal within an orbit
+    weights = np.prod(axis_weights[orbit], axis=1)
+    ordered = np.sort(weights)
+    least = ordered[np.searchsorted(np.cumsum(ordered), NEGLIGIBLE, side="right")]
+    kept = weights >= least * (1 - SAME_WEIGHT)
+    orbits, member, count = np.unique(orbit[kept], axis=0, return_inverse=True, return_counts=True)
+    total = count * np.prod(axis_weights[orbits], axis=1)
+    degree = min(EXACT_DEGREE, 2 * per_axis - 2)
+    total = _corrected(total / total.sum(), axis[orbits], degree)
+    return Points(axis[index[kept]], (total / count)[member.ravel()])
+
+
+def _corrected(weights: np.ndarray, nodes: np.ndarray, degree: int) -> np.ndarray:
+    """The weights closest to these, relative to each, that average polynomials up to ``degree``.
+
+    The nodes, (n, D), stand for all that permutations of the axes and changes of sign make of them,
+    so that only the symmetric sums of even monomials are to be restored.
+    """
+    half = degree // 2
+    powers = [np.ones_like(nodes)]
+    for h in range(1, half + 1):
+        powers.append(powers[-1] * nodes**2 / (2 * h - 1))  # of average 1 on every axis
+    D = nodes.shape[1]
+    monomials = [
+        np.mean(
+            [np.prod([powers[h][:, d] for d, h in enumerate(order)], axis=0)
+             for order in sorted(set(permutations(exponents)))], axis=0,
+        )
+        for exponents in combinations_with_replacement(range(half + 1), D)
+        if sum(exponents) <= half
+    ]  # fmt: skip
+    averages = np.stack(monomials)
+    for _ in range(2):  # the second time for rounding
+        root = np.sqrt(weights)
+        weights = weights + root * np.linalg.lstsq(averages * root, 1 - averages @ weights)[0]
+    return weights
 
 
 def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
     """Scrambled Sobol points mapped to normals; n is rounded up to a power of two.
 
     The error falls almost as 1/n for smooth integrands in few dimensions, more slowly for jumps,
-    and as 1/sqrt(n) at worst.
+    and as 1/sqrt(n) at worst.  Odd moments do not vanish: with 2^15 points in 2 to 8 dimensions
+    <z> is off by up to 2e-5, <z^3> by 8e-4 and <z^5> by 0.02 (``python benchmarks/quadrature.py``).
     """
     from scipy.special import ndtri
     from scipy.stats import qmc  # takes longer to import than everything else here

@@ -1,0 +1,70 @@
+"""Averages over nodes are what they say: exact for polynomials, symmetric, the same everywhere."""
+
+from itertools import product
+from math import prod
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, solve
+from odes.local_fields import sampled_drift
+from odes.quadrature import default_points
+from odes.rules import RULES
+
+NODES = {2: 648, 3: 6872, 4: 70_656}
+"""By dimension, those of the default, which no processor may choose differently."""
+
+
+@pytest.mark.parametrize("dimensions", NODES)
+def test_default_nodes_average_polynomials_exactly(dimensions):
+    nodes, weights = default_points(dimensions, smooth=True)
+    assert len(weights) == NODES[dimensions]
+    assert np.min(weights) > 0
+    powers = [nodes**power for power in range(9)]
+    for exponents in product(range(9), repeat=dimensions):
+        if sum(exponents) <= 8:
+            factors = [powers[power][:, axis] for axis, power in enumerate(exponents)]
+            average = weights @ np.prod(factors, axis=0)
+            even = all(power % 2 == 0 for power in exponents)
+            exact = prod(prod(range(power - 1, 0, -2)) for power in exponents) if even else 0
+            assert_allclose(average, exact, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dimensions", "per_axis"), [(1, 40), (2, 64), (3, 5), (3, 40), (2, 1)])
+def test_nodes_are_symmetric_to_the_last_bit(dimensions, per_axis):
+    points = gauss_hermite(dimensions, per_axis)
+    weight = {tuple(node + 0.0): w for node, w in zip(*points, strict=True)}
+    for flip in product((-1, 1), repeat=dimensions):
+        for node, w in weight.items():
+            assert weight[tuple(np.array(node) * flip + 0.0)] == w
+    for node, w in weight.items():
+        assert weight[node[::-1]] == w
+
+
+def test_few_nodes_are_the_plain_tensor_rule():
+    axis, weight = np.polynomial.hermite_e.hermegauss(4)
+    nodes, weights = gauss_hermite(2, 4)
+    assert_allclose(nodes, np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2))
+    assert_allclose(weights, np.outer(weight, weight).ravel() / weight.sum() ** 2, rtol=1e-13)
+
+
+def test_phase_retrieval_has_its_exact_error_and_drift():
+    Q, R, T, lr, lr_v = 0.7, 0.4, 1.2, 0.3, 0.5
+    state = OrderParameters(*(np.array([[each]]) for each in (Q, R, 1.0)))
+    teacher = Teacher(np.array([[T]]), np.array([[1.0]]))
+    square = Activation(lambda z: z * z)
+    curve = solve(state, teacher, rule="bp", lr=lr, lr_v=lr_v, activation=square, times=[0.0])
+    error = (3 * Q**2 - 2 * (Q * T + 2 * R**2) + 3 * T**2) / 2
+    assert_allclose(curve.generalization_error, error, rtol=1e-10)
+    with jax.enable_x64(True):
+        moved = sampled_drift(
+            state, teacher, hyperparameters(lr=lr, lr_v=lr_v), default_points(2, True),
+            rule=RULES["bp"], activation=square,
+        )  # fmt: skip
+    pull = 3 * Q**2 - Q * T - 2 * R**2
+    spread = 15 * Q**3 - 2 * (3 * Q**2 * T + 12 * Q * R**2) + 3 * Q * T**2 + 12 * T * R**2
+    assert_allclose(moved.Q, -4 * lr * pull + 4 * lr**2 * spread, rtol=1e-10)
+    assert_allclose(moved.R, -6 * lr * R * (Q - T), rtol=1e-10)
+    assert_allclose(moved.v, -lr_v * pull, rtol=1e-10)
