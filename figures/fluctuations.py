@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from figures.overlay import MARKERS_OF_MEANS
+from figures.overlay import MARKERS_OF_MEANS, above_rounding
 from figures.style import (
     AXIS_LABELS,
     ERROR_LABEL,
@@ -53,7 +53,7 @@ def plot_fluctuation_band(
         )
     if ax is None:
         _, ax = plt.subplots()
-    error, std = theory.generalization_error, theory.fluctuations.std(N)
+    error, std = above_rounding(theory.generalization_error), theory.fluctuations.std(N)
     unit = error if relative else np.ones_like(error)
     color = rule_color(rule)
     ax.plot(theory.times, error / unit, color=color, label=rule_label(rule))

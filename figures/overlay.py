@@ -27,6 +27,16 @@ MARKERS_OF_MEANS: dict[str, Any] = {
 }  # fmt: skip
 
 
+ROUNDED = 1e-14
+"""A generalization error up to this is rounding, of either sign, and has no place on a logarithmic
+axis."""
+
+
+def above_rounding(error: Any) -> Any:
+    """Errors to be drawn on a logarithmic axis: NaN where a converged student has only rounding."""
+    return np.where(np.asarray(error) > ROUNDED, error, np.nan)
+
+
 def generalization_error(trajectory: Trajectory) -> Any:
     """The observable that is drawn unless another is asked for."""
     return trajectory.generalization_error
@@ -66,7 +76,10 @@ def plot_overlay(
     label = rule_label(rule) if label is None else label
     if theory is not None:
         line = rule_line(rule) if linestyle is None else linestyle
-        ax.plot(theory.times, observable(theory), color=color, ls=line, label=label)
+        values = observable(theory)
+        if observable is generalization_error:
+            values = above_rounding(values)
+        ax.plot(theory.times, values, color=color, ls=line, label=label)
     if simulation is not None:
         mean, error = mean_and_standard_error(np.asarray(observable(simulation)))
         ax.errorbar(

@@ -9,7 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 
-from figures.overlay import MARKERS_OF_MEANS, mean_and_standard_error
+from figures.overlay import (
+    MARKERS_OF_MEANS,
+    ROUNDED,
+    above_rounding,
+    mean_and_standard_error,
+)
 from figures.style import AXIS_LABELS, ERROR_LABEL, NEUTRAL, rule_color, rule_label
 
 COLORMAP = "viridis"  # lightness alone orders it, so that no colour has to be told apart
@@ -77,10 +82,11 @@ def plot_phase_diagram(
 def shared_norm(*datasets: Any) -> LogNorm:
     """A logarithmic scale of colours over the errors at the last time of several Datasets.
 
-    Errors that are not positive do not count, and if none is, the scale is that of errors of O(1).
+    Errors of converged students, which are rounding, do not count; if all are, the scale is that of
+    errors of O(1).
     """
     errors = np.concatenate([final_error(dataset).values.ravel() for dataset in datasets])
-    errors = errors[errors > 0]
+    errors = errors[errors > ROUNDED]
     return LogNorm(errors.min(), errors.max()) if errors.size else LogNorm(1e-3, 1)
 
 
@@ -119,7 +125,7 @@ def plot_scan(
             (x,) = set(final_error(dataset).dims) - {"run"}
             ax.set(xlabel=AXIS_LABELS[x])
     if theory is not None:
-        ax.plot(theory[x], final_error(theory), color=color, label=label)
+        ax.plot(theory[x], above_rounding(final_error(theory)), color=color, label=label)
     if simulation is not None:
         mean, error = mean_and_standard_error(final_error(simulation).transpose("run", x).values)
         ax.errorbar(
