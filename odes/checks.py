@@ -30,6 +30,10 @@ PSD_TOLERANCE = 1e-7
 """How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
 are good to about that."""
 
+DECAYED = 1e-2
+"""Vectors whose squared length is below this times that of the longest count as long as that in a
+correlation matrix: what is left of a unit that decayed to nothing is rounding."""
+
 
 def check_number(name: str, value: Any, *, positive: bool = False) -> float:
     """``value`` as a float, if it is a finite number >= 0, or > 0 if ``positive``."""
@@ -239,10 +243,10 @@ def _shaped_overlap(name: str, array: Array, sizes: dict[str, int]) -> Array:
 def check_covariance(name: str, matrix: np.ndarray) -> None:
     """ValueError unless the symmetric matrix is positive semidefinite to single precision."""
     variance = matrix.diagonal()
-    scale = np.sqrt(np.where(variance > 0, variance, 1))
+    scale = np.sqrt(np.maximum(variance, DECAYED * max(variance.max(), 0.0)))
+    scale = np.where(scale > 0, scale, 1.0)
     smallest = np.linalg.eigvalsh(matrix / scale[:, None] / scale)[0]
-    null = variance == 0
-    if np.any(variance < 0) or np.any(matrix[null]) or smallest < -PSD_TOLERANCE:
+    if smallest < -PSD_TOLERANCE:
         raise ValueError(
             f"Argument {name} must be positive semidefinite, but has the eigenvalue "
             f"{np.linalg.eigvalsh(matrix)[0]:.3g}."
