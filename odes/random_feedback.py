@@ -154,13 +154,25 @@ def solve_paths(
 
 
 def _steps(times: np.ndarray, dt: float) -> np.ndarray:
-    """0, the ends of all steps, and among them the times; no step is longer than dt."""
+    """0, the ends of all steps, and among them the times; no step is longer than dt.
+
+    The last end is there more than once, for few sizes to compile for.
+    """
     grid = [np.zeros(1)]
     for start, end in itertools.pairwise([0.0, *times]):
         count = math.ceil((end - start) / dt)
         grid.append(np.linspace(start, end, count + 1)[1:])
     steps = np.concatenate(grid)
-    return steps if steps.size > 1 else np.array([0.0, dt])
+    steps = steps if steps.size > 1 else np.array([0.0, dt])
+    return np.pad(steps, (0, 2 ** (steps.size - 1).bit_length() - steps.size), mode="edge")
+
+
+class Steps(diffrax.StepTo):
+    """Steps to prespecified times, which may end with copies of the last one."""
+
+    def wrap(self, direction: Any) -> Steps:
+        """Itself, unchecked: time goes forward."""
+        return self
 
 
 def _draw_overlaps(initial: OrderParameters, teacher: Teacher, keys: Any) -> Any:
@@ -220,7 +232,7 @@ def _paths(
             y0=initial._replace(B=B_S[:K]),
             args=fixed,
             saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=diffrax.StepTo(ts=grid),
+            stepsize_controller=Steps(ts=grid),
             max_steps=grid.size,
             throw=False,
         ).ys
