@@ -54,6 +54,9 @@ from odes.solve import choose, has_closed_form
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
 
+FEWEST = 2**10
+"""Places for steps that compiled code has at least; those that are not taken cost nothing."""
+
 LANES = 64
 """Paths integrated side by side."""
 
@@ -164,7 +167,8 @@ def _steps(times: np.ndarray, dt: float) -> np.ndarray:
         grid.append(np.linspace(start, end, count + 1)[1:])
     steps = np.concatenate(grid)
     steps = steps if steps.size > 1 else np.array([0.0, dt])
-    return np.pad(steps, (0, 2 ** (steps.size - 1).bit_length() - steps.size), mode="edge")
+    size = max(FEWEST, 2 ** (steps.size - 1).bit_length())
+    return np.pad(steps, (0, size - steps.size), mode="edge")
 
 
 class Steps(diffrax.StepTo):
