@@ -265,12 +265,12 @@ def test_what_a_worker_cannot_import_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     payload = pickle.dumps(importlib.import_module(module.stem).work)
     monkeypatch.delattr(sys.modules[module.stem], "work")
-    with pytest.raises(ValueError, match="`executor` must be None with .*attribute 'work'"):
+    with pytest.raises(ValueError, match=r"`executor` must be None with .*attribute 'work'"):
         remote(payload, ())
     module.unlink()
     monkeypatch.delitem(sys.modules, module.stem)
     importlib.invalidate_caches()
-    with pytest.raises(ValueError, match="`executor` must be None with .*No module named"):
+    with pytest.raises(ValueError, match=r"`executor` must be None with .*No module named"):
         remote(payload, ())
 
 
