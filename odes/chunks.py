@@ -138,5 +138,13 @@ def remote(payload: bytes, chunk: tuple) -> Arrays:
 
 @lru_cache(maxsize=4)
 def _prepared(payload: bytes) -> Callable[..., Arrays]:
-    """What the job prepares, once in a process."""
-    return pickle.loads(payload).prepare()
+    """What the job prepares, once in a process; ValueError for what this one cannot import."""
+    try:
+        job = pickle.loads(payload)
+    except (AttributeError, ImportError) as error:
+        raise ValueError(
+            "Argument `executor` must be None with functions or objects that its processes cannot "
+            'import, such as those defined under `if __name__ == "__main__"` or in a notebook; '
+            f"move them to a module, or out of the condition: {error}"
+        ) from error
+    return job.prepare()

@@ -6,6 +6,7 @@ integrates the same equations in JAX.  Importing this module imports JAX and dif
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,10 +14,12 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.flatten_util import ravel_pytree
 
 from odes.checks import check_double_precision, shape_overlaps
 from odes.drift import drift
-from odes.local_fields import error_of, moments_over, points_of
+from odes.local_fields import compiled, error_of, moments_over, points_of
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
@@ -26,7 +29,15 @@ from odes.order_parameters import (
     Teacher,
 )
 from odes.quadrature import Points
-from odes.schedules import check_jumps, check_scale, in_time, jumps_of, scale_feedback
+from odes.schedules import (
+    PiecewiseConstant,
+    check_jumps,
+    check_scale,
+    in_time,
+    is_traced,
+    jumps_of,
+    scale_feedback,
+)
 from odes.solve import (
     ROUGH,
     STEP,
@@ -77,9 +88,17 @@ def flow(
 ) -> Flow:
     """The learning curve of ``odes.drift`` as a function for jax.jit, vmap, grad and jvp.
 
-    Both modes of differentiation work, by every array and scalar but ``times``, the tolerances and
-    the parameters of a rule; the error of Forward-Forward, a share of points, has a gradient of
-    zero.  With few parameters, forward mode (jax.jvp, jax.jacfwd) compiles in half the time.
+    Both modes of differentiation work, to any order, by every array and scalar but ``times``, the
+    jumps of schedules, the tolerances and the parameters of a rule; the error of Forward-Forward, a
+    share of points, has a gradient of zero.  Inside, derivatives of either mode are taken in
+    forward mode, side by side for all numbers that are differentiated by: meant for tens of them.
+
+    What is compiled is kept by rule, activation, tolerances and shapes, for whatever function
+    calls ``flow``: the first gradient of a process takes some 6 s, later ones hundredths of a
+    second.  So leave ``jax.grad`` of a function that changes without a ``jax.jit`` around it, which
+    would compile anew.  Rules, activations and functions of time of one's own, which may change,
+    are compiled at each call unless there is one.
+
     Since arrays and scalars may be traced, only names, shapes and tolerances are checked; a
     schedule is evaluated on traced times, and must be made of what JAX can trace.  JAX has
     to be in double precision: call it, and whatever transforms it, inside
@@ -88,7 +107,8 @@ def flow(
     Args:
         initial, teacher, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v,
             activation, times, max_steps, points: as for :func:`odes.solve`, schedules included.
-            The jumps of a schedule must not be traced.
+            The values of a PiecewiseConstant may be traced, and be differentiated by; its jumps
+            must not.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
             0.03 times these, or to 1e-4 where the rule or the activation is not smooth.
 
@@ -116,24 +136,95 @@ def flow(
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
     given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
+    given = Hyperparameters(*map(_with_stacked_values, given))
     for name, value in given._asdict().items():
         check_shape(name, value)
     check_scale(rule.learns_feedback, given)
-    parameters = Hyperparameters(
-        *(value if callable(value) else jnp.asarray(value, float) for value in given)
-    )
-    return integrate(
-        initial,
-        teacher,
-        parameters,
-        times,
-        points,
-        rule=rule,
-        activation=activation,
-        rtol=rtol,
-        atol=atol,
-        max_steps=max_steps,
-    )
+    jumps = np.array(jumps_of(given, np.inf))
+    parameters = Hyperparameters(*map(_as_arrays, given))
+    static = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
+    solved = compiled(_by_columns, rule, activation, **static)
+    if any(isinstance(each, Converted) for each in parameters):  # of this call: not to be kept
+        solved = jax.jit(partial(_by_columns, rule=rule, activation=activation, **static))
+    curve, counts = solved((initial, teacher, parameters, times, points, jumps))
+    return Flow(*curve, *counts)
+
+
+class Converted(NamedTuple):
+    """A user's schedule with the arrays that it refers to, traced ones among them, beside it."""
+
+    function: jax.tree_util.Partial
+    arrays: list[Any]
+
+    def __call__(self, t: Any) -> Any:
+        """The value at time t."""
+        return self.function(t, *self.arrays)
+
+
+def _with_stacked_values(value: Any) -> Any:
+    """A schedule whose values are numbers and tracers in a list, with one array of them."""
+    if isinstance(value, PiecewiseConstant) and is_traced(value.values):
+        return value._replace(values=jnp.asarray(value.values, float))
+    return value
+
+
+def _as_arrays(value: Any) -> Any:
+    """A number or a schedule in terms of arrays, for compiled code to take as an argument."""
+    if isinstance(value, PiecewiseConstant):
+        return PiecewiseConstant(*(jnp.asarray(each, float) for each in value))
+    if callable(value):
+        function, arrays = jax.closure_convert(lambda t: value(t), jnp.zeros(()))
+        return Converted(jax.tree_util.Partial(function), arrays)
+    return jnp.asarray(value, float)
+
+
+def _by_columns(given: tuple, **static: Any) -> tuple[tuple, tuple]:
+    """The three arrays of a Flow that have derivatives, and the two counts."""
+
+    def solution(given: tuple) -> tuple[tuple, tuple]:
+        *others, jumps = given
+        curve = integrate(*others, jumps=jumps, **static)
+        return curve[:3], curve[3:]
+
+    return by_columns(solution)(given)
+
+
+def by_columns(function: Callable[[Any], tuple[Any, Any]]) -> Callable[[Any], tuple[Any, Any]]:
+    """``function``, with derivatives of any order, in either mode, that take forward mode alone.
+
+    A function of a tree of arrays, which returns what to differentiate and, beside it, integers.
+    A derivative is a product with the columns of the Jacobian, one for each number that is
+    differentiated by; loops are not traced backwards, which takes long to compile.
+    """
+    called = jax.custom_jvp(function)
+
+    @partial(called.defjvp, symbolic_zeros=True)
+    def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+        changes = jax.tree.leaves(tangents, is_leaf=lambda each: isinstance(each, SymbolicZero))
+        moving = [i for i, each in enumerate(changes) if not isinstance(each, SymbolicZero)]
+
+        def with_columns(given: Any) -> tuple[Any, Any]:
+            leaves, structure = jax.tree.flatten(given)
+            start, parts = ravel_pytree([leaves[i] for i in moving])
+
+            def at(x: Any) -> tuple[Any, Any]:
+                moved = dict(zip(moving, parts(x), strict=True))
+                parts_now = [moved.get(i, each) for i, each in enumerate(leaves)]
+                return function(jax.tree.unflatten(structure, parts_now))
+
+            def along(direction: Any) -> tuple[Any, Any, Any]:
+                return jax.jvp(at, (start,), (direction,), has_aux=True)
+
+            basis = jnp.eye(start.size)
+            values, columns, counts = jax.vmap(along, out_axes=(None, -1, None))(basis)
+            return (values, columns), counts
+
+        (values, columns), counts = by_columns(with_columns)(*primals)
+        change, _ = ravel_pytree([changes[i] for i in moving])
+        still = jax.tree.map(lambda each: np.zeros(each.shape, jax.dtypes.float0), counts)
+        return (values, counts), (jax.tree.map(lambda each: each @ change, columns), still)
+
+    return called
 
 
 def check_shape(name: str, value: Any) -> None:
@@ -141,7 +232,8 @@ def check_shape(name: str, value: Any) -> None:
     if callable(value):
         check_jumps(name, value)
         try:
-            shape = jax.eval_shape(lambda t: value(t), jax.ShapeDtypeStruct((), float)).shape
+            with jax.enable_x64(True):
+                shape = jax.eval_shape(lambda t: value(t), jax.ShapeDtypeStruct((), float)).shape
         except (jax.errors.JAXTypeError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"Argument `{name}` must be made of what JAX can trace, such as "
@@ -160,13 +252,17 @@ def integrate(
     times: Array,
     points: Points | None,
     *,
+    jumps: Any,
     rule: Any,
     activation: Any,
     rtol: float,
     atol: float,
     max_steps: int,
 ) -> Flow:
-    """:func:`flow` of arrays in double precision, with points None for closed forms."""
+    """:func:`flow` of arrays in double precision, with points None for closed forms.
+
+    The parameters jump at ``jumps`` (n,).  To be differentiated in forward mode.
+    """
     scale = parameters.feedback_scale
     if not callable(scale):
         initial, teacher = scale_feedback(initial, teacher, scale)
@@ -189,7 +285,7 @@ def integrate(
     controller = diffrax.PIDController(
         rtol=STEP * rtol, atol=STEP * atol, dtmin=SMALLEST_STEP * end
     )
-    if jumps := jumps_of(parameters, np.inf):
+    if len(jumps):
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, teacher: pack(velocity(t, unpack(y), teacher))),
@@ -203,7 +299,7 @@ def integrate(
         stepsize_controller=controller,
         event=diffrax.Event(lambda t, y, teacher, **_: beyond(y)),
         max_steps=max_steps,
-        adjoint=diffrax.DirectAdjoint(),
+        adjoint=diffrax.ForwardMode(),
         throw=False,
     )
     y, (last,) = solution.ys

@@ -412,6 +412,8 @@ def activities(activation: Any) -> Callable[[Any], Any]:
 
 def check_activation(activation: Any) -> None:
     """ValueError unless g works on JAX arrays, under jit, entry by entry."""
+    if any(activation is own for own in ACTIVATIONS.values()):
+        return
     fields = jnp.linspace(-2.0, 2.0, 5)
     try:
         whole = jax.jit(lambda z: activation.g(z))(fields)  # of a ufunc itself, jit crashes

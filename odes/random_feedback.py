@@ -54,6 +54,9 @@ from odes.solve import choose, has_closed_form
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
 
+FEWEST = 2**10
+"""Places for steps that compiled code has at least; those that are not taken cost nothing."""
+
 LANES = 64
 """Paths integrated side by side."""
 
@@ -154,13 +157,26 @@ def solve_paths(
 
 
 def _steps(times: np.ndarray, dt: float) -> np.ndarray:
-    """0, the ends of all steps, and among them the times; no step is longer than dt."""
+    """0, the ends of all steps, and among them the times; no step is longer than dt.
+
+    The last end is there more than once, for few sizes to compile for.
+    """
     grid = [np.zeros(1)]
     for start, end in itertools.pairwise([0.0, *times]):
         count = math.ceil((end - start) / dt)
         grid.append(np.linspace(start, end, count + 1)[1:])
     steps = np.concatenate(grid)
-    return steps if steps.size > 1 else np.array([0.0, dt])
+    steps = steps if steps.size > 1 else np.array([0.0, dt])
+    size = max(FEWEST, 2 ** (steps.size - 1).bit_length())
+    return np.pad(steps, (0, size - steps.size), mode="edge")
+
+
+class Steps(diffrax.StepTo):
+    """Steps to prespecified times, which may end with copies of the last one."""
+
+    def wrap(self, direction: Any) -> Steps:
+        """Itself, unchecked: time goes forward."""
+        return self
 
 
 def _draw_overlaps(initial: OrderParameters, teacher: Teacher, keys: Any) -> Any:
@@ -220,7 +236,7 @@ def _paths(
             y0=initial._replace(B=B_S[:K]),
             args=fixed,
             saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=diffrax.StepTo(ts=grid),
+            stepsize_controller=Steps(ts=grid),
             max_steps=grid.size,
             throw=False,
         ).ys

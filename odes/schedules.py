@@ -134,6 +134,11 @@ def check_schedule(name: str, given: Any) -> Checked:
 
 def check_jumps(name: str, given: Any) -> np.ndarray:
     """The jumps of a schedule, (n,); ValueError unless they increase, and values are one more."""
+    if is_traced(getattr(given, "jumps", ())):
+        raise ValueError(
+            f"Argument `{name}` must have jumps that are not traced by JAX, since there are no "
+            "derivatives by them; its values may be."
+        )
     jumps = check_array(f"{name}.jumps", getattr(given, "jumps", ()))
     if jumps.ndim != 1 or np.any(jumps <= 0) or np.any(np.diff(jumps) <= 0):
         raise ValueError(
@@ -146,6 +151,13 @@ def check_jumps(name: str, given: Any) -> np.ndarray:
             f"but has values of shape {np.shape(given.values)}."
         )
     return jumps
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a number, or one in a list of numbers, is a tracer of JAX."""
+    jax = sys.modules.get("jax")
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    return jax is not None and any(isinstance(part, jax.core.Tracer) for part in parts)
 
 
 class Checked(NamedTuple):

@@ -32,7 +32,7 @@ from odes.grid import (
 from odes.local_fields import compiled, known_name, points_of
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.quadrature import Points
-from odes.schedules import check_scale, probed
+from odes.schedules import check_scale, jumps_of, probed
 from odes.solve import (
     check_feedback,
     check_tolerances,
@@ -325,12 +325,14 @@ def _solve_chunk(
     """What is kept of the points with these values, (points, 6), spread over all devices."""
 
     def one(values: Any, initial: Any, teacher: Any, times: Any, points: Any) -> dict[str, Any]:
+        parameters = Hyperparameters(*values)._replace(**dict(schedules))
         flow = integrate(
             initial,
             teacher,
-            Hyperparameters(*values)._replace(**dict(schedules)),
+            parameters,
             times,
             points,
+            jumps=np.array(jumps_of(parameters, np.inf)),
             rule=rule,
             activation=activation,
             rtol=rtol,

@@ -55,8 +55,12 @@ BLOCK_FROM = {"K": 8, "N": 4000}
 """From these sizes on the exact block form is faster than one sample after another
 (``python benchmarks/bench_simulate.py``)."""
 
-DRAWN = 2**19
-"""Numbers drawn at once in the runs of a group: few enough for the cache, enough for threads."""
+ABREAST = 2**19
+"""Numbers that BLOCK samples of the runs of a group may have: few enough for the cache."""
+
+DRAWN = 2**13
+"""Numbers drawn at once in the runs of a group, if BLOCK samples have no more: enough to be fast,
+and few enough that those drawn in vain before a time of measurement take no time."""
 
 HELD = 2**22
 """Numbers that may be held at once, if that is what it takes to draw BLOCK samples of one run."""
@@ -155,7 +159,7 @@ def simulate(
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu" and len(devices) == 1
     threads = processors() if cpu else len(devices)
-    plan = _plan(network, chosen, block, n_runs, threads, steps)
+    plan = _plan(network, chosen, block, n_runs, threads)
     pieces = list(_pieces(steps, plan.piece))
     arguments = {
         "network": network, "rule": known_name(chosen) or chosen,
@@ -325,11 +329,13 @@ def _plan(
     block: int | None,
     n_runs: int,
     threads: int,
-    steps: list[int],
 ) -> Plan:
-    """How to put runs and samples together; ValueError for a block that cannot be."""
+    """How to put runs and samples together; ValueError for a block that cannot be.
+
+    Whatever the times, since compiled code is kept by plan.
+    """
     (K, N), O = network.W.shape, network.v.shape[1]
-    lanes = min(-(-n_runs // threads), max(1, DRAWN // (BLOCK * N)))
+    lanes = min(-(-n_runs // threads), max(1, ABREAST // (BLOCK * N)))
     held = max(1, HELD // (N * lanes))
     if block is None:
         fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
@@ -347,8 +353,7 @@ def _plan(
             raise ValueError(
                 f"Argument `block` must be at most N / 4 - O = {N / 4 - O:g}, but is {block}."
             )
-    longest = int(np.max(np.diff(steps, prepend=0)))
-    drawn = learned * max(1, -(-min(DRAWN // (N * lanes), longest) // learned))
+    drawn = learned * max(1, -(-(DRAWN // (N * lanes)) // learned))
     piece = drawn * max(1, PIECE // (N * lanes * drawn))
     return Plan(-(-n_runs // lanes), lanes, piece, drawn, learned, as_block)
 

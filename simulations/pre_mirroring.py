@@ -12,7 +12,7 @@ import numpy as np
 from odes.checks import check_number, hyperparameters
 from simulations.blocks import mirrored
 from simulations.networks import Network
-from simulations.online_sgd import DRAWN, check_training, mirror_noise
+from simulations.online_sgd import ABREAST, check_training, mirror_noise
 from simulations.rules import choose_rule, composed
 
 
@@ -55,7 +55,7 @@ def pre_mirrored(
 @partial(jax.jit, static_argnames=("rule", "units"))
 def _mirror(network, key, steps, *, rule, units):
     """The network after so many steps of the mirror."""
-    drawn = max(1, DRAWN // network.W.shape[1])
+    drawn = max(1, ABREAST // network.W.shape[1])
 
     def some(d: Any, network: Network) -> Network:
         noise = mirror_noise(key, d * drawn, drawn, network)

@@ -4,6 +4,7 @@ import importlib
 import json
 import linecache
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -23,7 +24,7 @@ import xarray
 from tqdm import tqdm
 
 from odes import sweep
-from odes.chunks import _prepared, run_chunks
+from odes.chunks import _prepared, remote, run_chunks
 from odes.store import LOCK, describe, save_arrays
 from tests.conftest import random_problem
 
@@ -255,6 +256,22 @@ def test_what_cannot_be_imported_cannot_be_sent_or_recognised(tmp_path, trace):
     with pytest.raises(ValueError, match="`path` must be None with functions"):
         run(Squares(trace), tmp_path / "path", activation=lambda z: z)
     assert not (tmp_path / "path").exists()
+
+
+def test_what_a_worker_cannot_import_is_refused_by_name(tmp_path, monkeypatch):
+    """As what is defined in ``__main__`` under the condition that a spawned process fails."""
+    module = tmp_path / "main_of_the_caller.py"
+    module.write_text("def work():\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    payload = pickle.dumps(importlib.import_module(module.stem).work)
+    monkeypatch.delattr(sys.modules[module.stem], "work")
+    with pytest.raises(ValueError, match=r"`executor` must be None with .*attribute 'work'"):
+        remote(payload, ())
+    module.unlink()
+    monkeypatch.delitem(sys.modules, module.stem)
+    importlib.invalidate_caches()
+    with pytest.raises(ValueError, match=r"`executor` must be None with .*No module named"):
+        remote(payload, ())
 
 
 def test_processes_that_would_deadlock_are_refused(trace):

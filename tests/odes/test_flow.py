@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from odes import flow, solve
+from odes import PiecewiseConstant, flow, solve
 from odes.order_parameters import STATUS
 from tests.conftest import random_problem
 
@@ -88,6 +88,57 @@ def test_derivatives_agree_with_finite_differences():
         along = np.array([0.3, -0.5, 0.2])
         _, forward = jax.jit(lambda x: jax.jvp(final_error, (x,), (along,)))(at)
         np.testing.assert_allclose(forward, along @ np.array(numeric), rtol=1e-5)
+
+
+def test_derivatives_by_the_heights_of_a_schedule_agree_with_finite_differences():
+    """First ones, side by side, of solve to 1e-6; second ones of first ones."""
+    initial, teacher = random_problem(1, 1, 1)
+    shared = {"rule": "bp", "times": np.array([2.0]), **ACCURATE}
+
+    def error(heights):
+        lr = PiecewiseConstant([1.0], [heights[0], heights[1]])
+        return flow(initial, teacher, lr=lr, **shared).generalization_error[0]
+
+    def solved(heights):
+        lr = PiecewiseConstant([1.0], heights)
+        return solve(initial, teacher, lr=lr, **shared).generalization_error[0]
+
+    at, step = np.array([0.5, 0.3]), 1e-4
+    around = at + step * np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
+    errors = np.array([solved(each) for each in around])
+    with jax.enable_x64(True):
+        slopes = np.asarray(jax.jit(jax.vmap(jax.grad(error)))(around))
+        curvature = jax.jit(jax.hessian(error))(at)
+    np.testing.assert_allclose(slopes[0], (errors[2::2] - errors[1::2]) / (2 * step), rtol=1e-6)
+    np.testing.assert_allclose(curvature, (slopes[2::2] - slopes[1::2]) / (2 * step), rtol=1e-6)
+
+
+def test_a_schedule_of_ones_own_may_refer_to_what_is_differentiated():
+    initial, teacher = random_problem(1, 1, 1)
+    shared = {"rule": "bp", "times": np.array([2.0]), **ACCURATE}
+
+    def error(height):
+        curve = flow(initial, teacher, lr=lambda t: height * jnp.exp(-t), **shared)
+        return curve.generalization_error[0]
+
+    def solved(height):
+        theory = solve(initial, teacher, lr=lambda t: height * np.exp(-t), **shared)
+        return theory.generalization_error[0]
+
+    with jax.enable_x64(True):
+        slope = jax.jit(jax.grad(error))(0.5)
+    np.testing.assert_allclose(slope, (solved(0.5001) - solved(0.4999)) / 2e-4, rtol=1e-6)
+
+
+def test_traced_jumps_are_refused_by_name(problem):
+    initial, teacher = problem
+
+    def error(jump):
+        lr = PiecewiseConstant([jump], [1.0, 0.5])
+        return flow(initial, teacher, rule="bp", lr=lr, times=TIMES).generalization_error[-1]
+
+    with jax.enable_x64(True), pytest.raises(ValueError, match="`lr` must have jumps that are not"):
+        jax.grad(error)(1.0)
 
 
 def test_flow_refuses_single_precision_when_traced_by_the_user(problem):

@@ -196,9 +196,9 @@ def test_the_block_form_survives_what_is_singular():
 )
 def test_the_block_form_is_chosen_where_it_is_fast_and_permitted(K, rule, expected):
     network = sample_network(N=4000, K=K, M=1)
-    assert _plan(network, rule, None, 1, 2, [4000]).as_block == expected
+    assert _plan(network, rule, None, 1, 2).as_block == expected
     many_outputs = network._replace(v=np.ones((K, 990)))
-    assert not _plan(many_outputs, rule, None, 1, 2, [4000]).as_block
+    assert not _plan(many_outputs, rule, None, 1, 2).as_block
 
 
 def test_an_equivariant_rule_does_not_see_the_teacher():
