@@ -142,7 +142,7 @@ def flow(
     check_scale(rule.learns_feedback, given)
     jumps = np.array(jumps_of(given, np.inf))
     parameters = Hyperparameters(*map(_as_arrays, given))
-    static = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
+    static: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
     solved = compiled(_by_columns, rule, activation, **static)
     if any(isinstance(each, Converted) for each in parameters):  # of this call: not to be kept
         solved = jax.jit(partial(_by_columns, rule=rule, activation=activation, **static))
