@@ -33,7 +33,7 @@ from odes.order_parameters import (
 )
 from odes.quadrature import Points, default_points, sobol
 from odes.rules import RULES, Sample, Update
-from odes.solve import differentiates, is_smooth, packing
+from odes.solve import differentiates, is_smooth, packing, predicts_by_readout
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
@@ -235,7 +235,7 @@ def error_of(
     """Generalization error of states with leading axis n, (n,): averaged over points if need be."""
     if rule.classifies:
         return misclassified(states, teacher, points, rule=rule, activation=activation)
-    if points is None or hasattr(activation, "second_moment"):
+    if predicts_by_readout(rule) and hasattr(activation, "second_moment"):
         return generalization_error(states, teacher, activation)
 
     def one(state: OrderParameters) -> Any:

@@ -302,13 +302,18 @@ def is_smooth(rule: Any, activation: Any) -> bool:
 
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
-    closed = differentiates(rule) and not rule.classifies
+    closed = differentiates(rule) and predicts_by_readout(rule)
     return closed and hasattr(activation, "second_moment")
 
 
 def differentiates(rule: Rule) -> bool:
     """Whether a rule changes the hidden weights by ``g' (B e)``."""
     return type(rule).update is Rule.update
+
+
+def predicts_by_readout(rule: Rule) -> bool:
+    """Whether a rule puts out the weighted sum of its hidden activities, and nothing else."""
+    return type(rule).predict is Rule.predict and not rule.classifies
 
 
 def packing(like: OrderParameters) -> tuple[Callable, Callable]:
