@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from odes.checks import check_overlaps, check_states, hyperparameters
+from odes.checks import check_flag, check_overlaps, check_states, hyperparameters
 from odes.drift import closed_moments
 from odes.order_parameters import (
     FEEDBACK,
+    STATES,
     Array,
     Hyperparameters,
     OrderParameters,
@@ -68,17 +69,33 @@ def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array
 
 def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, Array]:
     """B . v, B . B and v . v."""
+    if not isinstance(state, STATES):
+        raise ValueError(f"Argument `state` must be OrderParameters(...), but is {state!r}.")
     if state.B is None:
         raise ValueError("Argument `state` must have a B, but B is None: the feedback is v itself.")
-    B, v = (
-        each if hasattr(each, "__array_namespace__") else np.asarray(each, float)
-        for each in (state.B, state.v)
-    )
+    B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
+    if B.shape != v.shape:
+        raise ValueError(
+            f"Argument `state` must have a B of the shape of v, {v.shape}, but it is {B.shape}."
+        )
     xp = v.__array_namespace__()
-    axis = -2 if per_output else (-2, -1)
+    axis = -2 if check_flag("per_output", per_output) else (-2, -1)
     overlap, norm_B, norm_v = (xp.sum(x, axis=axis) for x in (B * v, B * B, v * v))
     return overlap, norm_B, norm_v
+
+
+def _real_array(name: str, value: Any) -> Array:
+    """An overlap as an array that may have NaN; ValueError for what is no array of real numbers."""
+    array = value
+    if isinstance(value, np.ndarray) or not hasattr(value, "__array_namespace__"):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            array = np.array(None)
+    if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size == 0:
+        raise ValueError(f"Argument `{name}` must be a real array, but is {value!r}.")
+    return array if array.dtype.kind == "f" else array.astype(float)
 
 
 def _angle(overlap: Array, norm: Array, other_norm: Array) -> Array:
@@ -158,6 +175,7 @@ def _update_overlaps(
     """``<dW . dW_BP>, <dW . dW>, <dW_BP . dW_BP>`` over N, (3, leading axes), NaN where zero."""
     rule, activation = choose(rule, activation)
     parameters = hyperparameters(lr=lr, noise=noise)
+    check_flag("per_output", per_output)
     check_states("state", state, teacher)
     if rule.classifies:
         raise ValueError(
@@ -165,6 +183,9 @@ def _update_overlaps(
             f"but is {rule!r}."
         )
     needs = tuple(name for name in rule.needs if name in FEEDBACK)
+    for name in ("Q", "R", "v", *needs):
+        if getattr(state, name, None) is not None:
+            _real_array(name, getattr(state, name))
     leading = np.shape(state.R)[:-2]
     entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
     reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]

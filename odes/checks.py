@@ -5,7 +5,9 @@ Each raises a ValueError that names the argument, what it must be and what it wa
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -37,11 +39,30 @@ correlation matrix: what is left of a unit that decayed to nothing is rounding."
 
 def check_number(name: str, value: Any, *, positive: bool = False) -> float:
     """``value`` as a float, if it is a finite number >= 0, or > 0 if ``positive``."""
-    real = isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0)
-    if not real or not math.isfinite(value) or value < 0 or (positive and value == 0):
+    number = math.nan
+    scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"
+    if isinstance(value, Real) or scalar:
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number) or number < 0 or (positive and number == 0):
         least = "> 0" if positive else ">= 0"
-        raise ValueError(f"Argument `{name}` must be a finite number {least}, but is {value!r}.")
-    return float(value)
+        raise ValueError(
+            f"Argument `{name}` must be a finite number {least}, but is {value!r}."
+            f"{_instead(name, value)}"
+        )
+    return number
+
+
+def _instead(name: str, value: Any) -> str:
+    """What takes a parameter that is an array, or traced by JAX."""
+    if name not in Hyperparameters._fields:
+        return ""
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, jax.core.Tracer):
+        return "  To differentiate by it, or to trace it, use odes.flow()."
+    if isinstance(value, (list, tuple)) or np.ndim(value):
+        return "  To vary it, use sweep(), which takes arrays."
+    return ""
 
 
 def check_mirror(mirror: Any) -> None:
@@ -58,6 +79,13 @@ def check_count(name: str, value: Any, least: int = 1, below: int = 2**31) -> in
     if value >= below:
         raise ValueError(f"Argument `{name}` must be below {below}, but is {value!r}.")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """``value`` as a bool, if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"Argument `{name}` must be True or False, but is {value!r}.")
+    return bool(value)
 
 
 def check_seed(seed: Any) -> int:
@@ -114,7 +142,8 @@ def hyperparameters(
 
     Raises ValueError for anything but finite numbers >= 0.
     """
-    lr_v = lr if lr_v is None else lr_v
+    lr = check_number("lr", lr)
+    lr_v = lr if lr_v is None else check_number("lr_v", lr_v)
     if weight_decay_v is None:
         weight_decay_v = weight_decay if lr_v else 0.0
     values = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)

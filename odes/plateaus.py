@@ -169,6 +169,8 @@ def plateau_interval(
     Raises:
         ValueError: unless ``height`` is positive and ``within`` between 0 and 1.
     """
+    if not isinstance(trajectory, Trajectory):
+        raise ValueError(f"Argument `trajectory` must be a Trajectory, but is {trajectory!r}.")
     check_number("height", height, positive=True)
     _check_within(within)
     errors = np.asarray(trajectory.generalization_error)

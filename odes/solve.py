@@ -15,6 +15,7 @@ from odes.averages import ACTIVATIONS, Activation, distinct_pairs
 from odes.checks import (
     check_count,
     check_feedback_matrix,
+    check_flag,
     check_number,
     check_overlaps,
     check_times,
@@ -163,6 +164,8 @@ def solve(
     )  # fmt: skip
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
+    check_flag("fluctuations", fluctuations)
+    check_flag("misclassification", misclassification)
     needs = rule.needs
     if fluctuations and "S" in needs:
         needs = (*needs, "P")
