@@ -1,14 +1,23 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, __cpu_features__ as has; \
+	print(*[name for name in known if has[name] and ("512" in name or name == "X86_V4")])'
 
-.PHONY: figures test check bench docs
+.PHONY: figures test test-portable check bench docs
 
 figures: $(READY)
 	$(VENV)/bin/python paper_figs.py --quick
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# A part of the tests as on a processor without AVX-512.
+test-portable: $(READY)
+	NPY_DISABLE_CPU_FEATURES="$$($(VENV)/bin/python -c $(AVX512))" OPENBLAS_CORETYPE=Haswell \
+	XLA_FLAGS=--xla_cpu_max_isa=AVX2 $(VENV)/bin/python -m pytest -n 2 \
+	tests/odes/test_quadrature.py tests/odes/test_averages.py tests/odes/test_drift.py \
+	tests/odes/test_known_answers.py tests/odes/test_end_of_learning.py tests/test_round_trip.py
 
 check: $(READY)
 	$(VENV)/bin/ruff check
