@@ -35,10 +35,10 @@ docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -M html docs docs/_build -W --keep-going --fresh-env
 
 $(VENV)/.docs: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[docs]'
 	touch $@
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,dev]'
 	touch $@
