@@ -75,7 +75,7 @@ def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, A
         raise ValueError("Argument `state` must have a B, but B is None: the feedback is v itself.")
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
-    if B.shape != v.shape:
+    if B.shape[-2:] != v.shape[-2:] or (min(B.ndim, v.ndim) > 2 and B.shape != v.shape):
         raise ValueError(
             f"Argument `state` must have a B of the shape of v, {v.shape}, but it is {B.shape}."
         )
