@@ -106,6 +106,13 @@ def test_what_is_learned_has_no_update_and_what_diverged_no_angle():
     learned = OrderParameters(np.eye(2), np.eye(2), np.ones(2), np.ones(2))
     teacher = Teacher(np.eye(2), np.ones(2))
     assert np.isnan(update_angle(learned, teacher, rule="fa"))
+    for seed in range(4):  # what cancels leaves rounding
+        _, fixed = random_problem(1, 3, 2, seed=seed)
+        learned = OrderParameters(fixed.T, fixed.T, fixed.v_star, fixed.S)
+        for per_output in (False, True):
+            given = {"rule": "fa", "per_output": per_output}
+            assert np.all(np.isnan(update_angle(learned, fixed, **given)))
+            assert np.all(np.isnan(update_cosine(learned, fixed, **given)))
     states = OrderParameters(*(np.stack([a, np.nan * a]) for a in random_problem(2, 2, 1)[0]))
     angles = update_angle(states, random_problem(2, 2, 1)[1], rule="fa")
     assert np.isfinite(angles[0])

@@ -54,6 +54,20 @@ def test_flow_averages_over_points_as_solve_does():
         assert_within_tolerance(ours, exact, 1e-7, 1e-9)
 
 
+def test_a_frozen_readout_stays_as_it_is_unless_told_to_decay():
+    initial, teacher = random_problem(1, 1, 1)
+    shared = {"rule": "bp", "lr": 0.4, "weight_decay": 0.3, "times": np.array([2.0])}
+    with jax.enable_x64(True):
+        still, decayed, moved = (
+            flow(initial, teacher, **change, **shared).order_parameters.v[0]
+            for change in ({"lr_v": 0.0}, {"lr_v": 0.0, "weight_decay_v": 0.3}, {"lr_v": 0.2})
+        )
+    np.testing.assert_array_equal(still, initial.v)
+    np.testing.assert_allclose(decayed, np.exp(-0.6) * initial.v, rtol=1e-8)
+    exact = solve(initial, teacher, lr_v=0.2, **shared).order_parameters.v[0]
+    np.testing.assert_allclose(moved, exact, rtol=1e-7)
+
+
 def test_derivatives_agree_with_finite_differences():
     """Reverse and forward mode, by learning rate, feedback scale and an overlap, to 1e-5."""
     initial, teacher = random_problem(1, 2, 1)

@@ -109,6 +109,12 @@ def test_the_interval_is_that_of_the_first_crossings():
     assert np.shape(alone[0]) == ()
 
 
+def test_an_interval_is_one_of_five_per_cent_unless_told_otherwise():
+    decay = Trajectory(np.arange(4.0), None, np.exp(1.5 - np.arange(4.0)), "ok")
+    ends = plateau_interval(decay, 1.0)
+    np.testing.assert_allclose(ends, 1.5 - np.log([1.05, 0.95]), rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -140,6 +146,10 @@ def test_no_plateau_is_not_made_up(changes, message):
 def test_times_of_escape_need_an_unstable_point_and_a_deviation():
     student, teacher = start("bp", 0.01)
     plateau = symmetric_plateau(student, teacher, rule="bp", lr=0.5, lr_v=0.0)
+    there = plateau.order_parameters
+    leaving = there._replace(R=there.R + 1e-3 * (2 * np.eye(2) - 1))
+    lengths = [escape_time(plateau, leaving, teacher, within=within) for within in (0.05, 0.1)]
+    assert escape_time(plateau, leaving, teacher) == lengths[0] < lengths[1]
     with pytest.raises(ValueError, match="`state` must be close to the plateau, but not on it"):
         escape_time(plateau, plateau.order_parameters, teacher)
     with pytest.raises(ValueError, match="`plateau` must be unstable"):

@@ -59,6 +59,13 @@ def test_no_value_of_an_optimal_schedule_can_be_bettered(both):
     assert free >= 2
 
 
+def test_a_best_value_out_of_range_gives_way_to_the_nearest_in_range():
+    """Early a rate far above 0.1 is best, and late one far below 0.9."""
+    start = PiecewiseConstant([10.0], [0.1, 0.9])
+    found = optimal_schedule(INITIAL, TEACHER, lr=start, within=1.5, **PROBLEM)
+    np.testing.assert_allclose(found.schedules["lr"].values, [0.15, 0.6], rtol=1e-9)
+
+
 def test_annealing_wins_over_the_best_constant_in_networks_too(constant):
     """N = 300, 400 chains: the means are those of theory, to five standard errors and 1 per cent.
 

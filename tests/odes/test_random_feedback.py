@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from scipy.special import erf
 
 from odes import OrderParameters, Rule, generalization_error, solve, solve_paths
 from odes.order_parameters import joint_covariance
 from odes.random_feedback import _draw_overlaps
 from simulations import sample_network, simulate
+from tests.conftest import gaussian_grid
 
 NETWORK = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], feedback="random", seed=0)
 TRAINING = {"rule": "afa", "lr": 0.5, "times": [0.0, 1.0, 4.0, 12.0]}
@@ -68,6 +70,32 @@ def test_mean_and_spread_are_those_of_networks(rule, N):
         gap = np.abs(theory.mean(axis=0) - simulation.mean(axis=0))
         assert np.all(gap < 4.5 * error + np.abs(theory.mean(axis=0)) * 4 / N)
         assert np.all(np.abs(np.log(spread / measured)) < np.log(1.45) + 60 / N)
+
+
+def test_increments_of_the_feedback_are_independent_and_as_large_as_label_noise_makes_them():
+    """At a tiny learning rate and a large P nothing but B moves, and hardly so: a random walk.
+
+    Whitened by ``lr^2 P <delta_k delta_l>`` of a brute-force average, what B moves in three spans
+    of time has the identity as covariance: 21 distinct entries at five standard errors over 128
+    paths, below 1e-4 false alarms.
+    """
+    initial, teacher = NETWORK.overlaps("afa")
+    noise, lr = 2.0, 1e-5
+    teacher = teacher._replace(P=np.array([[1e4]]))
+    fields, weights = gaussian_grid(joint_covariance(initial, teacher), 12)
+    g, slope = erf(fields / np.sqrt(2)), np.sqrt(2 / np.pi) * np.exp(-(fields[:2] ** 2) / 2)
+    e = initial.v.T @ g[:2] - teacher.v_star.T @ g[2:]
+    per_B = slope * initial.B
+    delta_delta = (weights * (e * e + noise**2) * per_B) @ per_B.T
+    paths = solve_paths(
+        initial, teacher, **TRAINING | {"lr": lr, "noise": noise}, n_paths=PATHS, dt=0.1
+    )
+    increments = np.diff(paths.order_parameters.B[..., 0], axis=1)  # (paths, spans, K)
+    root = np.linalg.cholesky(lr**2 * 1e4 * delta_delta)
+    whitened = np.linalg.solve(root, increments[..., None])[..., 0]
+    whitened = (whitened / np.sqrt(np.diff(TRAINING["times"]))[:, None]).reshape(PATHS, 6)
+    gap = np.abs(np.cov(whitened.T) - np.eye(6))
+    assert np.all(gap < 5 * np.sqrt((1 + np.eye(6)) / PATHS))
 
 
 def test_each_path_may_draw_its_own_feedback():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from odes import OrderParameters, PiecewiseConstant, Teacher, flow, solve, solve_paths, sweep
-from odes.schedules import scheduled_hyperparameters
+from odes.schedules import scheduled_hyperparameters, stretches
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 1.0, 3.0, 4.5, 8.0])
@@ -155,6 +155,19 @@ def test_jumps_that_rounding_parts_are_one():
     one = solve(initial, teacher, **shared | both | {"lr_v": PiecewiseConstant([0.3], [0.4, 0.1])})
     assert ours.status == one.status == "ok"
     np.testing.assert_allclose(ours.order_parameters.v, one.order_parameters.v, rtol=1e-10)
+
+
+def test_a_stretch_sees_no_value_from_beyond_its_jumps():
+    """Of two schedules whose jumps rounding has parted, at whatever time an integrator asks."""
+    first, second = 0.3, 0.1 * 3
+    lr, lr_v = PiecewiseConstant([first], [1.0, 2.0]), PiecewiseConstant([second], [3.0, 4.0])
+    before, after = stretches([first, second], 1.0)
+    assert (before.start, before.end, after.start, after.end) == (0.0, second, second, 1.0)
+    for stretch, values in ((before, (1.0, 3.0)), (after, (2.0, 4.0))):
+        for t in (0.0, 0.2, np.nextafter(first, 0), first, second, 0.7, 1.0):
+            now = stretch.clipped(t)
+            assert (lr(now), lr_v(now)) == values
+            assert now == t or not stretch.start <= t <= stretch.last
 
 
 def test_schedules_may_be_functions_of_jax_and_hold_tuples():
