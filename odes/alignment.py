@@ -35,7 +35,9 @@ from odes.rules import RULES
 from odes.solve import choose, has_closed_form
 
 ROUNDING = 1e-12
-"""Updates smaller than this, squared and relative to what cancels in them, have no direction."""
+"""Updates smaller than this, squared and relative to what cancels in them, have no direction.
+
+Those averaged over points cancel at every point by itself, and are small next to its square."""
 
 
 def feedback_cosine(state: OrderParameters, *, per_output: bool = False) -> Array:
@@ -201,7 +203,15 @@ def _update_overlaps(
     else:
         from odes.local_fields import sampled_products  # imports JAX
 
-        found = sampled_products(checked, parameters, points, rule=rule, activation=activation)
+        sampled = sampled_products(checked, parameters, points, rule=rule, activation=activation)
+        found = [
+            [
+                overlap,
+                norm,
+                norm_BP if norm_BP > ROUNDING**2 * _terms(one, fixed, one.v) else np.nan,
+            ]
+            for (overlap, norm, norm_BP), (one, fixed) in zip(sampled, checked, strict=True)
+        ]
     outputs = (np.shape(teacher.v_star)[-1] if np.ndim(teacher.v_star) == 2 else 1,)
     products = np.full((len(entries), *(outputs if per_output else ()), 3), np.nan)
     if checked:
@@ -229,6 +239,11 @@ def _entry(
     return state_of(parts)
 
 
+def _terms(state: OrderParameters, teacher: Teacher, fed_back: np.ndarray) -> float:
+    """The size of what adds up to a squared update, and cancels where there is nothing to learn."""
+    return float(np.sum(np.concatenate([state.v, teacher.v_star]) ** 2) * np.sum(fed_back**2))
+
+
 def _closed(
     state: OrderParameters,
     teacher: Teacher,
@@ -254,9 +269,8 @@ def _closed(
         products = moments.delta_delta
         blocks = products[:K, K:], products[:K, :K], products[K:, K:]
         overlap, *norms = (np.trace(block) for block in blocks)
-        readouts = np.sum(np.concatenate([v, fixed.v_star]) ** 2)
         for index, fed_back in enumerate((B[:, some], v)):
-            if norms[index] <= ROUNDING * readouts * np.sum(fed_back**2):
+            if norms[index] <= ROUNDING * _terms(state._replace(v=v), fixed, fed_back):
                 norms[index] = np.nan
         found.append([overlap, *norms])
     return found

@@ -113,6 +113,10 @@ def test_what_is_learned_has_no_update_and_what_diverged_no_angle():
             given = {"rule": "fa", "per_output": per_output}
             assert np.all(np.isnan(update_angle(learned, fixed, **given)))
             assert np.all(np.isnan(update_cosine(learned, fixed, **given)))
+        given = {"rule": "pepita", "points": 2**6}
+        assert np.isnan(update_angle(learned, fixed, **given))
+        started = learned._replace(R=0.5 * fixed.T)
+        assert np.isfinite(update_angle(started, fixed, **given))
     states = OrderParameters(*(np.stack([a, np.nan * a]) for a in random_problem(2, 2, 1)[0]))
     angles = update_angle(states, random_problem(2, 2, 1)[1], rule="fa")
     assert np.isfinite(angles[0])
