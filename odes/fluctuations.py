@@ -27,6 +27,7 @@ Importing this module imports JAX.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,6 +50,9 @@ from odes.solve import Step, has_closed_form, packing
 
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
+
+PLACES = 2**8
+"""Places for states that compiled code has at least; those that are empty cost nothing."""
 
 
 def linear_noise(
@@ -78,15 +82,16 @@ def linear_noise(
     shared: dict[str, Any] = {"rule": rule, "activation": activation}
     given = initial, teacher
     closed = drift_points is None
-    padding = steps[-1:] * (2 ** (len(steps) - 1).bit_length() - len(steps)) if steps else []
-    middles = np.array([step.middle for step in steps + padding])  # few sizes to compile for
-    middles = middles.reshape(-1, y.shape[1])
-    then = [parameters_at(parameters, (step.start + step.end) / 2) for step in steps + padding]
-    in_steps = Hyperparameters(*np.array(then).reshape(-1, len(Hyperparameters._fields)).T)
+    then = [parameters_at(parameters, (step.start + step.end) / 2) for step in steps]
+    in_steps = Hyperparameters(
+        *map(_padded, np.reshape(then, (-1, len(Hyperparameters._fields))).T)
+    )
+    middles = _padded(np.reshape([step.middle for step in steps], (-1, y.shape[1])))
+    each_step, each_time = (len(steps), middles), (len(y), _padded(y))
 
     with jax.enable_x64(True):
-        rates = compiled(_rates, **shared)(middles, in_steps, *given, drift_points, noise_points)
-        slope = np.asarray(compiled(_slopes, **shared)(y, *given, drift_points))
+        rates = compiled(_rates, **shared)(*each_step, in_steps, *given, drift_points, noise_points)
+        slope = np.asarray(compiled(_slopes, **shared)(*each_time, *given, drift_points))[: len(y)]
     J, D = map(np.asarray, rates)
     Sigma, between = _covariances(J, D, steps, times)
     Sigma[np.any(np.isnan(y), axis=1)] = np.nan
@@ -94,18 +99,46 @@ def linear_noise(
     bias = None
     if closed:
         with jax.enable_x64(True):
-            drives = compiled(_drives, **shared)(middles, in_steps, between, *given, noise_points)
-            curvature = compiled(_curvatures, **shared)(y, *given)
+            drives = compiled(_drives, **shared)(
+                *each_step, in_steps, between, *given, noise_points
+            )
+            curvature = compiled(_curvatures, **shared)(*each_time, *given)
         m = _shifts(J, np.asarray(drives), steps, times)
-        bias = np.sum(slope * m, axis=1) + np.sum(np.asarray(curvature) * Sigma, axis=(1, 2)) / 2
+        curved = np.asarray(curvature)[: len(y)] * Sigma
+        bias = np.sum(slope * m, axis=1) + np.sum(curved, axis=(1, 2)) / 2
     variance = np.maximum(np.einsum("na,nab,nb->n", slope, Sigma, slope), 0)  # but for rounding
     return Fluctuations(Sigma, variances, variance, bias)
+
+
+def _padded(array: np.ndarray) -> np.ndarray:
+    """Zeros behind it up to a power of two, for few sizes to compile for."""
+    size = max(PLACES, 2 ** max(len(array) - 1, 0).bit_length())
+    return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])
+
+
+def _first(count: Any, function: Callable[[Any], Any], given: Any) -> Any:
+    """``function`` of each of the first ``count`` entries of arrays, and zeros for the others."""
+
+    def entry(index: Any) -> Any:
+        return jax.tree.map(lambda array: array[index], given)
+
+    def put(index: Any, found: Any) -> Any:
+        return jax.tree.map(
+            lambda array, value: array.at[index].set(value), found, function(entry(index))
+        )
+
+    places = len(jax.tree.leaves(given)[0])
+    none = jax.tree.map(
+        lambda value: jnp.zeros((places, *value.shape), value.dtype),
+        jax.eval_shape(function, jax.eval_shape(entry, 0)),
+    )
+    return jax.lax.fori_loop(0, count, put, none)
 
 
 def _covariances(
     J: np.ndarray, D: np.ndarray, steps: list[Step], times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sigma at the times, (n, D, D), and at the middle of every step, padded to the length of J."""
+    """Sigma at the times, (n, D, D), and at the middle of every step, of the length of J."""
     Sigma = np.zeros((times.size, *J.shape[1:]))
     between = np.zeros_like(J)
     now = np.zeros(J.shape[1:])
@@ -152,6 +185,7 @@ def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.nd
 
 
 def _rates(
+    count: Any,
     middles: Any,
     in_steps: Hyperparameters,
     initial: OrderParameters,
@@ -162,7 +196,7 @@ def _rates(
     rule: Any,
     activation: Any,
 ) -> tuple[Any, Any]:
-    """J and D at every state, (states, D, D) each; the parameters have an axis of states, too."""
+    """J and D at the first states, (places, D, D) each; the parameters have that axis, too."""
     _, unpack = packing(initial)
     shared = {"rule": rule, "activation": activation}
 
@@ -172,10 +206,11 @@ def _rates(
         around = initial, teacher, parameters, moments_over(points)
         return jax.jacfwd(packed_drift)(y, *around, **shared), D
 
-    return jax.lax.map(one, (middles, in_steps))
+    return _first(count, one, (middles, in_steps))
 
 
 def _drives(
+    count: Any,
     middles: Any,
     in_steps: Hyperparameters,
     Sigma: Any,
@@ -186,7 +221,7 @@ def _drives(
     rule: Any,
     activation: Any,
 ) -> Any:
-    """What drives m at every state, (states, D), for rules with closed forms."""
+    """What drives m at the first states, (places, D), for rules with closed forms."""
     pack, unpack = packing(initial)
 
     def one(then: tuple[Any, Hyperparameters, Any]) -> Any:
@@ -220,10 +255,11 @@ def _drives(
         curved = jnp.sum(jax.vmap(twice)(columns), axis=0)
         return curved / 2 + pack(still._replace(Q=f_2)) - along(y, f) / 2
 
-    return jax.lax.map(one, (middles, in_steps, Sigma))
+    return _first(count, one, (middles, in_steps, Sigma))
 
 
 def _curvatures(
+    count: Any,
     y: Any,
     initial: OrderParameters,
     teacher: Teacher,
@@ -231,13 +267,13 @@ def _curvatures(
     rule: Any,
     activation: Any,
 ) -> Any:
-    """Second derivatives of the generalization error at every state, (states, D, D)."""
+    """Second derivatives of the generalization error at the first states, (places, D, D)."""
     _, unpack = packing(initial)
 
     def error(y: Any) -> Any:
         return generalization_error(unpack(y), teacher, activation)
 
-    return jax.lax.map(jax.hessian(error), y)
+    return _first(count, jax.hessian(error), y)
 
 
 def diffusion(
@@ -284,6 +320,7 @@ def diffusion(
 
 
 def _slopes(
+    count: Any,
     y: Any,
     initial: OrderParameters,
     teacher: Teacher,
@@ -292,11 +329,11 @@ def _slopes(
     rule: Any,
     activation: Any,
 ) -> Any:
-    """Gradient of the generalization error at every state, (states, D)."""
+    """Gradient of the generalization error at the first states, (places, D)."""
     _, unpack = packing(initial)
 
     def error(y: Any) -> Any:
         states = jax.tree.map(lambda entry: entry[None], unpack(y))
         return error_of(states, teacher, points, rule=rule, activation=activation)[0]
 
-    return jax.lax.map(jax.grad(error), y)
+    return _first(count, jax.grad(error), y)
