@@ -51,6 +51,8 @@ def test_quantiles_are_those_over_networks():
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [4, 31])
     band = ax.collections[0].get_paths()[0].vertices
     np.testing.assert_allclose(np.unique(band[band[:, 0] == 1.0, 1])[[0, -1]], [2, 4])
+    bars = np.array(ax.containers[0].lines[2][0].get_segments())[..., 1]
+    np.testing.assert_allclose(bars, [[3, 5], [21, 51]])
     assert ax.get_xscale() == "log"
 
 

@@ -13,6 +13,7 @@ from matplotlib.contour import ContourSet
 
 from figures import paper_style, plot_phase_diagram, plot_scan, shared_norm
 from figures.style import AXIS_LABELS, rule_color
+from figures.sweeps import _edges
 from odes.grid import AXES
 
 RATES, SCALES, TIMES = [0.1, 1.0, 10.0], [0.5, 2.0], [1.0, 9.0]
@@ -74,6 +75,13 @@ def test_a_phase_diagram_shows_every_point_where_it_is(theory, simulation):
     assert bottom < SCALES[0] < SCALES[-1] < top
     (contour,) = drawn(ax, ContourSet)
     assert contour.levels == [0.2]
+
+
+def test_cells_end_half_way_to_the_next_point_and_as_far_beyond_the_last():
+    np.testing.assert_allclose(
+        _edges(np.array([1.0, 10.0, 1e3])), 10 ** np.array([-0.5, 0.5, 2, 4])
+    )
+    np.testing.assert_allclose(_edges(np.array([2.0])), 2 * np.exp([-0.5, 0.5]))
 
 
 def test_points_that_are_not_ok_are_hatched(theory):

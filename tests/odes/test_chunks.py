@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from odes import sweep
 from odes.chunks import _prepared, remote, run_chunks
-from odes.store import LOCK, describe, save_arrays
+from odes.store import LOCK, describe, open_store, save_arrays
 from tests.conftest import random_problem
 
 ROOT = Path(__file__).parents[2]
@@ -274,6 +274,13 @@ def test_what_a_worker_cannot_import_is_refused_by_name(tmp_path, monkeypatch):
         remote(payload, ())
 
 
+def test_what_was_half_written_is_no_obstacle_and_goes(tmp_path):
+    for name in (".chunk-000001-ab.npz", ".checkpoint-ab.npz", ".manifest-ab.json", LOCK):
+        (tmp_path / name).touch()
+    with open_store(tmp_path, {"lr": 0.1}, {}):
+        assert {each.name for each in tmp_path.iterdir()} <= {"manifest.json", LOCK}
+
+
 def test_processes_that_would_deadlock_are_refused(trace):
     with pytest.raises(ValueError, match="`executor` must spawn its processes"):
         run(Squares(trace), None, executor=ProcessPoolExecutor(1, mp_context=get_context("fork")))
@@ -283,6 +290,7 @@ def test_long_arrays_and_objects_are_described_by_a_hash():
     one, other = np.zeros(1000), np.zeros(1000)
     other[7] = 1e-9
     assert describe(one) == describe(one.copy()) != describe(other)
+    assert describe(one) != describe(one.reshape(10, 100)) != describe(one.reshape(100, 10))
     assert describe(Squares(1)) == describe(Squares(1)) != describe(Squares(2))
 
 

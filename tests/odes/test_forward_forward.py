@@ -19,11 +19,12 @@ from odes import (
 )
 from odes.averages import ACTIVATIONS
 from odes.local_fields import compiled, sampled_drift
-from odes.rules import ForwardForward, Logistic, SymBa
+from odes.rules import ForwardForward, Logistic, Sample, SymBa, TopDownForwardForward
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
 from simulations.mirrors import TwoLayerMirror
-from simulations.rules import forward_forward, logistic, symba
+from simulations.rules import Sample as Input
+from simulations.rules import forward_forward, forward_forward_topdown, logistic, symba
 from tests.conftest import gaussian_grid, random_problem
 
 
@@ -69,6 +70,34 @@ def test_drift_is_the_average_increment(loss):
         ours = moved(state._replace(B=None), teacher, parameters, sobol(4, 2**17))
     for found, expected in zip(ours, exact, strict=False):
         np.testing.assert_allclose(found, expected, atol=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("theory", "algorithm"),
+    [
+        (RULES["ff"], ALGORITHMS["ff"].update),
+        (RULES["ff-symba"], ALGORITHMS["ff-symba"].update),
+        (ForwardForward(SymBa(0.5)), forward_forward(symba(0.5))),
+        (TopDownForwardForward(Logistic(0.7)), forward_forward_topdown(logistic(0.7))),
+        (TopDownForwardForward(SymBa(2.0)), forward_forward_topdown(symba(2.0))),
+    ],
+)
+def test_theory_and_network_make_the_same_update_on_one_input(theory, algorithm):
+    """``dW = delta x^T + gamma (F e)^T``, and the readout."""
+    network = sample_network(N=12, K=3, M=2, seed=1)
+    x, y = np.random.default_rng(0).normal(size=12), np.array([-0.4])
+    g = ACTIVATIONS["erf"].g
+    with jax.enable_x64(True):
+        given = jax.tree.map(jax.numpy.asarray, network)
+        dW, dv = algorithm(given, Input(jax.numpy.asarray(x), y, g, 0.3))
+        B = given.W @ given.F / np.sqrt(12)
+        sample = Sample(given.W @ x / np.sqrt(12), given.v, y, B, g, 0.3)
+        update = theory.update(sample)
+        expected = np.outer(update.delta, x)
+        if update.gamma is not None:
+            expected += np.outer(update.gamma, given.F @ sample.error)
+    np.testing.assert_allclose(dW, expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(dv, update.readout, rtol=1e-10, atol=1e-13)
 
 
 def test_networks_follow_the_theory():

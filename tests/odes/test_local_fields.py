@@ -282,6 +282,8 @@ def test_a_rule_that_jumps_is_solved_by_sobol_points():
 
 def test_kinks_are_declared_with_the_activation():
     """|z| is not smooth, and says so; the solution then ends."""
+    kinks = [name for name, each in ACTIVATIONS.items() if not each.smooth]
+    assert kinks == ["relu", *(name for name in ACTIVATIONS if name.endswith("-normalised"))]
     state, teacher = random_problem(1, 1, 1, seed=3)
     kinked = Activation(jnp.abs, smooth=False)
     theory = solve(state, teacher, rule="bp", lr=0.2, times=[3.0], activation=kinked)

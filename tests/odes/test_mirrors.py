@@ -211,6 +211,15 @@ def test_mirroring_first_is_learning_at_a_rate_of_zero():
     assert both.generalization_error[1] < both.generalization_error[0]
 
 
+def test_a_mirror_runs_as_many_times_as_samples_were():
+    """Without noise each time takes the same share of B."""
+    network = sample_network(N=10, K=2, M=1)
+    algorithm = ALGORITHMS["fa-mirror"]._replace(mirror=ReadoutMirror(noise=0.0, decay=1.0))
+    for steps in (0, 1, 7):
+        after = pre_mirrored(network, rule=algorithm, t=steps / 10)
+        np.testing.assert_allclose(after.B, 0.9**steps * network.B, rtol=1e-12)
+
+
 def test_mirroring_first_makes_an_F_that_rules_without_mirrors_use():
     network = sample_network(N=300, K=2, M=2, seed=3)
     after = pre_mirrored(network, rule="pepita-mirror", t=20.0, seed=1)

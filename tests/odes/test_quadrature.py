@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import erf
 
-from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, solve
+from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, sobol, solve
 from odes.local_fields import sampled_drift
 from odes.quadrature import default_points
 from odes.rules import RULES
@@ -59,6 +59,13 @@ def test_few_nodes_are_the_plain_tensor_rule():
     nodes, weights = gauss_hermite(2, 4)
     assert_allclose(nodes, np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2))
     assert_allclose(weights, np.outer(weight, weight).ravel() / weight.sum() ** 2, rtol=1e-13)
+
+
+def test_sobol_points_come_in_powers_of_two_and_differ_by_their_seed():
+    assert [len(sobol(2, n).weights) for n in (1, 2, 63, 64, 65)] == [1, 2, 64, 64, 128]
+    first, again, other = (sobol(2, 64, seed=seed).nodes for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert np.min(abs(first - other)) > 0
 
 
 def test_phase_retrieval_has_its_exact_error_and_drift():

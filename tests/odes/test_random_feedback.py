@@ -6,7 +6,7 @@ import pytest
 from scipy.special import erf
 
 from odes import OrderParameters, Rule, generalization_error, solve, solve_paths
-from odes.order_parameters import joint_covariance
+from odes.order_parameters import joint_covariance, trajectory_of_runs
 from odes.random_feedback import _draw_overlaps
 from simulations import sample_network, simulate
 from tests.conftest import gaussian_grid
@@ -140,6 +140,16 @@ def test_paths_that_diverge_are_data():
     lost = paths.status == "diverged"
     np.testing.assert_array_equal(np.isnan(paths.generalization_error[:, -1]), lost)
     np.testing.assert_array_equal(np.isnan(paths.order_parameters.B[:, -1, 0, 0]), lost)
+
+
+def test_a_run_is_lost_from_where_it_diverged_and_no_other():
+    one = np.ones((2, 3, 1, 1))
+    errors = np.array([[1.0, np.inf, 1.0], [1.0, 1.0, 1.0]])
+    runs = trajectory_of_runs(np.arange(3.0), OrderParameters(one, one, one), errors)
+    assert runs.status.tolist() == ["diverged", "ok"]
+    lost = [[False, True, True], [False] * 3]
+    np.testing.assert_array_equal(np.isnan(runs.generalization_error), lost)
+    np.testing.assert_array_equal(np.isnan(runs.order_parameters.Q[..., 0, 0]), lost)
 
 
 def call(**changes):

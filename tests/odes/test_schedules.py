@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from odes import OrderParameters, PiecewiseConstant, Teacher, flow, solve, solve_paths, sweep
+from odes.grid import AXES, make_grid
 from odes.schedules import scheduled_hyperparameters, stretches
 from tests.conftest import random_problem
 
@@ -126,6 +127,9 @@ def test_flow_and_sweep_take_the_same_schedules():
 def test_the_readout_follows_the_schedule_of_the_first_layer_unless_told_otherwise():
     assert scheduled_hyperparameters(lr=LR).lr_v.function.values.tolist() == [0.6, 0.1, 0.8]
     assert scheduled_hyperparameters(lr=LR, lr_v=0.0).lr_v == 0
+    schedules = make_grid({"lr": LR}, AXES).schedules
+    assert schedules["lr_v"].function.values.tolist() == [0.6, 0.1, 0.8]
+    assert list(make_grid({"lr": LR, "lr_v": 0.1}, AXES).schedules) == ["lr"]
     assert scheduled_hyperparameters(lr=LR, weight_decay=0.1).weight_decay_v == 0.1
     assert scheduled_hyperparameters(lr=LR, lr_v=0.0, weight_decay=0.1).weight_decay_v == 0
 

@@ -193,6 +193,8 @@ def bad(**changes):
         (bad(v_star=np.ones(3)), ("`v_star`", "(M, O)", "(3,)")),
         (bad(Q=np.ones(4)), ("`Q`", "(K, K)", "(4,)")),
         (bad(Q=np.array([[1.0, 0.5], [0.2, 1.0]])), ("`Q`", "symmetric", "0.2")),
+        (bad(Q=np.array([[1.0, 0.501], [0.5, 1.0]])), ("`Q`", "symmetric", "0.501")),
+        (bad(v=np.full((2, 2), -1e7)), ("`v`", "1e+06", "-1")),
         (bad(Q=np.eye(2) * 1e-3), ("covariance", "positive semidefinite", "-")),
         (bad(P=-np.eye(2)), ("P", "positive semidefinite", "-1")),
         (bad(Q=np.full((2, 2), np.nan)), ("`Q`", "finite", "nan")),

@@ -150,6 +150,15 @@ def test_the_noise_floor_of_one_unit_is_the_error_of_its_fixed_point():
     assert abs(found.generalization_error / floor - 1) < 1e-5
 
 
+def test_a_readout_that_only_decays_can_move():
+    """All weights vanish, each at its decay rate, and w_k . w_l at twice that."""
+    guess = OrderParameters(np.full((1, 1), 0.01), np.zeros((1, 1)), np.full((1, 1), 0.01))
+    given = {"rule": "bp", "lr": 0.5, "lr_v": 0.0, "weight_decay": 0.2}
+    found = fixed_point(guess, Teacher(np.eye(1), np.ones(1)), weight_decay_v=0.3, **given)
+    np.testing.assert_allclose(np.concatenate(found.order_parameters[:3]), 0, atol=1e-9)
+    np.testing.assert_allclose(found.eigenvalues, [-0.2, -0.3, -0.4], atol=1e-8)
+
+
 def test_linear_units_have_a_family_of_solutions_and_a_zero_eigenvalue():
     """W and v may be scaled against each other; what is left decays up to lr = 2 at v = 1."""
     student, teacher = specialised(1)

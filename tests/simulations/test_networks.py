@@ -12,6 +12,12 @@ def test_orthonormal_teacher_has_unit_overlaps():
     np.testing.assert_allclose(teacher.T, np.eye(4), atol=1e-14)
 
 
+def test_a_teacher_points_either_way():
+    """Of 64 teachers, half to five standard errors, 20: false alarms 4e-7."""
+    entries = [sample_network(N=5, K=1, M=1, seed=seed).W_star[0, 0] for seed in range(64)]
+    assert abs(np.sum(np.array(entries) > 0) - 32) < 20
+
+
 def test_gaussian_teacher_and_student_have_the_chosen_scale():
     """Norms over 2e5 entries: five standard errors are 5 sqrt(2 / 2e5) = 1.6 per cent."""
     network = sample_network(N=50_000, K=4, M=4, teacher="gaussian", student_scale=0.3)
