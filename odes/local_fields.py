@@ -396,7 +396,12 @@ def way_of_averaging(points: Points | None) -> str:
 def known_name(rule: Any) -> str | None:
     """The name of one of the packages' own rules; None for one of the user's, which may change."""
     names = [name for name, own in RULES.items() if rule is own]
-    return names[0] if names and type(rule).__module__ == Update.__module__ else None
+    return names[0] if names and is_own(rule) else None
+
+
+def is_own(rule: Any) -> bool:
+    """Whether a rule is of the packages' own classes, with none of its hooks replaced."""
+    return type(rule).__module__ == Update.__module__ and not set(HOOKS) & set(vars(rule))
 
 
 def compiled(
@@ -407,8 +412,7 @@ def compiled(
     What is compiled for the packages' own rules and activations is kept.  A user's objects, and
     ``schedules``, may change between calls, and are compiled at each.
     """
-    own_rule = type(rule).__module__ == Update.__module__ and not set(HOOKS) & set(vars(rule))
-    known = own_rule and any(activation is own for own in ACTIVATIONS.values())
+    known = is_own(rule) and any(activation is own for own in ACTIVATIONS.values())
     if known and not static.get("schedules"):
         return _kept(function, rule, activation, **static)
     return jax.jit(partial(function, rule=rule, activation=activation, **static))

@@ -37,6 +37,7 @@ from odes import (
     update_cosine,
 )
 from odes.averages import Erf as ERF
+from odes.local_fields import known_name
 from odes.quadrature import Points
 from odes.rules import AFA, BP, FA, HOOKS, ModulatedPEPITA, Rule
 from odes.solve import has_closed_form
@@ -278,7 +279,7 @@ def test_jumps_are_averaged_over_sobol_points():
     assert_same(ours.order_parameters, known.order_parameters, atol=2e-3)
 
 
-def test_a_method_of_one_object_counts_too():
+def test_a_method_of_one_object_counts_too(monkeypatch):
     rule = AFA()
     before = solve(STATE, TEACHER, rule=rule, lr=LR, times=TIMES, points=64)
     rule.predict = MethodType(Louder.predict, rule)
@@ -286,6 +287,8 @@ def test_a_method_of_one_object_counts_too():
     after = solve(STATE, TEACHER, rule=rule, lr=LR, times=TIMES, points=NODES)
     assert_allclose(after.generalization_error, loud(after.order_parameters), rtol=1e-4)
     assert np.all(abs(before.generalization_error / after.generalization_error - 1) > 0.01)
+    monkeypatch.setattr(RULES["afa"], "predict", rule.predict, raising=False)
+    assert known_name(RULES["afa"]) is None  # which stored sweeps would take for the same
 
 
 def test_an_activation_of_all_fields_has_no_closed_forms():
