@@ -599,7 +599,7 @@ def draw_fluctuation_band(data: Data) -> Figure:
 def from_overlaps(runs: Trajectory, teacher: Teacher) -> Trajectory:
     """The runs with the errors of their overlaps, free of the noise of test inputs."""
     errors = generalization_error(runs.order_parameters, teacher)
-    return runs._replace(generalization_error=errors)
+    return runs._replace(generalization_error=errors, averages="closed forms")
 
 
 BAND: dict[str, Any] = {
@@ -978,6 +978,7 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
             data[name] = Trajectory(
                 parts["times"], states_in(parts), parts[error], parts["status"], scatter,
                 parts.get("misclassification"),
+                parts["averages"].item() if "averages" in parts else None,
             )  # fmt: skip
     return data, origin
 

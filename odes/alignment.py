@@ -32,7 +32,7 @@ from odes.order_parameters import (
 )
 from odes.quadrature import Points
 from odes.rules import RULES
-from odes.solve import choose, has_closed_form
+from odes.solve import check_feedback, choose, has_closed_form
 
 ROUNDING = 1e-12
 """Updates smaller than this, squared and relative to what cancels in them, have no direction.
@@ -122,13 +122,14 @@ def update_cosine(
     """Cosine of the angle between the hidden update of a rule and that of backpropagation.
 
     Averaged over inputs (module docstring), which is closed for BP, FA and AFA with erf or linear
-    units.
+    units.  Backpropagation takes the gradient of the error of what the rule puts out.
 
     Args:
         state: one state; or states with leading axes, as on the trajectories of theory and
             simulation, with B where the rule needs it.
         teacher: T (M, M) and v_star (M, O), or (M,).
-        rule, activation, points: as for :func:`odes.solve`.
+        rule, activation, points: as for :func:`odes.solve`; points that are given are averaged over
+            also where there are closed forms.
         lr: learning rate of the first layer, for rules that look at it, such as time-local PEPITA.
         noise: standard deviation of the label noise, which is part of the error.
         per_output: whether to compare what each output alone sends back, which adds a last axis
@@ -182,7 +183,7 @@ def _update_overlaps(
     if rule.classifies:
         raise ValueError(
             "Argument `rule` must have a prediction whose error backpropagation would take back, "
-            f"but is {rule!r}."
+            f"and not one that `classifies`, but is {rule!r}."
         )
     needs = tuple(name for name in rule.needs if name in FEEDBACK)
     for name in ("Q", "R", "v", *needs):
@@ -192,6 +193,8 @@ def _update_overlaps(
     entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
     reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
     checked = [check_overlaps(one, teacher, needs) for one in compress(entries, reached)]
+    for one, _ in checked[:1]:
+        check_feedback(rule, one)
     found: list[Any]
     if points is None and has_closed_form(rule, activation):
         found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]

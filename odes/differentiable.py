@@ -90,7 +90,8 @@ def flow(
 
     Both modes of differentiation work, to any order, by every array and scalar but ``times``, the
     jumps of schedules, the tolerances and the parameters of a rule; the error of Forward-Forward, a
-    share of points, has a gradient of zero.  Inside, derivatives of either mode are taken in
+    share of points, has a gradient of zero, and where a rule or an activation jumps, the derivative
+    leaves out what points that cross the jump add.  Inside, derivatives of either mode are taken in
     forward mode, side by side for all numbers that are differentiated by: meant for tens of them.
 
     What is compiled is kept by rule, activation, tolerances and shapes, for whatever function

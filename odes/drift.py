@@ -37,7 +37,7 @@ from odes.order_parameters import (
     Teacher,
     joint_covariance,
 )
-from odes.rules import Learning
+from odes.rules import Learning, differentiates
 
 
 def product(left: Array, right: Array) -> Array:
@@ -68,6 +68,11 @@ def closed_moments(
 
     C is the covariance of all fields, (K + M, K + M); the rest as for :func:`drift`.
     """
+    if not differentiates(rule):
+        raise ValueError(
+            "Argument `rule` must not override `update` where averages are taken in closed form, "
+            f"but is {rule!r}.  Use solve(), which averages over points."
+        )
     v = state.v
     xp = v.__array_namespace__()
     K = v.shape[0]
@@ -114,7 +119,8 @@ def drift(
         d/dt of each entry of ``state``, of the same shapes; t in samples / N.
 
     Raises:
-        ValueError: for arrays not in double precision, such as JAX makes unless told otherwise.
+        ValueError: for arrays not in double precision, such as JAX makes unless told otherwise;
+            and for what a rule overrides that ``moments`` cannot honour.
     """
     check_double_precision(state.v)
     v = state.v
@@ -145,6 +151,12 @@ def drift(
         )
     feedback = {name: each for name, each in state._asdict().items() if name in FEEDBACK}
     still = {name: xp.zeros_like(each) for name, each in feedback.items() if each is not None}
+    unknown = [name for name in moved if name not in still]
+    if unknown:
+        raise ValueError(
+            "Argument `rule` must have a feedback_drift of order parameters of the feedback that "
+            f"it needs, {', '.join(still) or 'none'}, but it returned one of {unknown[0]!r}."
+        )
     change = {**still, **moved}
     return state._replace(Q=dQ + dQ.T + lr * lr * averages.delta_delta, R=dR, v=dv, **change)
 

@@ -309,7 +309,7 @@ def diffusion(
     a = jax.vmap(increment)(update, error, points.nodes[:, : len(C)])
     a = a - points.weights @ a
     D = (points.weights[:, None] * a).T @ a
-    if "S" in rule.needs and state.B is not None:
+    if state.B is not None and teacher.P is not None and "S" in rule.needs:
         explained = inverse @ jnp.concatenate([state.B, jnp.asarray(teacher.S)])
         unexplained = teacher.P - explained.T @ explained
         delta_delta = (points.weights[:, None] * update.delta).T @ update.delta

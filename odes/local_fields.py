@@ -32,8 +32,8 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, sobol
-from odes.rules import RULES, Sample, Update
-from odes.solve import differentiates, is_smooth, packing, predicts_by_readout
+from odes.rules import HOOKS, RULES, Sample, Update, differentiates, predicts_by_readout
+from odes.solve import has_averages, is_smooth, packing
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times the largest count as zero."""
@@ -112,12 +112,23 @@ def update_at(
     Without noise there are none of these.  The update and the error.
     """
     K = state.v.shape[0]
-    label = activation.g(fields[K:]) @ teacher.v_star
-    if zeta.size:
-        label = label + parameters.noise * zeta
+    label = label_at(fields, zeta, state, teacher, parameters, activation)
     B = rule.feedback(state)
     sample = Sample(fields[:K], state.v, label, B, activities(activation), parameters.lr)
     return rule.update(sample), sample.error
+
+
+def label_at(
+    fields: Any,
+    zeta: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    activation: Any,
+) -> Any:
+    """The teacher's output and its noise, (O,), of arguments as for :func:`update_at`."""
+    label = activation.g(fields[state.v.shape[0] :]) @ teacher.v_star
+    return label + parameters.noise * zeta if zeta.size else label
 
 
 def sampled_moments(
@@ -162,8 +173,8 @@ def sampled_products(
     if not given:
         return []
     (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
-    check_activation(activation)
-    check_update(rule, K, O, activation)
+    check_averaged(rule, activation, K, O)
+    check_averaged(RULES["bp"], activation, K, O)
     dimensions = K + M + (O if parameters.noise > 0 else 0)
     nodes = choose_points(points, dimensions, is_smooth(rule, activation))
     products = compiled(_products, rule, activation)
@@ -180,9 +191,23 @@ def _products(
     rule: Any,
     activation: Any,
 ) -> Any:
-    """The three numbers of one state, (3,)."""
-    given = points.nodes, joint_covariance(state, teacher), state, teacher, parameters
-    delta, exact = (updates_at(*given, one, activation)[0].delta for one in (rule, RULES["bp"]))
+    """The three numbers of one state, (3,); backpropagation's is the gradient of the error."""
+    given = state, teacher, parameters, rule, activation
+    C = joint_covariance(state, teacher)
+    n, K = len(C), len(state.v)
+    root, _ = roots(C)
+
+    def one(node: Any) -> tuple[Any, Any]:
+        fields, zeta = root @ node[:n], node[n:]
+        label = label_at(fields, zeta, state, teacher, parameters, activation)
+
+        def error(own: Any) -> Any:
+            prediction = rule.predict(own, state.v, activities(activation))
+            return jnp.sum((prediction - label) ** 2) / 2
+
+        return update_at(fields, zeta, *given)[0].delta, jax.grad(error)(fields[:K])
+
+    delta, exact = jax.vmap(one)(points.nodes)
     pairs = (delta, exact), (delta, delta), (exact, exact)
     return jnp.stack([points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
 
@@ -235,7 +260,7 @@ def error_of(
     """Generalization error of states with leading axis n, (n,): averaged over points if need be."""
     if rule.classifies:
         return misclassified(states, teacher, points, rule=rule, activation=activation)
-    if predicts_by_readout(rule) and hasattr(activation, "second_moment"):
+    if predicts_by_readout(rule) and has_averages(activation):
         return generalization_error(states, teacher, activation)
 
     def one(state: OrderParameters) -> Any:
@@ -272,6 +297,8 @@ def share_misclassified(
     activation: Any,
 ) -> np.ndarray:
     """:func:`misclassified` of NumPy states, over the points that the caller of ``solve`` gave."""
+    K, O = states.v.shape[1:]
+    check_prediction(rule, K, O, activation)
     if not isinstance(points, Points):
         points = sobol(sum(states.R.shape[1:]), points or SIGNS)
     with jax.enable_x64(True):
@@ -296,20 +323,12 @@ def predictions(
 
 
 def sampled_system(
-    initial: OrderParameters,
-    teacher: Teacher,
-    noisy: bool,
-    points: int | Points | None,
-    *,
-    rule: Any,
-    activation: Any,
+    points: Points, *, rule: Any, activation: Any
 ) -> tuple[Callable[..., OrderParameters], Callable[..., Any]]:
     """Drift of a NumPy state, teacher and parameters, and error of states and teacher, in float64.
 
-    Raises ValueError for points of the wrong dimension or number, for an activation that is not
-    elementwise, and for a rule whose update has the wrong shapes or a gamma without what it needs.
+    The points are those of :func:`points_of`.
     """
-    points = points_of(initial, teacher, points, noisy, rule, activation)
     moved = compiled(sampled_drift, rule, activation)
     measured = compiled(error_of, rule, activation)
 
@@ -334,11 +353,27 @@ def points_of(
     rule: Any,
     activation: Any,
 ) -> Points:
-    """The points to average over; ValueError if rule or activation cannot be averaged."""
+    """The points to average over; ValueError if rule or activation cannot be averaged.
+
+    That is so for points of the wrong dimension or number, for an activation that is not
+    elementwise, and for a rule whose update or prediction has the wrong shapes, or that has a gamma
+    without what it needs.
+    """
     (K, M), O = initial.R.shape, initial.v.shape[1]
+    has_gamma = check_averaged(rule, activation, K, O)
+    fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
+    if has_gamma and any(overlap is None for overlap in fed_back):
+        raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
+    smooth = is_smooth(rule, activation) and not rule.classifies
+    return choose_points(points, K + M + (O if noisy else 0), smooth)
+
+
+def check_averaged(rule: Any, activation: Any, K: int, O: int) -> bool:
+    """Whether the rule has a gamma; ValueError if rule or activation cannot be averaged."""
     with jax.ensure_compile_time_eval():  # also where the caller is being traced
         check_activation(activation)
         has_gamma = check_update(rule, K, O, activation)
+        check_prediction(rule, K, O, activation)
     if K == 2 and getattr(activation, "hidden", None) in NORMALISED and differentiates(rule):
         raise ValueError(
             "Argument `activation` must not be normalised for two hidden units and a rule that "
@@ -350,16 +385,23 @@ def points_of(
             "Argument `activation` must not be normalised for Forward-Forward, whose goodness is "
             "the length of the activities."
         )
-    fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
-    if has_gamma and any(overlap is None for overlap in fed_back):
-        raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
-    return choose_points(points, K + M + (O if noisy else 0), is_smooth(rule, activation))
+    return has_gamma
+
+
+def way_of_averaging(points: Points | None) -> str:
+    """How a result was averaged, in words; None for closed forms."""
+    return "closed forms" if points is None else f"{len(points.weights)} {points.kind}"
 
 
 def known_name(rule: Any) -> str | None:
     """The name of one of the packages' own rules; None for one of the user's, which may change."""
     names = [name for name, own in RULES.items() if rule is own]
-    return names[0] if names and type(rule).__module__ == Update.__module__ else None
+    return names[0] if names and is_own(rule) else None
+
+
+def is_own(rule: Any) -> bool:
+    """Whether a rule is of the packages' own classes, with none of its hooks replaced."""
+    return type(rule).__module__ == Update.__module__ and not set(HOOKS) & set(vars(rule))
 
 
 def compiled(
@@ -370,8 +412,7 @@ def compiled(
     What is compiled for the packages' own rules and activations is kept.  A user's objects, and
     ``schedules``, may change between calls, and are compiled at each.
     """
-    own_rule = type(rule).__module__ == Update.__module__
-    known = own_rule and any(activation is own for own in ACTIVATIONS.values())
+    known = is_own(rule) and any(activation is own for own in ACTIVATIONS.values())
     if known and not static.get("schedules"):
         return _kept(function, rule, activation, **static)
     return jax.jit(partial(function, rule=rule, activation=activation, **static))
@@ -402,7 +443,7 @@ def choose_points(points: int | Points | None, dimensions: int, smooth: bool) ->
         raise ValueError(
             f"Argument `points.weights` must add up to 1, but add up to {weights.sum():g}."
         )
-    return Points(nodes, weights)
+    return points._replace(nodes=nodes, weights=weights)
 
 
 def activities(activation: Any) -> Callable[[Any], Any]:
@@ -458,3 +499,14 @@ def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
                 f"but returned shape {np.shape(part)}."
             )
     return update.gamma is not None
+
+
+def check_prediction(rule: Any, K: int, O: int, activation: Any) -> None:
+    """ValueError unless what the rule puts out has the shape of the teacher's output."""
+    ones = jnp.ones((K, O))
+    shape = np.shape(rule.predict(ones[:, 0], ones, activities(activation)))
+    if shape != (O,):
+        raise ValueError(
+            f"Argument `rule` must predict an output of shape {(O,)}, but predicts one of shape "
+            f"{shape}."
+        )

@@ -14,10 +14,9 @@ import numpy as np
 from scipy.optimize import brentq
 
 from odes.checks import check_number, check_overlaps, hyperparameters
-from odes.drift import generalization_error
 from odes.order_parameters import FEEDBACK, OrderParameters, Teacher, Trajectory, state_of
 from odes.quadrature import Points
-from odes.solve import packing, solve
+from odes.solve import packing, reported
 
 SPAN = 200.0
 """Learning rate times the time for which the way to the plateau is followed before what rounding
@@ -72,7 +71,7 @@ def symmetric_plateau(
         ValueError: names the argument, what it must be and what it was; also if ``initial`` leads
             to no plateau.
     """
-    from odes.stability import fixed_point, prepared  # imports JAX
+    from odes.stability import find, follow, prepared  # imports JAX
 
     check_number("lr", lr, positive=True)
     scalars = hyperparameters(
@@ -80,31 +79,28 @@ def symmetric_plateau(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     problem = prepared(initial, teacher, rule, activation, points, scalars)
-    state, teacher = _undecided(problem.guess), problem.teacher
-    _check_alike(teacher)
-    pack, _ = packing(state)
-    training: dict[str, Any] = {
-        **scalars._replace(feedback_scale=1.0)._asdict(),
-        "rule": rule, "activation": activation, "points": points,
-    }  # fmt: skip
+    state = _undecided(problem.guess)
+    _check_alike(problem.teacher)
+    pack, unpack = packing(state)
     for _ in range(SPANS):
-        course = solve(state, teacher, times=[SPAN / lr], **training)
-        if course.status != "ok":
+        reached, status = follow(problem, scalars, pack(state), SPAN / lr)
+        if status != "ok":
             raise ValueError(
                 "Argument `initial` must lead to a plateau, but with all R_km equal its solution "
-                f'ends with the status "{course.status}".'
+                f'ends with the status "{status}".'
             )
-        before, state = state, _undecided(_at(course.order_parameters, 0))
+        before, state = state, _undecided(unpack(reached))
         if np.max(abs(pack(state) - pack(before))) < SETTLED:
             break
     try:
-        plateau = fixed_point(state, teacher, **training)
+        plateau = find(problem._replace(guess=state), scalars)
     except ValueError as error:
         raise ValueError(
             "Argument `initial` must lead to a plateau, but with all R_km equal the search for the "
             f"fixed point fails. {error}"
         ) from None
-    moved = np.max(abs(pack(plateau.order_parameters) - pack(state)))
+    pairs = zip(plateau.order_parameters, reported(problem.rule, state), strict=True)
+    moved = max(np.max(abs(found - near)) for found, near in pairs if found is not None)
     if moved > NEAR:
         raise ValueError(
             "Argument `initial` must lead to a plateau, but the fixed point found is "
@@ -207,10 +203,10 @@ def escape_time(
 ) -> float:
     """How long a state near a plateau stays there, if deviations follow the eigenvalues.
 
-    For erf units.
+    Errors are those of the rule, the activation and the points of the plateau.
 
     Args:
-        plateau: of :func:`symmetric_plateau`, or another unstable fixed point.
+        plateau: of :func:`symmetric_plateau`, or another unstable :class:`odes.FixedPoint`.
         state: an early state on it, such as that of a trajectory as it arrives.
         teacher: as for the plateau.
         within: fraction of the height by which the error is to fall.
@@ -222,6 +218,11 @@ def escape_time(
         ValueError: for a fixed point that is stable, and a state that does not leave it.
     """
     _check_within(within)
+    if getattr(plateau, "rule", None) is None:
+        raise ValueError(
+            "Argument `plateau` must be a FixedPoint that symmetric_plateau() or fixed_point() "
+            f"returned, but is {plateau!r}."
+        )
     if not plateau.escape_rate > 0:
         raise ValueError(
             "Argument `plateau` must be unstable, but its escape rate is "
@@ -243,8 +244,8 @@ def escape_time(
 
     def excess(t: float) -> float:
         deviation = modes @ (amplitudes * np.exp(plateau.eigenvalues * t))
-        error = generalization_error(unpack(pack(fixed) + deviation.real), teacher)
-        return float(error) / plateau.generalization_error - (1 - within)
+        error = plateau.error(unpack(pack(fixed) + deviation.real), teacher)
+        return error / plateau.generalization_error - (1 - within)
 
     if excess(0.0) <= 0:
         return 0.0

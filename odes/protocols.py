@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 
 from odes.checks import check_count, check_number, check_overlaps
 from odes.differentiable import flow
+from odes.local_fields import points_of, way_of_averaging
 from odes.order_parameters import OrderParameters, Teacher
 from odes.schedules import (
     SCHEDULED,
@@ -23,7 +24,7 @@ from odes.schedules import (
     probed,
     scheduled_hyperparameters,
 )
-from odes.solve import choose
+from odes.solve import choose, has_closed_form, is_smooth
 
 LOST = 20.0
 """Logarithm that counts as that of the error of a solution that does not get to the end."""
@@ -35,6 +36,7 @@ class Optimum(NamedTuple):
     schedules: dict[str, PiecewiseConstant]  # by the names of the parameters, as `solve` takes them
     generalization_error: float  # at the time asked for
     initial_error: float  # with the schedules that the search began with
+    averages: str  # "closed forms", or over which points
 
 
 def optimal_schedule(
@@ -62,7 +64,8 @@ def optimal_schedule(
         solve(initial, teacher, rule="afa", times=times, **optimum.schedules)
 
     Args:
-        initial, teacher, rule: as for :func:`odes.solve`.
+        initial, teacher, rule: as for :func:`odes.solve`; without jumps and kinks where there are
+            no closed forms, since the error is differentiated at the points.
         t: when the error counts.
         lr, lr_v, feedback_scale: each a PiecewiseConstant of positive values, from which the search
             begins, or a number or function, which stays as it is; ``lr_v=None`` for the same as
@@ -84,19 +87,29 @@ def optimal_schedule(
     if check_number("within", within) <= 1:
         raise ValueError(f"Argument `within` must be above 1, but is {within!r}.")
     check_count("max_iterations", max_iterations)
-    chosen, _ = choose(rule, parameters.get("activation", "erf"))
+    chosen, activation = choose(rule, parameters.get("activation", "erf"))
     if chosen.classifies:
         raise ValueError(
             "Argument `rule` must have an error with a gradient, which a share of wrong classes "
-            f"over points has not, but is {rule!r}."
+            f"over points has not, and so not be one that `classifies`, but is {rule!r}."
         )
-    check_overlaps(initial, teacher, chosen.needs)
+    points = parameters.get("points")
+    closed = points is None and has_closed_form(chosen, activation)
+    if not closed and not is_smooth(chosen, activation):
+        raise ValueError(
+            "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
+            "error is differentiated at points; wrap a smooth function as odes.Activation(g)."
+        )
+    given_overlaps = check_overlaps(initial, teacher, chosen.needs)
     scalars = ("noise", "weight_decay", "weight_decay_v")
     checked = scheduled_hyperparameters(
         lr=lr, lr_v=lr_v, feedback_scale=feedback_scale,
         **{name: parameters[name] for name in scalars if name in parameters},
     )  # fmt: skip
     probed(checked, t)
+    nodes = None
+    if not closed:
+        nodes = points_of(*given_overlaps, points, checked.noise > 0, chosen, activation)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
     tuned: dict[str, PiecewiseConstant] = {
         name: getattr(checked, name).function
@@ -124,7 +137,7 @@ def optimal_schedule(
     def log_error(logs: Any) -> tuple[Any, Any]:
         curve = flow(
             initial, teacher, rule=rule, times=np.array([t]), **{**given, **schedules(logs)},
-            **parameters,
+            **{**parameters, "points": nodes},
         )  # fmt: skip
         error = curve.generalization_error[-1]
         value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOST)))
@@ -151,4 +164,4 @@ def optimal_schedule(
             name: PiecewiseConstant(each.jumps, np.asarray(each.values))
             for name, each in schedules(found.x).items()
         }
-    return Optimum(tuned, float(np.exp(found.fun)), float(np.exp(before)))
+    return Optimum(tuned, float(np.exp(found.fun)), float(np.exp(before)), way_of_averaging(nodes))

@@ -25,6 +25,29 @@ class Points(NamedTuple):
     nodes: Any  # (n, D)
     weights: Any  # (n,), adding up to 1
 
+    @property
+    def kind(self) -> str:
+        """What they are called where a result says how it was averaged."""
+        return "points"
+
+
+class GaussHermite(Points):
+    """Points of :func:`gauss_hermite`."""
+
+    @property
+    def kind(self) -> str:
+        """Their name."""
+        return "Gauss-Hermite nodes"
+
+
+class Sobol(Points):
+    """Points of :func:`sobol`."""
+
+    @property
+    def kind(self) -> str:
+        """Their name."""
+        return "Sobol points"
+
 
 def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     """Tensor Gauss-Hermite rule, without its negligible nodes.
@@ -52,7 +75,7 @@ def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     total = count * np.prod(axis_weights[orbits], axis=1)
     degree = min(EXACT_DEGREE, 2 * per_axis - 2)
     total = _corrected(total / total.sum(), axis[orbits], degree)
-    return Points(axis[index[kept]], (total / count)[member.ravel()])
+    return GaussHermite(axis[index[kept]], (total / count)[member.ravel()])
 
 
 def _corrected(weights: np.ndarray, nodes: np.ndarray, degree: int) -> np.ndarray:
@@ -98,7 +121,7 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
     check_count("n", n)
     uniform = qmc.Sobol(dimensions, rng=seed).random_base2((n - 1).bit_length())
     uniform = np.clip(uniform, 2.0**-32, 1 - 2.0**-32)  # a coordinate may be exactly 0
-    return Points(ndtri(uniform), np.full(len(uniform), 1 / len(uniform)))
+    return Sobol(ndtri(uniform), np.full(len(uniform), 1 / len(uniform)))
 
 
 def default_points(dimensions: int, smooth: bool) -> Points:

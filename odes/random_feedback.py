@@ -32,13 +32,13 @@ from odes.checks import (
 )
 from odes.drift import drift
 from odes.local_fields import (
-    check_activation,
-    check_update,
+    check_averaged,
     choose_points,
     compiled,
     error_of,
     moments_over,
     roots,
+    way_of_averaging,
 )
 from odes.order_parameters import (
     Hyperparameters,
@@ -49,7 +49,14 @@ from odes.order_parameters import (
     trajectory_of_runs,
 )
 from odes.quadrature import Points
-from odes.solve import choose, has_closed_form
+from odes.rules import FACTORS
+from odes.solve import (
+    check_feedback,
+    check_moves_with_F,
+    choose,
+    has_closed_form,
+    reported,
+)
 
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
@@ -90,8 +97,8 @@ def solve_paths(
             feedback; nothing in the numbers tells the scalings apart.  If both B and S are None,
             every path draws its own F, which gives [B; S] the covariance C x P; else all share
             B and S.
-        rule: a rule that feeds back through F and does not move W along F: "afa", "pepita", or a
-            rule object.
+        rule: a rule that feeds back through F, does not move W along F, and leaves it to AFA how B
+            moves: "afa", "pepita", or a rule object.
         n_paths: number of paths.
         seed: of the Brownian motions and of F.  The paths of a seed and a last time depend neither
             on ``dt`` nor on the other times.
@@ -102,8 +109,8 @@ def solve_paths(
             good to about 1e-2 in the drift at K = M = 2, less than the paths differ.
 
     Returns:
-        A Trajectory with arrays of leading axes (n_paths, n) and one status a path, "ok" or
-        "diverged".
+        A Trajectory with arrays of leading axes (n_paths, n), B what the rule sends back, and one
+        status a path, "ok" or "diverged".
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -118,19 +125,23 @@ def solve_paths(
     if dt is None:
         dt = 0.01 / max(parameters.lr, parameters.lr_v, 0.01)
     check_number("dt", dt, positive=True)
-    check_activation(activation)
-    if rule.mirrors and "F2" in rule.needs:
-        raise ValueError("Argument `rule` must not learn F, which is aligned then: use solve().")
+    if set(FACTORS) & set(rule.needs) or (rule.mirrors and "S" in rule.needs):
+        raise ValueError(
+            "Argument `rule` must not learn F from mirrors (`mirrors`), and not have it in factors "
+            "(`needs`), since it is aligned then: use solve()."
+        )
     if "S" not in rule.needs:
         raise ValueError(
             "Argument `rule` must feed back through F for its B to diffuse, but this one does not: "
             "solve() is exact for it."
         )
+    check_moves_with_F(rule, "rule", "be one for solve()")
     draws_F = getattr(initial, "B", False) is None and getattr(teacher, "S", False) is None
     needs = {*rule.needs, "P"} - ({"B", "S"} if draws_F else set())
     initial, teacher = check_overlaps(initial, teacher, tuple(needs))
     (K, M), O = initial.R.shape, initial.v.shape[1]
-    if check_update(rule, K, O, activation):
+    check_feedback(rule, initial._replace(B=0 * initial.v) if draws_F else initial)
+    if check_averaged(rule, activation, K, O):
         raise ValueError(
             "Argument `rule` must not move W along F (gamma) if F is random: that kicks B by O(1) "
             "at every sample, so that no limit of large N exists.  Use an aligned F and solve(), "
@@ -153,7 +164,13 @@ def solve_paths(
                 initial, teacher, parameters, points, keys, overlaps, grid, times
             ),
         )
-    return trajectory_of_runs(times, states, errors)
+    return trajectory_of_runs(
+        times,
+        states,
+        errors,
+        errors if rule.classifies else None,
+        averages=way_of_averaging(points),
+    )
 
 
 def _steps(times: np.ndarray, dt: float) -> np.ndarray:
@@ -240,6 +257,6 @@ def _paths(
             max_steps=grid.size,
             throw=False,
         ).ys
-        return states, error_of(states, fixed, points, **shared)
+        return reported(rule, states), error_of(states, fixed, points, **shared)
 
     return jax.lax.map(one_path, (keys, overlaps), batch_size=LANES)

@@ -79,7 +79,8 @@ class Rule:
     an update that jumps or has kinks as a function of the fields.  ``classifies`` says that only
     the sign of the prediction has a meaning, ``learns_feedback`` that B or F learns,
     ``mirrors`` that it does so from noise, and ``uses_goodness`` that the length of the hidden
-    activities is what counts.
+    activities is what counts.  What a rule may override counts in every function, or is refused
+    there by name: the table is in ``docs/rules.md``.
     """
 
     needs: tuple[str, ...] = ("B",)
@@ -90,7 +91,7 @@ class Rule:
     uses_goodness: bool = False
 
     def feedback(self, state: OrderParameters) -> Array:
-        """The feedback signal B, shape (K, O); of states with leading axes, too."""
+        """The feedback signal B, shape (K, O)."""
         return state.B
 
     def feedback_matrix(self, state: OrderParameters, teacher: Teacher) -> tuple[Array, Array]:
@@ -118,6 +119,54 @@ class Rule:
             delta=sample.through(sample.B @ sample.error),
             readout=sample.h[:, None] * sample.error,
         )
+
+
+HOOKS = (
+    "needs", "smooth", "classifies", "learns_feedback", "mirrors", "uses_goodness", "feedback",
+    "feedback_matrix", "feedback_drift", "predict", "update",
+)  # fmt: skip
+"""What a rule may override."""
+
+OVERLAPS = ("B", "S", "P", "B1", "S1", "P1", "F2")
+"""The overlaps that a rule may need besides those that all do."""
+
+FACTORS = ("B1", "S1", "P1", "F2")
+
+WITH = {"S": ("B",), "P": ("B", "S")} | dict.fromkeys(FACTORS, FACTORS)
+"""What a rule has to need besides an overlap that it needs."""
+
+
+def overrides(rule: Any, method: str, base: type[Rule] = Rule) -> bool:
+    """Whether a rule, or its class, has another method of this name than ``base``."""
+    return getattr(getattr(rule, method), "__func__", None) is not getattr(base, method)
+
+
+def differentiates(rule: Any) -> bool:
+    """Whether a rule changes the hidden weights by ``g' (B e)``."""
+    return not overrides(rule, "update")
+
+
+def predicts_by_readout(rule: Any) -> bool:
+    """Whether a rule puts out the weighted sum of its hidden activities, and nothing else."""
+    return not overrides(rule, "predict") and not rule.classifies
+
+
+def check_rule(rule: Any) -> None:
+    """ValueError unless a rule needs overlaps that there are, and all of those that belong to F."""
+    needs = tuple(rule.needs)
+    for name in needs:
+        if name not in OVERLAPS:
+            raise ValueError(
+                f"Argument `rule` must have `needs` among {', '.join(OVERLAPS)}, but they hold "
+                f"{name!r}."
+            )
+    for name, others in WITH.items():
+        missing = [other for other in others if name in needs and other not in needs]
+        if missing:
+            raise ValueError(
+                f"Argument `rule` must have {', '.join(missing)} in its `needs`, since they hold "
+                f"{name}, but they are {needs}."
+            )
 
 
 class BP(Rule):

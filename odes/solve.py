@@ -32,7 +32,16 @@ from odes.order_parameters import (
     Trajectory,
 )
 from odes.quadrature import Points
-from odes.rules import RULES, Rule
+from odes.rules import (
+    AFA,
+    FACTORS,
+    RULES,
+    Rule,
+    check_rule,
+    differentiates,
+    overrides,
+    predicts_by_readout,
+)
 from odes.schedules import (
     Stretch,
     check_scale,
@@ -136,22 +145,27 @@ def solve(
             integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or
             the activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
-        points: how to average numerically.  None: closed forms where there are any, else a default
-            good to about 1e-5 in the drift at K = M = 2 and to 2e-3 at K = M = 4
+        points: how to average what a sample does.  None: closed forms where there are any, else a
+            default good to about 1e-5 in the drift at K = M = 2 and to 2e-3 at K = M = 4
             (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
             for rules with jumps.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
-            K + M dimensions, and O more if there is noise.
+            K + M dimensions, and O more if there is noise.  Points that are given are used also
+            where there are closed forms, as a check on either; but the error of erf or linear units
+            that a readout weighs is in closed form all the same.
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``odes/fluctuations.py``; imports JAX).  Then rules that
             feed back through F need P, and rule and activation have to be smooth, as the drift is
             differentiated at the points; the feedback scale has to be a number.  Not for rules with
-            weight mirrors, whose noise scatters besides.
+            weight mirrors, whose noise scatters besides, nor for an F in factors, for rules that
+            classify, or for a B that moves in a way of its own although it is the overlap with F.
+            With ``points`` there is no bias.
         misclassification: whether to add the probability that an output has another sign than the
             teacher's, by ``points``, or 2^15 Sobol points (imports JAX).
 
     Returns:
         A Trajectory with n times.  B is what the rule sends back, and None where that is v.  The
-        status is one string.  With fluctuations, ``trajectory.fluctuations.std(N)`` is the standard
+        status is one string, and ``averages`` is "closed forms" or says over which points.  With
+        fluctuations, ``trajectory.fluctuations.std(N)`` is the standard
         deviation of the generalization error.
 
     Raises:
@@ -185,11 +199,8 @@ def solve(
             "kinks, since the drift is differentiated; wrap a smooth function as "
             "odes.Activation(g), or simulate_chain() many runs."
         )
-    if fluctuations and rule.mirrors:
-        raise ValueError(
-            "Argument `fluctuations` must be False for a rule with weight mirrors, whose noise is "
-            "not in the theory of fluctuations; simulate() many runs."
-        )
+    if fluctuations:
+        check_scatter(rule)
     if fluctuations and scale_in_time:
         raise ValueError(
             "Argument `feedback_scale` must be a number with fluctuations, but is "
@@ -197,11 +208,13 @@ def solve(
         )
     if points is None and has_closed_form(**shared):
         change, error = _closed_system(**shared)
+        averages = "closed forms"
     else:
-        from odes.local_fields import sampled_system  # imports JAX
+        from odes.local_fields import points_of, sampled_system, way_of_averaging  # imports JAX
 
-        noisy = parameters.noise > 0
-        change, error = sampled_system(initial, teacher, noisy, points, **shared)
+        nodes = points_of(initial, teacher, points, parameters.noise > 0, **shared)
+        change, error = sampled_system(nodes, **shared)
+        averages = way_of_averaging(nodes)
         if not is_smooth(**shared):
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
@@ -212,7 +225,7 @@ def solve(
     pack, unpack = packing(initial)
     steps: list[Step] = []
     with np.errstate(all="ignore"):
-        y, status = _integrate(
+        y, status = integrated(
             lambda t, y: pack(moving(t, unpack(y))),
             pack(initial),
             times,
@@ -226,7 +239,9 @@ def solve(
         if scale_in_time:
             scales = np.array([parameters_at(parameters, t).feedback_scale for t in times.tolist()])
             states, _ = scale_feedback(states, teacher, scales[:, None, None])
-        trajectory = Trajectory(times, reported(rule, states), error(states, teacher), status)
+        trajectory = Trajectory(
+            times, reported(rule, states), error(states, teacher), status, averages=averages
+        )
     if rule.classifies:
         trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
     elif misclassification:
@@ -247,6 +262,7 @@ def solve(
 def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
     """The rule and the activation of those names, or the user's own; ValueError otherwise."""
     rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: isinstance(own, Rule))
+    check_rule(rule)
     activation = lookup(
         "activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation
     )
@@ -292,10 +308,58 @@ def check_feedback_drift(initial: OrderParameters, change: OrderParameters) -> N
             )
 
 
+def check_scatter(rule: Rule) -> None:
+    """ValueError for a rule whose networks scatter in a way that is not in ``linear_noise``."""
+    if rule.mirrors:
+        raise ValueError(
+            "Argument `fluctuations` must be False for a rule with weight mirrors, whose noise is "
+            "not in the theory of fluctuations; simulate() many runs."
+        )
+    if set(FACTORS) & set(rule.needs):
+        raise ValueError(
+            "Argument `fluctuations` must be False for a rule that `needs` an F in factors, whose "
+            "own scatter is not in the theory of fluctuations; simulate() many runs."
+        )
+    if rule.classifies:
+        raise ValueError(
+            "Argument `fluctuations` must be False for a rule that `classifies`, since a share of "
+            "wrong classes over points has no gradient; simulate_chain() many runs."
+        )
+    if "S" in rule.needs:
+        check_moves_with_F(rule, "fluctuations", "be False")
+
+
+def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
+    """ValueError for a B that is the overlap of W with F and does not move as AFA's does."""
+    for hook, base in (("feedback_drift", AFA), ("feedback_matrix", Rule)):
+        if overrides(rule, hook, base):
+            raise ValueError(
+                f"Argument `{argument}` must {remedy} for a rule that feeds back through F and has "
+                f"a `{hook}` of its own, since samples kick B by what F has beyond the units, as B "
+                f"of odes.rules.AFA moves with W; but the rule is {rule!r}."
+            )
+
+
 def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
-    """The states with B what the rule sends back, and None where that is v."""
-    sent_back = rule.feedback(states)
-    return states._replace(B=None if sent_back is states.v else sent_back)
+    """The states, of one leading axis or none, with B what the rule sends back; None for v."""
+    if states.v.ndim == 2:
+        sent_back = rule.feedback(states)
+        return states._replace(B=None if sent_back is states.v else sent_back)
+
+    def at(index: int) -> OrderParameters:
+        return type(states)(*(each if each is None else each[index] for each in states))
+
+    def sent_back_in(state: OrderParameters) -> Array:
+        return reported(rule, state).B
+
+    if sent_back_in(at(0)) is None:
+        return states._replace(B=None)
+    if states.v.__array_namespace__() is np:
+        B = np.stack([sent_back_in(at(index)) for index in range(len(states.v))])
+        return states._replace(B=B)
+    import jax
+
+    return states._replace(B=jax.vmap(sent_back_in)(states))
 
 
 def is_smooth(rule: Any, activation: Any) -> bool:
@@ -305,18 +369,12 @@ def is_smooth(rule: Any, activation: Any) -> bool:
 
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
-    closed = differentiates(rule) and predicts_by_readout(rule)
-    return closed and hasattr(activation, "second_moment")
+    return differentiates(rule) and predicts_by_readout(rule) and has_averages(activation)
 
 
-def differentiates(rule: Rule) -> bool:
-    """Whether a rule changes the hidden weights by ``g' (B e)``."""
-    return type(rule).update is Rule.update
-
-
-def predicts_by_readout(rule: Rule) -> bool:
-    """Whether a rule puts out the weighted sum of its hidden activities, and nothing else."""
-    return type(rule).predict is Rule.predict and not rule.classifies
+def has_averages(activation: Any) -> bool:
+    """Whether an activation has closed forms, and no function of all fields of its own."""
+    return hasattr(activation, "second_moment") and getattr(activation, "hidden", None) is None
 
 
 def packing(like: OrderParameters) -> tuple[Callable, Callable]:
@@ -348,7 +406,7 @@ def packing(like: OrderParameters) -> tuple[Callable, Callable]:
     return pack, unpack
 
 
-def _integrate(
+def integrated(
     velocity: Callable[[float, np.ndarray], Array],
     y0: np.ndarray,
     times: np.ndarray,

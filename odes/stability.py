@@ -32,7 +32,7 @@ from odes.checks import (
     check_overlaps,
     hyperparameters,
 )
-from odes.drift import Moments, closed_moments
+from odes.drift import Moments, closed_moments, drift
 from odes.local_fields import (
     compiled,
     error_of,
@@ -41,6 +41,7 @@ from odes.local_fields import (
     points_of,
     roots,
     update_at,
+    way_of_averaging,
 )
 from odes.order_parameters import (
     Hyperparameters,
@@ -52,9 +53,12 @@ from odes.quadrature import Points
 from odes.rules import Learning, Rule
 from odes.schedules import scale_feedback
 from odes.solve import (
+    STEP,
     check_feedback,
+    check_feedback_drift,
     choose,
     has_closed_form,
+    integrated,
     is_smooth,
     packing,
     reported,
@@ -75,6 +79,9 @@ MARGINAL = 1e-7
 Where a family of fixed points makes zero a defective eigenvalue, rounding turns it into the root of
 1e-16."""
 
+RTOL, ATOL, MAX_STEPS = 1e-8, 1e-10, 10_000
+"""Accuracy and steps with which a solution is followed, as by default in ``solve``."""
+
 CHUNK = 2**10
 """Points averaged over at once in second derivatives."""
 
@@ -87,6 +94,7 @@ class FixedPoint(NamedTuple):
 
     ``stable`` says that no deviation grows to first order.  An eigenvalue of zero, as along a
     family of fixed points, counts neither way; and below 1e-7 of the largest one it is zero.
+    B is what the rule sends back, in the state and in what deviates from it.
     """
 
     order_parameters: OrderParameters
@@ -95,6 +103,24 @@ class FixedPoint(NamedTuple):
     eigenvectors: OrderParameters  # leading axis D, complex; zero in what cannot move
     physical: bool  # whether vectors with these overlaps exist, and an aligned F; and error >= 0
     stable: bool
+    rule: Any = None
+    activation: Any = None
+    points: Points | None = None  # that were averaged over; None for closed forms
+
+    @property
+    def averages(self) -> str:
+        """How the averages over inputs were taken: "closed forms", or over which points."""
+        return way_of_averaging(self.points)
+
+    def error(self, state: OrderParameters, teacher: Teacher) -> float:
+        """The generalization error of another state of the same rule, averaged alike."""
+        states = jax.tree.map(lambda array: np.asarray(array)[None], state)
+        given = {"rule": self.rule, "activation": self.activation}
+        with jax.enable_x64(True):
+            if self.points is None:
+                return float(error_of(states, teacher, None, **given)[0])
+            measured = compiled(error_of, **given)
+            return float(np.asarray(measured(states, teacher, self.points))[0])
 
     @property
     def escape_rate(self) -> float:
@@ -146,7 +172,7 @@ def fixed_point(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     problem = prepared(guess, teacher, rule, activation, points, parameters)
-    return _find(problem, parameters)
+    return find(problem, parameters)
 
 
 class Problem(NamedTuple):
@@ -180,16 +206,39 @@ def prepared(
     closed = points is None and has_closed_form(rule, activation)
     if not closed and not is_smooth(rule, activation):
         raise ValueError(
-            "Argument `rule` or `activation` must be without jumps and kinks, since the drift is "
+            "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
+            "drift is "
             "differentiated; wrap a smooth function as odes.Activation(g), or follow solve() to "
             "late times."
         )
     if not closed:
         points = points_of(guess, teacher, points, parameters.noise > 0, rule, activation)
+    points = None if closed else points
+    shared: dict[str, Any] = {"rule": rule, "activation": activation}
+    with jax.enable_x64(True):
+        moments = moments_over(points)
+        moved = partial(drift, moments=moments, **shared)
+        check_feedback_drift(guess, jax.eval_shape(moved, guess, teacher, parameters))
     return Problem(
-        guess, teacher, rule, activation, None if closed else points,
+        guess, teacher, rule, activation, points,
         *(compiled(function, rule, activation) for function in (_velocity, _jacobian, error_of)),
     )  # fmt: skip
+
+
+def follow(
+    problem: Problem, parameters: Hyperparameters, y: np.ndarray, end: float
+) -> tuple[np.ndarray, str]:
+    """The state at time ``end``, from y, as :func:`odes.solve` follows it, and the status."""
+    arguments = problem.guess, problem.teacher, parameters, problem.points
+
+    def velocity(t: float, y: np.ndarray) -> np.ndarray:
+        return np.asarray(problem.velocity(y, *arguments))
+
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        states, status = integrated(
+            velocity, y, np.array([end]), [], STEP * RTOL, STEP * ATOL, MAX_STEPS
+        )
+    return states[0], status
 
 
 def _velocity(
@@ -300,7 +349,7 @@ def _moving(problem: Problem, parameters: Hyperparameters) -> np.ndarray:
     return packing(guess)[0](moving) > 0
 
 
-def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
+def find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
     """The fixed point near the guess of the problem; ValueError where the search fails."""
     guess, teacher = problem.guess, problem.teacher
     pack, unpack = packing(guess)
@@ -349,10 +398,33 @@ def _find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
         reported(problem.rule, state),
         error,
         eigenvalues,
-        unpack(vectors),
+        _deviations(problem, state, unpack(vectors)),
         physical=_is_physical(state, teacher, "S" in problem.rule.needs) and error > -1e-12,
         stable=bool(growing_first(eigenvalues)[0].real <= 0),
+        rule=problem.rule,
+        activation=problem.activation,
+        points=problem.points,
     )
+
+
+def _deviations(
+    problem: Problem, state: OrderParameters, vectors: OrderParameters
+) -> OrderParameters:
+    """The eigenvectors, with their B in terms of what the rule sends back, to first order."""
+    if reported(problem.rule, state).B is None:
+        return vectors._replace(B=None)
+    if state.B is None:
+        return vectors
+
+    def along(change: OrderParameters) -> Any:
+        return jax.jvp(problem.rule.feedback, (state,), (change,))[1]
+
+    with jax.enable_x64(True):
+        parts = [
+            np.asarray(jax.vmap(along)(jax.tree.map(jnp.asarray, jax.tree.map(part, vectors))))
+            for part in (np.real, np.imag)
+        ]
+    return vectors._replace(B=parts[0] + 1j * parts[1])
 
 
 def _speed(problem: Problem, parameters: Hyperparameters) -> float:
@@ -435,7 +507,7 @@ def critical_learning_rate(
         )
 
     def point(lr: float) -> FixedPoint:
-        return _find(problem, parameters(lr))
+        return find(problem, parameters(lr))
 
     low = point(RATES[0])
     if low.escape_rate >= 0:

@@ -26,10 +26,11 @@ from odes.grid import (
     check_symbols,
     choose_rules,
     gather,
+    is_single,
     labelled,
     make_grid,
 )
-from odes.local_fields import compiled, known_name, points_of
+from odes.local_fields import compiled, known_name, points_of, way_of_averaging
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.quadrature import Points
 from odes.schedules import check_scale, jumps_of, probed
@@ -177,7 +178,8 @@ def sweep(
         ``n_steps`` (axes) of the integrator; the order parameters asked for, with their indices k,
         l, m, o as last dimensions (Q is (k, l), R is (k, m), v and B are (k, o); B is NaN for
         backpropagation, or absent if that is the only rule).  Fixed parameters and tolerances are
-        its attributes.
+        its attributes, and ``averages``: "closed forms" or over which points, by rule if there is a
+        dimension of them.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -244,6 +246,9 @@ def sweep(
         threads=1 if len(jax.local_devices()) > 1 else None,
     )
 
+    averages = {
+        name: way_of_averaging(each.nodes()) for name, each in zip(rules, equations, strict=True)
+    }
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
     dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
     return labelled(
@@ -258,6 +263,7 @@ def sweep(
             "rtol": rtol,
             "atol": atol,
             "max_steps": max_steps,
+            "averages": next(iter(averages.values())) if is_single(rule) else averages,
             "initial": given[0],
             "teacher": given[1],
         },

@@ -37,6 +37,7 @@ from simulations.online_sgd import (
     mistakes,
     per_run,
     rates,
+    tested,
 )
 from simulations.rules import Rule, outputs
 
@@ -91,6 +92,11 @@ def simulate_chain(
             "Argument `rule` must be declared equivariant to be run in other coordinates, "
             f"but is {rule!r}."
         )
+    if chosen.mirror is not None:
+        raise ValueError(
+            "Argument `rule` must have no `mirror`, whose noise has directions of its own in every "
+            f"phase, but has {chosen.mirror!r}: simulate()."
+        )
     (K, N), M, O = network.W.shape, len(network.W_star), network.v.shape[1]
     if N < K + M + O:
         raise ValueError(
@@ -127,7 +133,9 @@ def simulate_chain(
             saved.append(jax.tree.map(np.asarray, measured))
     curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
     errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
-    return trajectory_of_runs(np.array(steps) / N, state_of(curves), *errors)
+    return trajectory_of_runs(
+        np.array(steps) / N, state_of(curves), *errors, averages=tested(n_test)
+    )
 
 
 def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
@@ -206,8 +214,8 @@ def _measure(networks, tests, scale, *, rule, units):
     """Order parameters and errors of every network, the latter on inputs of its own."""
 
     def one_run(network: Network, X: Any) -> dict[str, Any]:
-        means = jnp.mean(mistakes(network, X, rule=rule, units=units), axis=0)
         fed_back = network if scale is None else scaled(network, scale)
+        means = jnp.mean(mistakes(fed_back, X, rule=rule, units=units), axis=0)
         return {**overlaps_of(fed_back, rule), **errors_of(means, rule)}
 
     return jax.vmap(one_run, (per_run(rule), 0))(networks, tests)

@@ -227,7 +227,14 @@ def simulate(
                 kept = time.monotonic()
     curves = {name: array[:n_runs] for name, array in _stacked(saved, prefix="").items()}
     errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
-    return trajectory_of_runs(np.array(steps) / network.W.shape[1], state_of(curves), *errors)
+    return trajectory_of_runs(
+        np.array(steps) / network.W.shape[1], state_of(curves), *errors, averages=tested(n_test)
+    )
+
+
+def tested(n_test: int) -> str:
+    """How errors are averaged over inputs, as :class:`odes.Trajectory` says it."""
+    return f"{n_test} test inputs"
 
 
 def check_training(
@@ -246,6 +253,13 @@ def check_training(
     Arguments are those of :func:`simulate`.  The network has no weights that the rule ignores.
     """
     chosen = choose_rule(rule)
+    try:
+        hash(chosen)
+    except TypeError as error:
+        raise ValueError(
+            "Argument `rule` must hold what can be hashed, such as a tuple in `learns`, to be "
+            f"compiled for: {error}"
+        ) from error
     units = choose_units(activation)
     check_count("n_runs", n_runs)
     check_count("n_test", n_test)
@@ -299,6 +313,9 @@ def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
         if rule.mirror is not None:
             changes = rule.mirror(on_jax, (jnp.ones(N), jnp.ones(K)), g)
             found |= {f"a change of {name}": changes[name] for name in rule.learns}
+            unknown = set(changes) - set(learned(rule))
+            if unknown:
+                raise ValueError(f"a mirror that changes {min(unknown)}, which is not in `learns`.")
         return found
 
     try:
@@ -339,7 +356,8 @@ def _plan(
     held = max(1, HELD // (N * lanes))
     if block is None:
         fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
-        as_block = rule.equivariant and fast and O + BLOCK <= N / 4
+        in_blocks = rule.equivariant and rule.mirror is None
+        as_block = in_blocks and fast and O + BLOCK <= N / 4
         learned = min(BLOCK, held)
     else:
         as_block = check_count("block", block) > 1
@@ -348,6 +366,11 @@ def _plan(
             raise ValueError(
                 "Argument `block` must be None or 1 for a rule that is not declared equivariant, "
                 f"but is {block}."
+            )
+        if as_block and rule.mirror is not None:
+            raise ValueError(
+                "Argument `block` must be None or 1 for a rule with a `mirror`, which runs beside "
+                f"each sample, but is {block}."
             )
         if as_block and O + block > N / 4:
             raise ValueError(
@@ -545,14 +568,14 @@ def _measure(group, index, n_test, scale, *, rule, units, plan):
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
         key = jax.random.fold_in(key, index)
+        fed_back = network if scale is None else scaled(network, scale)
 
         def add(b: Any, total: Any) -> Any:
             X, _ = _inputs(key, b * size, size, network.F)
             counted = b * size + jnp.arange(size) < n_test
-            return total + counted @ mistakes(network, X, rule=rule, units=units)
+            return total + counted @ mistakes(fed_back, X, rule=rule, units=units)
 
         total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
-        fed_back = network if scale is None else scaled(network, scale)
         return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
 
     return jax.vmap(one_run, (per_run(rule), 0))(networks, keys)

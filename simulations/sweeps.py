@@ -24,7 +24,7 @@ from odes.order_parameters import STATUS
 from odes.store import Arrays
 from simulations.activations import choose_units
 from simulations.networks import Network, check_network
-from simulations.online_sgd import DTYPES, simulate, whole_steps
+from simulations.online_sgd import DTYPES, simulate, tested, whole_steps
 from simulations.rules import Rule, choose_rule, known_name
 
 
@@ -173,6 +173,7 @@ def sweep(
         {
             **({} if "seed" in grid.axes else {"seed": grid.fixed.get("seed", 0)}),
             "n_test": n_test,
+            "averages": tested(n_test),
             "dtype": dtype,
         },
     )

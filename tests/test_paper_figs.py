@@ -127,6 +127,9 @@ def test_trajectories_survive_the_disk(tiny, tmp_path):
             trajectory.generalization_error, loaded[name].generalization_error
         )
         assert np.all(trajectory.status == loaded[name].status)
+        assert trajectory.averages == loaded[name].averages
+    assert loaded["theory/afa"].averages == "closed forms"
+    assert loaded["simulation/afa"].averages == "2000 test inputs"
 
 
 def test_unchanged_data_is_drawn_again_without_being_computed(tiny, tmp_path):

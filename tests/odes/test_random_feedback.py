@@ -25,6 +25,7 @@ def test_without_diffusion_a_path_is_the_solution():
     for dt in (0.1, 0.05):
         paths = solve_paths(initial, still, **TRAINING, n_paths=PATHS, dt=dt)
         assert np.all(paths.status == "ok")
+        assert paths.averages == "closed forms"
         gaps.append(np.abs(paths.generalization_error - exact).max())
     assert gaps[1] < 7e-3
     assert 1.8 < gaps[0] / gaps[1] < 2.2

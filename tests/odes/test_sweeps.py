@@ -78,6 +78,7 @@ def test_the_dataset_is_labelled_and_survives_a_file(swept, tmp_path):
     assert result.v.dims[-2:] == result.B.dims[-2:] == ("k", "o")
     assert result.attrs["weight_decay"] == 0.01
     assert result.attrs["max_steps"] == 10_000
+    assert set(json.loads(result.attrs["averages"]).values()) == {"closed forms"}
     assert str(initial.Q[0, 1]) in result.attrs["initial"]
     for name in ("generalization_error", "status", "n_steps", "Q", "B", "lr", "time", "rule"):
         assert result[name].attrs["units"] == "1"
