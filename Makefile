@@ -1,25 +1,43 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/.tools
 AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, __cpu_features__ as has; \
 	print(*[name for name in known if has[name] and ("512" in name or name == "X86_V4")])'
 
-.PHONY: figures test test-portable check bench docs
+CORE := learning_curves alignment pepita_versus_afa phase_diagram
 
+# What JAX compiles is kept in the environment, for later runs.
+export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+
+.PHONY: figures all-figures paper test test-all test-portable check bench docs
+
+# The figures that show what this is for, on small networks.
 figures: $(READY)
+	$(VENV)/bin/python paper_figs.py --quick --only $(CORE)
+
+all-figures: $(READY)
 	$(VENV)/bin/python paper_figs.py --quick
 
-test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+# All figures at full size.
+paper: $(READY)
+	$(VENV)/bin/python paper_figs.py
+
+test: $(TOOLS)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not long"
+
+test-all: $(TOOLS)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 # A part of the tests as on a processor without AVX-512.
-test-portable: $(READY)
+test-portable: $(TOOLS)
 	NPY_DISABLE_CPU_FEATURES="$$($(VENV)/bin/python -c $(AVX512))" OPENBLAS_CORETYPE=Haswell \
 	XLA_FLAGS=--xla_cpu_max_isa=AVX2 $(VENV)/bin/python -m pytest -n 2 \
 	tests/odes/test_quadrature.py tests/odes/test_averages.py tests/odes/test_drift.py \
 	tests/odes/test_known_answers.py tests/odes/test_end_of_learning.py tests/test_round_trip.py
 
-check: $(READY)
+check: $(TOOLS)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
@@ -40,5 +58,9 @@ $(VENV)/.docs: $(READY)
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
+	touch $@
+
+$(TOOLS): $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,dev]'
 	touch $@

@@ -147,7 +147,7 @@ def theory_and_simulation(
 
 
 NETWORK: dict[str, Any] = {"K": 2, "M": 2, "v_star": (1.2, 0.6)}
-QUICK: dict[str, Any] = {**NETWORK, "N": 500, "n_runs": 4}
+QUICK: dict[str, Any] = {**NETWORK, "N": 250, "n_runs": 4}
 FULL: dict[str, Any] = {**NETWORK, "N": 2000, "n_runs": 6}
 ONE_NETWORK: dict[str, Any] = {"feedback_scale": 1.0, "lr": 0.5, "lr_v": 0.5, "t_max": 300.0}
 

@@ -1,12 +1,16 @@
 """What several test files share: random valid problems, and Gauss-Hermite quadrature.
 
 Tests compile more than they compute, and so with fewer optimisations, and with loops that are not
-unrolled: a quarter less time.
+unrolled: a quarter less time.  What is compiled is kept in a folder of the environment, unless
+JAX_COMPILATION_CACHE_DIR names another, for both workers and for later runs.
 """
 
 import os
+import sys
 
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(sys.prefix, "compiled"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import numpy as np
 import pytest

@@ -92,7 +92,17 @@ PRINTS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+MANY_NETWORKS = {"degeneracy_breaking", "digits", "optimal_schedule", "symmetric_plateau"}
+"""Examples that train networks for long."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in MANY_NETWORKS else ())
+        for name in sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    ],
+)
 def test_every_example_draws_a_picture(name, tmp_path, monkeypatch, capsys):
     """Run as a script is, at most 60 lines long; what it prints is what it is about.
 

@@ -82,6 +82,7 @@ def test_exact_theory_of_pepita_is_that_of_networks(rule):
     assert not agrees(solve(initial, teacher, rule="afa", **training))
 
 
+@pytest.mark.long
 def test_feedback_breaks_the_degeneracy_of_solutions():
     """Erf units are odd, so that every sign of the readouts has a solution of zero error.
 

@@ -308,6 +308,7 @@ result.to_netcdf(sys.argv[2], engine="scipy")
 """
 
 
+@pytest.mark.long
 def test_a_sweep_killed_ten_times_ends_with_the_identical_dataset(tmp_path):
     """SIGKILL at random moments, before and after chunks appear; compiled code is kept on disk."""
     environment = os.environ | {
@@ -370,6 +371,7 @@ def test_spawned_processes_compute_the_same_and_prepare_once():
     assert list(workers.values()) == [1] * len(workers)
 
 
+@pytest.mark.long
 def test_a_dask_cluster_loses_nothing_when_a_worker_is_killed(tmp_path):
     initial, teacher = random_problem(1, 1, 1)
     here = sweep(initial, teacher, **SMALL)

@@ -125,6 +125,7 @@ def test_one_sample_moves_the_mean_of_finite_networks_by_what_drives_the_bias():
     np.testing.assert_allclose(ours, expected, atol=1e-6 * np.max(abs(expected)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("start", "N", "times", "lr"),
     [
@@ -155,6 +156,7 @@ def test_networks_scatter_as_predicted(start, N, times, lr):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", ["afa", "pepita-hebbian"])
 def test_covariances_of_rules_that_feed_back(rule):
     """Whole covariances, B among them, over 600 chains of N = 1000, at five standard errors.
@@ -179,6 +181,7 @@ def test_covariances_of_rules_that_feed_back(rule):
     assert np.all(np.abs(measured - Sigma) < 5 * error + 0.03 * spread)
 
 
+@pytest.mark.long
 def test_the_mean_of_small_networks_is_off_by_the_predicted_bias():
     """N = 100, 10,000 chains; five standard errors, and 15 per cent for 1/N^2.
 

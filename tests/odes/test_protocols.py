@@ -66,6 +66,7 @@ def test_a_best_value_out_of_range_gives_way_to_the_nearest_in_range():
     np.testing.assert_allclose(found.schedules["lr"].values, [0.15, 0.6], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_annealing_wins_over_the_best_constant_in_networks_too(constant):
     """N = 300, 400 chains: the means are those of theory, to five standard errors and 1 per cent.
 

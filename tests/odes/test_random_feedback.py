@@ -46,6 +46,7 @@ def test_weak_order_of_the_step_on_shared_brownian_paths():
     assert 1.4 < first / second < 2.8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "N"), [("afa", 800), ("pepita", 400)])
 def test_mean_and_spread_are_those_of_networks(rule, N):
     """96 paths against 96 networks of the same F and initial weights, at t = 4 and 8.

@@ -57,6 +57,7 @@ def test_the_law_under_schedules():
             assert ks_2samp(*samples).pvalue > 1e-5, (name, t)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", ["afa", "pepita"])
 def test_the_law_with_random_feedback_and_hardly_more_inputs_than_vectors(rule):
     """At a rate at which the rest of the input counts; 36 tests in all, false alarm 4e-4."""

@@ -43,6 +43,7 @@ def same(one, other):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.long
 def test_a_killed_simulation_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     """Killed four times, half-way through as a rule, then finished; bit for bit the same."""
     monkeypatch.setattr(online_sgd, "PIECE", 2**14)
