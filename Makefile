@@ -10,6 +10,7 @@ CORE := learning_curves alignment pepita_versus_afa phase_diagram
 # What JAX compiles is kept in the environment, for later runs.
 export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+export EQX_ON_ERROR := off
 
 .PHONY: figures all-figures paper test test-all test-portable check bench docs
 

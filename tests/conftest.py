@@ -11,6 +11,7 @@ import sys
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(sys.prefix, "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["EQX_ON_ERROR"] = "off"  # diffrax checks by callbacks, and what has them is not kept
 
 import numpy as np
 import pytest
