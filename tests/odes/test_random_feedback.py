@@ -147,7 +147,7 @@ def test_paths_that_diverge_are_data():
 def test_a_run_is_lost_from_where_it_diverged_and_no_other():
     one = np.ones((2, 3, 1, 1))
     errors = np.array([[1.0, np.inf, 1.0], [1.0, 1.0, 1.0]])
-    runs = trajectory_of_runs(np.arange(3.0), OrderParameters(one, one, one), errors)
+    runs = trajectory_of_runs(np.arange(3.0), OrderParameters(one, one, one), errors, averages="")
     assert runs.status.tolist() == ["diverged", "ok"]
     lost = [[False, True, True], [False] * 3]
     np.testing.assert_array_equal(np.isnan(runs.generalization_error), lost)
