@@ -88,6 +88,13 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_progress(progress: Any) -> bool | None:
+    """``progress`` as it is, if it is True, False or None."""
+    if progress is not None and not isinstance(progress, (bool, np.bool_)):
+        raise ValueError(f"Argument `progress` must be True, False or None, but is {progress!r}.")
+    return None if progress is None else bool(progress)
+
+
 def check_seed(seed: Any) -> int:
     """``seed`` as an int, if it is an integer >= 0 and < 2^32, all that a random key holds."""
     return check_count("seed", seed, least=0, below=2**32)

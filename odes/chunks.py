@@ -15,8 +15,7 @@ from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any
 
-from tqdm import tqdm
-
+from odes.progress import shown
 from odes.store import Arrays, load_arrays, open_store, pickled_for, save_arrays
 
 
@@ -28,7 +27,7 @@ def run_chunks(
     layout: dict[str, Any],
     path: Any,
     executor: Executor | None,
-    progress: bool,
+    progress: bool | None,
     threads: int | None = None,
 ) -> list[Arrays]:
     """``job.prepare()(*chunk)`` for every chunk, in the order of the chunks.
@@ -40,7 +39,7 @@ def run_chunks(
         layout: what else the chunks depend on.
         path: directory where finished chunks are kept and interrupted work goes on, or None.
         executor: where to run; None for threads of this process.
-        progress: whether to show a bar, on a terminal.
+        progress: as for :func:`odes.progress.shown`.
         threads: their number; None for one on each processor.
 
     Raises:
@@ -67,36 +66,34 @@ def run_chunks(
             done = {index: arrays for index, arrays in found if arrays is not None}
         futures: dict[Future, int] = {}
         failure: Exception | None = None
-        bar = tqdm(
-            total=len(chunks), initial=len(done), unit="chunk", disable=None if progress else True
-        )
-        try:
+        with shown(progress, len(chunks), "chunks", done=len(done)) as advance:
             try:
-                for index, chunk in enumerate(chunks):
-                    if index not in done:
-                        futures[submit(chunk)] = index
-            except Exception as error:
-                failure = error
-                _cancel(futures)
-            ended: SimpleQueue[Future] = SimpleQueue()  # as_completed() misses what is cancelled
-            for future in futures:
-                future.add_done_callback(ended.put)
-            for _ in range(len(futures)):
-                future = ended.get()
-                index = futures[future]
                 try:
-                    arrays = future.result()
-                    if folder is not None:
-                        save_arrays(files[index], arrays)
+                    for index, chunk in enumerate(chunks):
+                        if index not in done:
+                            futures[submit(chunk)] = index
                 except Exception as error:
-                    failure = failure or error
+                    failure = error
                     _cancel(futures)
-                else:
-                    done[index] = arrays
-                    bar.update()
-        finally:
-            _cancel(futures)
-            bar.close()
+                # as_completed() misses what is cancelled
+                ended: SimpleQueue[Future] = SimpleQueue()
+                for future in futures:
+                    future.add_done_callback(ended.put)
+                for _ in range(len(futures)):
+                    future = ended.get()
+                    index = futures[future]
+                    try:
+                        arrays = future.result()
+                        if folder is not None:
+                            save_arrays(files[index], arrays)
+                    except Exception as error:
+                        failure = failure or error
+                        _cancel(futures)
+                    else:
+                        done[index] = arrays
+                        advance(1)
+            finally:
+                _cancel(futures)
         if failure is not None:
             kept = "" if folder is None else f" and stay in {folder}"
             failure.add_note(f"{len(done)} of {len(chunks)} chunks were finished{kept}.")

@@ -16,7 +16,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from odes.checks import check_count, check_feedback_matrix, check_overlaps, check_times
+from odes.checks import (
+    check_count,
+    check_feedback_matrix,
+    check_overlaps,
+    check_progress,
+    check_times,
+)
 from odes.chunks import run_chunks
 from odes.differentiable import check_shape, integrate
 from odes.grid import (
@@ -133,7 +139,7 @@ def sweep(
     order_parameters: Any = (),
     path: Any = None,
     executor: Any = None,
-    progress: bool = False,
+    progress: bool | None = False,
     lanes: int | None = None,
     **axes: Any,
 ) -> Any:
@@ -162,7 +168,8 @@ def sweep(
         executor: a ``concurrent.futures.Executor`` of spawned processes, on this machine or on
             others, such as ``client.get_executor()`` of dask; None for threads of this process.
             Only this process writes to ``path``.
-        progress: whether to show a bar, on a terminal.
+        progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
+            elsewhere; None by the bar alone; False not at all.
         lanes: how many points to solve side by side; None for what is fast.
         **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and S, and P by its
             square; backpropagation takes no notice), ``noise``, ``weight_decay``,
@@ -191,6 +198,7 @@ def sweep(
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
+    progress = check_progress(progress)
     grid = make_grid(axes, AXES)
     noise = grid.column("noise", 0.0)
     equations = []

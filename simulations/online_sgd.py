@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from odes.checks import (
     check_count,
+    check_progress,
     check_seed,
     check_times,
     lookup,
@@ -33,6 +33,7 @@ from odes.order_parameters import (
     state_of,
     trajectory_of_runs,
 )
+from odes.progress import shown
 from odes.schedules import (
     PiecewiseConstant,
     check_scale,
@@ -66,7 +67,7 @@ HELD = 2**22
 """Numbers that may be held at once, if that is what it takes to draw BLOCK samples of one run."""
 
 PIECE = 2**27
-"""Numbers drawn between two looks at the progress bar and at the clock for checkpoints."""
+"""Numbers drawn between two looks at the progress and at the clock for checkpoints."""
 
 MIRROR = 2**31
 """Sets the noise of mirrors apart from samples in the random streams of a run."""
@@ -104,7 +105,7 @@ def simulate(
     dtype: str = "float32",
     block: int | None = None,
     path: Any = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
@@ -135,7 +136,8 @@ def simulate(
             that was interrupted, by whatever means, and is called again with the same arguments
             and on as many processors and devices goes on from there and returns the same numbers to
             the last bit.
-        progress: whether long runs show a bar, on a terminal.
+        progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
+            elsewhere; None by the bar alone; False not at all.
 
     Returns:
         A Trajectory.  The generalization error, (n_runs, n), is half the squared difference to the
@@ -153,6 +155,7 @@ def simulate(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     lookup("dtype", DTYPES, dtype)
+    progress = check_progress(progress)
     network, chosen, units, steps = check_training(
         network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
     )
@@ -194,18 +197,15 @@ def simulate(
         open_store(path, arguments, layout) as folder,
         _precision(dtype),
         ThreadPoolExecutor(threads) as pool,
-        tqdm(
-            total=steps[-1], unit=" samples", disable=None if progress else True, delay=1,
-            leave=False,
-        ) as bar,
-    ):  # fmt: skip
+        shown(progress, steps[-1], "samples", delay=1) as advanced,
+    ):
         groups = _start(network, learned(chosen), seed, dtype, plan, devices)
         done = 0
         saved: list[Arrays] = []
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
             done, saved = int(found["done"]), _unstacked(found)
             groups = _with_weights(groups, learned(chosen), found)
-            bar.update(pieces[done - 1].last)
+            advanced(pieces[done - 1].last)
         if plan.groups > 1 and done < len(pieces):
             nothing = in_samples(0, 0, plan.piece), parameters_at(parameters, 0.0)
             advance(groups[0], Piece(0, 0, 0), *nothing)  # compiles, before all threads need it
@@ -218,7 +218,7 @@ def simulate(
             if piece.measured is not None:
                 saved.append({n: np.concatenate([m[n] for m in measured]) for n in measured[0]})
             done += 1
-            bar.update(piece.last - piece.first)
+            advanced(piece.last - piece.first)
             due = done == len(pieces) or time.monotonic() - kept > CHECKPOINT_SECONDS
             if folder is not None and due:
                 weights = _weights(groups, learned(chosen))
