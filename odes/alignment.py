@@ -72,7 +72,9 @@ def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, A
     if not isinstance(state, STATES):
         raise ValueError(f"Argument `state` must be OrderParameters(...), but is {state!r}.")
     if state.B is None:
-        raise ValueError("Argument `state` must have a B, but B is None: the feedback is v itself.")
+        raise ValueError(
+            "Argument `state` must have a B, but B is None, as for rules whose feedback is made of v."
+        )
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
     if B.shape[-2:] != v.shape[-2:] or (min(B.ndim, v.ndim) > 2 and B.shape != v.shape):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from odes.checks import (
@@ -45,9 +46,11 @@ class Network(NamedTuple):
     def overlaps(self, rule: Any) -> tuple[OrderParameters, Teacher]:
         """Order parameters and teacher measured on this network, in float64.
 
-        They are the initial condition of the theory for ``rule``, whose B they hold (shapes in
-        ``odes/order_parameters.py``).  Raises ValueError for an unknown rule, and for one that has
-        no theory with random feedback.
+        They are the initial condition of the theory for ``rule``, and hold what it needs and
+        nothing else (shapes in ``odes/order_parameters.py``): B, unless that follows from v; of a
+        rule whose B is that of F, S and P besides; and of one that learns F in factors, these in
+        place of B.  Raises ValueError for an unknown rule, and for one that has no theory with
+        random feedback.
         """
         chosen = choose_rule(rule)
         if chosen.aligned_only and not self.aligned:
@@ -60,11 +63,15 @@ class Network(NamedTuple):
         check_learned(network, chosen)
         W_star, F, N = network.W_star, network.F, network.W.shape[1]
         with jax.enable_x64(True):
+            seen = seen_by_feedback(network, chosen)
             parts = jax.tree.map(np.asarray, overlaps_of(network, chosen))
-        P = F.T @ F / (1 if network.aligned else N)
-        return state_of(parts), Teacher(
-            T=W_star @ W_star.T / N, v_star=network.v_star, S=W_star @ F / N**0.5, P=P
-        )
+        teacher = Teacher(T=W_star @ W_star.T / N, v_star=network.v_star)
+        if "F1" in chosen.learns or seen == {"v"}:
+            parts.pop("B", None)
+        elif "F" in seen:
+            P = F.T @ F / (1 if network.aligned else N)
+            teacher = teacher._replace(S=W_star @ F / N**0.5, P=P)
+        return state_of(parts), teacher
 
 
 def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
@@ -76,6 +83,36 @@ def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
     if "F1" in rule.learns:
         measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
     return {name: each for name, each in measured.items() if each is not None}
+
+
+def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
+    """The weights that a rule's feedback signal B is made of, by name.
+
+    Raises ValueError unless B has the shape of v, or is None.
+    """
+    weights = {
+        name: jnp.asarray(each)
+        for name, each in network._asdict().items()
+        if name != "aligned" and each is not None
+    }
+
+    def feedback(given: dict[str, Any]) -> Any:
+        return rule.feedback(network._replace(**given))
+
+    try:
+        traced, B = jax.make_jaxpr(feedback, return_shape=True)(weights)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Argument `rule` must have a feedback from a network to B, but it failed with {error}"
+        ) from error
+    shape = np.shape(network.v)
+    if B is not None and getattr(B, "shape", ()) != shape:
+        raise ValueError(
+            f"Argument `rule` must have a feedback B of shape {shape}, but it returned {B!r}."
+        )
+    seen = [*traced.jaxpr.outvars, *(each for step in traced.eqns for each in step.invars)]
+    inputs = zip(sorted(weights), traced.jaxpr.invars, strict=True)
+    return {name for name, variable in inputs if any(each is variable for each in seen)}
 
 
 def sample_network(
