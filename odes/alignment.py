@@ -73,7 +73,7 @@ def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, A
         raise ValueError(f"Argument `state` must be OrderParameters(...), but is {state!r}.")
     if state.B is None:
         raise ValueError(
-            "Argument `state` must have a B, but B is None, as for rules whose feedback is made of v."
+            "Argument `state` must have a B, but B is None: what is fed back follows from v."
         )
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
