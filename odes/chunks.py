@@ -15,6 +15,7 @@ from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any
 
+from odes.checks import quoted
 from odes.progress import shown
 from odes.store import Arrays, load_arrays, open_store, pickled_for, save_arrays
 
@@ -49,7 +50,7 @@ def run_chunks(
     """
     if executor is not None and not isinstance(executor, Executor):
         raise ValueError(
-            f"Argument `executor` must be a concurrent.futures.Executor, but is {executor!r}."
+            f"Argument `executor` must be a concurrent.futures.Executor, but is {quoted(executor)}."
         )
     context = getattr(executor, "_mp_context", None)  # of a ProcessPoolExecutor
     if context is not None and context.get_start_method() == "fork":

@@ -145,7 +145,7 @@ def fixed_point(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    problem = prepared(guess, teacher, rule, activation, points, parameters)
+    problem = prepared(guess, teacher, rule, activation, points, parameters, "guess")
     return _find(problem, parameters)
 
 
@@ -169,10 +169,14 @@ def prepared(
     activation: Any,
     points: Any,
     parameters: Hyperparameters,
+    name: str,
 ) -> Problem:
-    """The Problem of arguments of :func:`fixed_point`, and of its noise and feedback scale."""
+    """The Problem of arguments of :func:`fixed_point`, and of its noise and feedback scale.
+
+    ``name`` is that of the argument with the guess.
+    """
     rule, activation = choose(rule, activation)
-    guess, teacher = check_overlaps(guess, teacher, rule.needs)
+    guess, teacher = check_overlaps(guess, teacher, rule.needs, name)
     if "P" in rule.needs:
         check_feedback_matrix(guess, teacher)
     check_feedback(rule, guess)
@@ -424,7 +428,9 @@ def critical_learning_rate(
     def parameters(lr: float) -> Hyperparameters:
         return hyperparameters(lr=lr, lr_v=lr_v, feedback_scale=feedback_scale)
 
-    problem = prepared(solution, teacher, rule, activation, points, parameters(RATES[0]))
+    problem = prepared(
+        solution, teacher, rule, activation, points, parameters(RATES[0]), "solution"
+    )
     error = _error(problem, problem.guess)
     speed = _speed(problem, parameters(RATES[0]))
     if error > NO_ERROR or speed > AT_REST:

@@ -220,8 +220,11 @@ def sweep(
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
     plan = _plan(equations, values, lanes)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)
-    state = state_of({name: _plain(each) for name, each in initial._asdict().items()})
-    given = state, Teacher(*map(_plain, teacher))
+    parts: dict[str, Any] = {}
+    for each in equations:
+        held = each.initial._asdict().items()
+        parts |= {name: part for name, part in held if part is not None}
+    given = state_of(parts), equations[0].teacher
     results = run_chunks(
         job,
         [(index, values[chosen]) for index, chosen in plan],
@@ -270,10 +273,6 @@ def sweep(
             "teacher": given[1],
         },
     )
-
-
-def _plain(array: Any) -> np.ndarray | None:
-    return None if array is None else np.asarray(array)
 
 
 def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:

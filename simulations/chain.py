@@ -32,6 +32,7 @@ from odes.schedules import parameters_at, probed, scheduled_hyperparameters
 from simulations.blocks import scaled, step
 from simulations.networks import Network, overlaps_of
 from simulations.online_sgd import (
+    check_runs,
     check_training,
     errors_of,
     learned,
@@ -85,9 +86,8 @@ def simulate_chain(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     progress = check_progress(progress)
-    network, chosen, units, steps = check_training(
-        network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
-    )
+    n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
+    network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
     if not chosen.equivariant:
         raise ValueError(
             "Argument `rule` must be declared equivariant to be run in other coordinates, "

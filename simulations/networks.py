@@ -12,10 +12,12 @@ from odes.checks import (
     check_array,
     check_count,
     check_covariance,
+    check_flag,
     check_number,
     check_overlaps,
     check_seed,
     lookup,
+    quoted,
 )
 from odes.order_parameters import (
     FEEDBACK,
@@ -25,6 +27,9 @@ from odes.order_parameters import (
     state_of,
 )
 from simulations.rules import Rule, choose_rule
+
+SIZED = ("W", "v", "W_star")
+"""The weights that the sizes of a network are taken from."""
 
 
 class Network(NamedTuple):
@@ -160,13 +165,12 @@ def sample_network(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    for name, size in (("N", N), ("K", K), ("M", M), ("O", O)):
-        check_count(name, size)
-    check_seed(seed)
+    N, K, M, O = (check_count(*each) for each in (("N", N), ("K", K), ("M", M), ("O", O)))
+    seed = check_seed(seed)
     if N < K + M + O:
         raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
-    check_number("student_scale", student_scale)
-    check_number("feedback_scale", feedback_scale)
+    student_scale = check_number("student_scale", student_scale)
+    feedback_scale = check_number("feedback_scale", feedback_scale)
     draw_teacher = lookup("teacher", {"orthonormal": _orthonormal, "gaussian": _gaussian}, teacher)
     aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
     if S is not None and not aligned:
@@ -227,8 +231,8 @@ def network_with_overlaps(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    check_count("N", N)
-    check_seed(seed)
+    N = check_count("N", N)
+    seed = check_seed(seed)
     aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
     optional = dict.fromkeys(FEEDBACK, initial) | {"S": teacher, "P": teacher}
     needs = tuple(n for n, given in optional.items() if getattr(given, n, None) is not None)
@@ -267,8 +271,9 @@ def network_with_overlaps(
 def check_network(network: Network) -> Network:
     """The network in float64, if all weights are finite and their shapes agree."""
     if not isinstance(network, Network):
-        raise ValueError(f"Argument `network` must be a Network(...), but is {network!r}.")
-    sizes = [np.shape(weights) for weights in (network.W, network.v, network.W_star)]
+        raise ValueError(f"Argument `network` must be a Network(...), but is {quoted(network)}.")
+    matrices = [check_array(f"network.{name}", getattr(network, name)) for name in SIZED]
+    sizes = [matrix.shape for matrix in matrices]
     if any(len(shape) != 2 for shape in sizes):
         raise ValueError(
             "Argument `network` must have matrices W (K, N), v (K, O) and W_star (M, N), "
@@ -284,11 +289,8 @@ def check_network(network: Network) -> Network:
         name: _given(f"network.{name}", getattr(network, name), shape)
         for name, shape in shapes.items()
     }
-    if network.aligned not in (True, False):
-        raise ValueError(
-            f"Argument `network.aligned` must be True or False, but is {network.aligned!r}."
-        )
-    return Network(**weights, aligned=bool(network.aligned))
+    aligned = check_flag("network.aligned", network.aligned)
+    return Network(**weights, aligned=aligned)
 
 
 def check_learned(network: Network, rule: Rule) -> None:
@@ -321,5 +323,7 @@ def _given(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
     if array.ndim == 1 and shape[1] == 1:
         array = array[:, None]
     if array.shape != shape:
-        raise ValueError(f"Argument `{name}` must be an array of shape {shape}, but is {value!r}.")
+        raise ValueError(
+            f"Argument `{name}` must be an array of shape {shape}, but is {quoted(value)}."
+        )
     return array

@@ -42,7 +42,7 @@ from odes.schedules import (
     scheduled_hyperparameters,
 )
 from odes.store import Arrays, load_arrays, open_store, save_arrays
-from simulations.activations import Units, choose_units
+from simulations.activations import Units, check_units, choose_units
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_learned, check_network, overlaps_of
 from simulations.rules import Rule, Sample, choose_rule, known_name, outputs
@@ -156,9 +156,8 @@ def simulate(
     )  # fmt: skip
     lookup("dtype", DTYPES, dtype)
     progress = check_progress(progress)
-    network, chosen, units, steps = check_training(
-        network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
-    )
+    n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
+    network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu" and len(devices) == 1
     threads = processors() if cpu else len(devices)
@@ -236,10 +235,6 @@ def check_training(
     activation: Any,
     times: Any,
     parameters: Hyperparameters,
-    *,
-    n_runs: int,
-    n_test: int,
-    seed: int,
 ) -> tuple[Network, Rule, Units, list[int]]:
     """The network, rule, activation functions, and times in samples; ValueError for what cannot be.
 
@@ -247,10 +242,8 @@ def check_training(
     """
     chosen = choose_rule(rule)
     units = choose_units(activation)
-    check_count("n_runs", n_runs)
-    check_count("n_test", n_test)
-    check_seed(seed)
     network = check_network(network)
+    check_units(units, len(network.v))
     steps = whole_steps(check_times(times), network.W.shape[1])
     check_learned(network, chosen)
     check_scale(bool(chosen.learns), parameters)
@@ -258,6 +251,11 @@ def check_training(
         network = network._replace(F1=None, F2=None)
     _check_shapes(chosen, network, units.hidden)
     return network, chosen, units, steps
+
+
+def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:
+    """The three as plain integers, if they are some."""
+    return check_count("n_runs", n_runs), check_count("n_test", n_test), check_seed(seed)
 
 
 def learned(rule: Rule) -> tuple[str, ...]:
@@ -270,12 +268,15 @@ def per_run(rule: Rule) -> Network:
     return Network(*(0 if name in learned(rule) else None for name in Network._fields))
 
 
-def whole_steps(times: np.ndarray, N: int) -> list[int]:
-    """The times in samples; ValueError if two are the same, or one is too many."""
+def whole_steps(times: np.ndarray, N: int, name: str = "times") -> list[int]:
+    """The times in samples; ValueError if two are the same, or one is too many.
+
+    ``name`` is that of the argument.
+    """
     steps = np.rint(times * N)
     if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
         raise ValueError(
-            "Argument `times` must be distinct numbers of samples below 2^31 at "
+            f"Argument `{name}` must be distinct numbers of samples below 2^31 at "
             f"N = {N}, but is {times!r}."
         )
     return steps.astype(int).tolist()
@@ -403,6 +404,7 @@ def rates(
     count = max(1, last - first)
     times = np.arange(first, first + count) / N
 
+    @np.errstate(over="ignore")  # what is beyond single precision diverges
     def part(each: Any) -> Any:
         if not callable(each):
             return None if each is None else np.asarray(each, dtype)
@@ -420,7 +422,8 @@ def _start(
     network: Network, names: tuple[str, ...], seed: int, dtype: str, plan: Plan, devices: list
 ) -> list[Group]:
     """All groups before the first sample, filled up with more runs than were asked for."""
-    start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
+    with np.errstate(over="ignore"):  # what is beyond single precision diverges
+        start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
     networks = start._replace(
         **{name: jnp.tile(getattr(start, name), (plan.lanes, 1, 1)) for name in names}
     )

@@ -124,8 +124,8 @@ def sweep(
     else:
         network = check_network(network)
     grid = make_grid(axes, known)
-    check_count("n_runs", n_runs)
-    check_count("n_test", n_test)
+    n_runs = check_count("n_runs", n_runs)
+    n_test = check_count("n_test", n_test)
     lookup("dtype", DTYPES, dtype)
     choose_units(activation)
     sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))
