@@ -178,11 +178,12 @@ def check_traceable(name: str, value: Any) -> Array:
     return array.astype(float)
 
 
-def check_double_precision(array: Any, name: str = "order parameters") -> None:
+def check_double_precision(array: Any, name: str | None = None) -> None:
     """ValueError unless a NumPy or JAX array, or what JAX traces in its place, is in float64."""
     if array.dtype != np.float64:
+        what = f"Argument `{name}`" if name else "All that JAX computes"
         raise ValueError(
-            f"Argument `{name}` must be in float64, but is in {array.dtype}.  With JAX, compute "
+            f"{what} must be in float64, but is in {array.dtype}.  With JAX, compute "
             "inside `with jax.enable_x64(True):`, or switch on jax_enable_x64."
         )
 
