@@ -441,7 +441,7 @@ def phase_diagram(
         *network.overlaps("afa"),
         lr=np.geomspace(*lrs, n),
         feedback_scale=np.geomspace(*scales, n),
-        progress=True,
+        progress=None,
         **TOLERANCES,
         **shared,
     )
@@ -455,7 +455,7 @@ def phase_diagram(
         feedback_scale=inside[1],
         n_runs=n_runs,
         seed=seed,
-        progress=True,
+        progress=None,
         **shared,
     )
     return {"theory": theory.assign_attrs(level=level), "simulation": simulation}
@@ -491,7 +491,7 @@ def learning_rate_scan(
 ) -> Data:
     """Generalisation error at a fixed time against the learning rate, for BP, FA and AFA."""
     network = sample_network(feedback_scale=feedback_scale, seed=seed, **sizes)
-    shared: dict[str, Any] = {"rule": ["bp", "fa", "afa"], "times": [t_max], "progress": True}
+    shared: dict[str, Any] = {"rule": ["bp", "fa", "afa"], "times": [t_max], "progress": None}
     theory = sweep(*network.overlaps("afa"), lr=np.geomspace(*lrs, n), **TOLERANCES, **shared)
     simulation = simulations.sweep(
         network, lr=np.geomspace(*lrs, n_spots), n_runs=n_runs, seed=seed, **shared

@@ -18,9 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from odes.checks import check_flag, check_overlaps, check_states, hyperparameters
+from odes.checks import (
+    check_flag,
+    check_overlaps,
+    check_states,
+    check_untraced,
+    hyperparameters,
+    quoted,
+)
 from odes.drift import closed_moments
 from odes.order_parameters import (
+    DIMENSIONS,
     FEEDBACK,
     STATES,
     Array,
@@ -72,9 +80,11 @@ def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array
 def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, Array]:
     """B . v, B . B and v . v."""
     if not isinstance(state, STATES):
-        raise ValueError(f"Argument `state` must be OrderParameters(...), but is {state!r}.")
+        raise ValueError(f"Argument `state` must be OrderParameters(...), but is {quoted(state)}.")
     if state.B is None:
-        raise ValueError("Argument `state` must have a B, but B is None: the feedback is v itself.")
+        raise ValueError(
+            "Argument `state` must have a B, but B is None: what is fed back follows from v."
+        )
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
     if B.shape[-2:] != v.shape[-2:] or (min(B.ndim, v.ndim) > 2 and B.shape != v.shape):
@@ -96,7 +106,7 @@ def _real_array(name: str, value: Any) -> Array:
         except ValueError:  # rows of different lengths
             array = np.array(None)
     if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size == 0:
-        raise ValueError(f"Argument `{name}` must be a real array, but is {value!r}.")
+        raise ValueError(f"Argument `{name}` must be a real array, but is {quoted(value)}.")
     return array if array.dtype.kind == "f" else array.astype(float)
 
 
@@ -178,7 +188,7 @@ def _update_overlaps(
     """``<dW . dW_BP>, <dW . dW>, <dW_BP . dW_BP>`` over N, (3, leading axes), NaN where zero."""
     rule, activation = choose(rule, activation)
     parameters = hyperparameters(lr=lr, noise=noise)
-    check_flag("per_output", per_output)
+    per_output = check_flag("per_output", per_output)
     check_states("state", state, teacher)
     if rule.classifies:
         raise ValueError(
@@ -188,16 +198,17 @@ def _update_overlaps(
     needs = tuple(name for name in rule.needs if name in FEEDBACK)
     for name in ("Q", "R", "v", *needs):
         if getattr(state, name, None) is not None:
-            _real_array(name, getattr(state, name))
+            check_untraced(name, _real_array(name, getattr(state, name)))
     leading = np.shape(state.R)[:-2]
     entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
     reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
-    checked = [check_overlaps(one, teacher, needs) for one in compress(entries, reached)]
+    checked = [check_overlaps(one, teacher, needs, "state") for one in compress(entries, reached)]
     for one, _ in checked[:1]:
         check_feedback(rule, one)
     found: list[Any]
     if points is None and has_closed_form(rule, activation):
-        found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]
     elif per_output:
         raise ValueError(
             "Argument `per_output` must be False for a rule or an activation without closed forms: "
@@ -215,6 +226,11 @@ def _update_overlaps(
             ]
             for (overlap, norm, norm_BP), (one, fixed) in zip(sampled, checked, strict=True)
         ]
+    if np.any(np.isinf(found)):
+        raise ValueError(
+            f"Argument `noise` must leave updates that are finite, but is {parameters.noise:g}, "
+            f"with `lr` {parameters.lr:g}."
+        )
     outputs = (np.shape(teacher.v_star)[-1] if np.ndim(teacher.v_star) == 2 else 1,)
     products = np.full((len(entries), *(outputs if per_output else ()), 3), np.nan)
     if checked:
@@ -232,7 +248,8 @@ def _entry(
         unused = part is None or (optional and name not in needs)
         array = None if unused else np.asarray(part)
         if array is not None and not (optional and array.ndim <= 2):
-            if array.ndim < len(index):
+            own = array.ndim - len(index)
+            if index and own != 2 and not (own == 1 and "O" in DIMENSIONS[name]):
                 raise ValueError(
                     f"Argument `{name}` must have the leading axes of R, {len(index)} in number, "
                     f"but has shape {array.shape}."

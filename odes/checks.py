@@ -32,60 +32,103 @@ PSD_TOLERANCE = 1e-7
 """How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
 are good to about that."""
 
+LONG = 300
+"""Characters of a value that an error shows."""
+
 DECAYED = 1e-2
 """Vectors whose squared length is below this times that of the longest count as long as that in a
 correlation matrix: what is left of a unit that decayed to nothing is rounding."""
 
 
+def is_traced(value: Any) -> bool:
+    """Whether a value, or one in lists of them, is a tracer of JAX."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return False
+    if isinstance(value, (list, tuple)):
+        return any(map(is_traced, value))
+    return isinstance(value, jax.core.Tracer)
+
+
+def _plain(value: Any) -> Any:
+    """The number or flag in an array without axes; anything else as it is."""
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind in list("biuf") and getattr(value, "ndim", None) == 0 and not is_traced(value):
+        return value.item()
+    return value
+
+
 def check_number(name: str, value: Any, *, positive: bool = False) -> float:
     """``value`` as a float, if it is a finite number >= 0, or > 0 if ``positive``."""
     number = math.nan
-    scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"
-    if isinstance(value, Real) or scalar:
+    plain = _plain(value)
+    if isinstance(plain, Real):
         with contextlib.suppress(OverflowError):
-            number = float(value)
+            number = float(plain)
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         least = "> 0" if positive else ">= 0"
         raise ValueError(
-            f"Argument `{name}` must be a finite number {least}, but is {value!r}."
+            f"Argument `{name}` must be a finite number {least}, but is {quoted(value)}."
             f"{_instead(name, value)}"
         )
     return number
 
 
+def quoted(value: Any) -> str:
+    """``value`` as an error quotes it, cut short where it is long."""
+    try:
+        words = repr(value)
+    except ValueError:  # of an integer with more digits than Python prints
+        words = f"an integer of {value.bit_length()} bits"
+    return words if len(words) <= LONG else f"{words[: LONG - 3]}..."
+
+
 def _instead(name: str, value: Any) -> str:
-    """What takes a parameter that is an array, or traced by JAX."""
-    if name not in Hyperparameters._fields:
-        return ""
-    jax = sys.modules.get("jax")
-    if jax is not None and isinstance(value, jax.core.Tracer):
+    """What takes a parameter that is an array, or one that is traced by JAX."""
+    if is_traced(value):
         return "  To differentiate by it, or to trace it, use odes.flow()."
-    if isinstance(value, (list, tuple)) or np.ndim(value):
+    if name in Hyperparameters._fields and (isinstance(value, (list, tuple)) or np.ndim(value)):
         return "  To vary it, use sweep(), which takes arrays."
     return ""
 
 
 def check_mirror(mirror: Any) -> None:
-    """Makes floats of the parameters of a frozen mirror, if they are finite numbers >= 0."""
+    """Makes floats and flags of the parameters of a frozen mirror, or raises ValueError."""
     for name in ("lr", "noise", "decay"):
         value = check_number(f"{name} of the mirror", getattr(mirror, name))
         object.__setattr__(mirror, name, value)
+    for name in ("nonlinear", "normalised"):
+        if hasattr(mirror, name):
+            flag = check_flag(f"{name} of the mirror", getattr(mirror, name))
+            object.__setattr__(mirror, name, flag)
 
 
 def check_count(name: str, value: Any, least: int = 1, below: int = 2**31) -> int:
     """``value`` as an int, if it is an integer >= ``least`` and < ``below``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"Argument `{name}` must be an integer >= {least}, but is {value!r}.")
-    if value >= below:
-        raise ValueError(f"Argument `{name}` must be below {below}, but is {value!r}.")
-    return int(value)
+    plain = _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, (int, np.integer)) or plain < least:
+        raise ValueError(
+            f"Argument `{name}` must be an integer >= {least}, but is {quoted(value)}."
+        )
+    if plain >= below:
+        raise ValueError(f"Argument `{name}` must be below {below}, but is {quoted(value)}.")
+    return int(plain)
 
 
 def check_flag(name: str, value: Any) -> bool:
     """``value`` as a bool, if it is True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"Argument `{name}` must be True or False, but is {value!r}.")
+    if not isinstance(_plain(value), (bool, np.bool_)):
+        raise ValueError(f"Argument `{name}` must be True or False, but is {quoted(value)}.")
     return bool(value)
+
+
+def check_progress(progress: Any) -> bool | None:
+    """``progress`` as it is, if it is True, False or None."""
+    if progress is not None and not isinstance(progress, (bool, np.bool_)):
+        raise ValueError(
+            f"Argument `progress` must be True, False or None, but is {quoted(progress)}."
+        )
+    return None if progress is None else bool(progress)
 
 
 def check_seed(seed: Any) -> int:
@@ -100,17 +143,47 @@ def check_array(name: str, value: Any) -> np.ndarray:
         if array.dtype.kind not in "biuf":
             raise TypeError
     except (TypeError, ValueError):
-        raise ValueError(f"Argument `{name}` must be a real array, but is {value!r}.") from None
+        raise ValueError(
+            f"Argument `{name}` must be a real array, but is {quoted(value)}."
+            f"{_instead(name, value)}"
+        ) from None
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"Argument `{name}` must be a finite array, but is {value!r}.")
+        raise ValueError(f"Argument `{name}` must be a finite array, but is {quoted(value)}.")
     return array.astype(float)
 
 
-def check_double_precision(array: Any) -> None:
+def check_untraced(name: str, value: Any) -> None:
+    """ValueError for what JAX traces."""
+    if is_traced(value):
+        raise ValueError(
+            f"Argument `{name}` must be an array of numbers, but is {quoted(value)}."
+            f"{_instead(name, value)}"
+        )
+
+
+def check_traceable(name: str, value: Any) -> Array:
+    """``value`` as a JAX array of the precision of floats, if it is real, and finite or traced."""
+    import jax.numpy as jnp
+
+    if not is_traced(value):
+        return jnp.asarray(check_array(name, value))
+    try:
+        array = jnp.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Argument `{name}` must be a real array, but is {quoted(value)}."
+        ) from None
+    return array.astype(float)
+
+
+def check_double_precision(array: Any, name: str | None = None) -> None:
     """ValueError unless a NumPy or JAX array, or what JAX traces in its place, is in float64."""
     if array.dtype != np.float64:
+        what = f"Argument `{name}`" if name else "All that JAX computes"
         raise ValueError(
-            f"Order parameters must be in float64, but are in {array.dtype}.  With JAX, compute "
+            f"{what} must be in float64, but is in {array.dtype}.  With JAX, compute "
             "inside `with jax.enable_x64(True):`, or switch on jax_enable_x64."
         )
 
@@ -121,7 +194,7 @@ def check_times(times: Any) -> np.ndarray:
     if array.ndim != 1 or array.size == 0 or array[0] < 0 or not np.all(np.diff(array) > 0):
         raise ValueError(
             "Argument `times` must be a one-dimensional, strictly increasing array of numbers "
-            f">= 0, but is {times!r}."
+            f">= 0, but is {quoted(times)}."
         )
     return array
 
@@ -168,17 +241,18 @@ def lookup(
     if own is not None and not isinstance(choice, str) and accepts(choice):
         return choice
     listed = ", ".join(f'"{key}"' for key in known) + (f", or {own}" if own else "")
-    raise ValueError(f"Argument `{name}` must be one of {listed}, but is {choice!r}.")
+    raise ValueError(f"Argument `{name}` must be one of {listed}, but is {quoted(choice)}.")
 
 
 def check_overlaps(
-    initial: OrderParameters, teacher: Teacher, needs: tuple[str, ...]
+    initial: OrderParameters, teacher: Teacher, needs: tuple[str, ...], name: str = "initial"
 ) -> tuple[OrderParameters, Teacher]:
     """The overlaps in float64 with explicit output axes, or a ValueError that says what is wrong.
 
     ``needs`` lists the optional ones that the rule uses; what it does not of the state is dropped.
+    ``name`` is that of the argument with the state.
     """
-    state, fixed = shape_overlaps(initial, teacher, needs, check_array)
+    state, fixed = shape_overlaps(initial, teacher, needs, check_array, name)
     given = {**state._asdict(), **fixed._asdict()}
     for name, array in given.items():
         if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
@@ -203,7 +277,50 @@ def check_states(name: str, state: Any, teacher: Any) -> None:
     for argument, value, kinds in ((name, state, STATES), ("teacher", teacher, (Teacher,))):
         if not isinstance(value, kinds):
             kind = kinds[0].__name__
-            raise ValueError(f"Argument `{argument}` must be {kind}(...), but is {value!r}.")
+            raise ValueError(f"Argument `{argument}` must be {kind}(...), but is {quoted(value)}.")
+
+
+def check_arrays(
+    name: str, state: Any, teacher: Any, needs: tuple[str, ...], axes: bool
+) -> tuple[Any, Any]:
+    """The two, if they hold arrays in float64 whose shapes agree, NumPy's or, if one is, JAX's.
+
+    ``needs`` lists the optional ones that are looked at, and ``axes`` says whether those of the
+    state may have leading axes.  Nothing is said about the numbers.
+    """
+    check_states(name, state, teacher)
+    given: dict[str, Any] = {**state._asdict(), **teacher._asdict()}
+    sizes: dict[str, int] = {}
+    leading: tuple[int, ...] = ()
+    seen = ("R", "Q", "v", "T", "v_star", *needs)
+    for each in seen:
+        array: Any = given.get(each)
+        dimensions = DIMENSIONS[each]
+        if not hasattr(array, "__array_namespace__") or array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Argument `{each}` must be a real array of shape ({', '.join(dimensions)}), "
+                f"but is {quoted(array)}."
+            )
+        check_double_precision(array, each)
+        if axes and each == "R":
+            leading = array.shape[:-2]
+        before = leading if each in state._fields else ()
+        for dimension, size in zip(dimensions, array.shape[len(before) :], strict=False):
+            sizes.setdefault(dimension, size)
+        expected = (*before, *(sizes.get(dimension, 1) for dimension in dimensions))
+        if array.shape != expected or array.size == 0:
+            raise ValueError(
+                f"Argument `{each}` must have the shape {expected}, beside R of shape "
+                f"{given['R'].shape}, but has {array.shape}."
+            )
+    jax = sys.modules.get("jax")
+    if jax is None or not any(isinstance(given[each], jax.Array) for each in seen):
+        return state, teacher
+    given |= {each: jax.numpy.asarray(given[each]) for each in seen}
+    return (
+        type(state)(*(given[each] for each in state._fields)),
+        Teacher(*(given[each] for each in Teacher._fields)),
+    )
 
 
 def shape_overlaps(
@@ -211,12 +328,13 @@ def shape_overlaps(
     teacher: Teacher,
     needs: tuple[str, ...],
     read: Callable[[str, Any], Array],
+    name: str = "initial",
 ) -> tuple[OrderParameters, Teacher]:
     """The overlaps as ``read(name, value)`` makes arrays of them, with explicit output axes.
 
     Raises ValueError for an overlap that is missing, and for shapes that disagree.
     """
-    check_states("initial", initial, teacher)
+    check_states(name, initial, teacher)
     given = {**initial._asdict(), **teacher._asdict()}
     given |= {name: None for name in FEEDBACK if name not in given or name not in needs}
     for name in ("Q", "R", "v", "T", "v_star", *needs):

@@ -15,8 +15,8 @@ from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any
 
-from tqdm import tqdm
-
+from odes.checks import quoted
+from odes.progress import shown
 from odes.store import Arrays, load_arrays, open_store, pickled_for, save_arrays
 
 
@@ -28,7 +28,7 @@ def run_chunks(
     layout: dict[str, Any],
     path: Any,
     executor: Executor | None,
-    progress: bool,
+    progress: bool | None,
     threads: int | None = None,
 ) -> list[Arrays]:
     """``job.prepare()(*chunk)`` for every chunk, in the order of the chunks.
@@ -40,7 +40,7 @@ def run_chunks(
         layout: what else the chunks depend on.
         path: directory where finished chunks are kept and interrupted work goes on, or None.
         executor: where to run; None for threads of this process.
-        progress: whether to show a bar, on a terminal.
+        progress: as for :func:`odes.progress.shown`.
         threads: their number; None for one on each processor.
 
     Raises:
@@ -50,7 +50,7 @@ def run_chunks(
     """
     if executor is not None and not isinstance(executor, Executor):
         raise ValueError(
-            f"Argument `executor` must be a concurrent.futures.Executor, but is {executor!r}."
+            f"Argument `executor` must be a concurrent.futures.Executor, but is {quoted(executor)}."
         )
     context = getattr(executor, "_mp_context", None)  # of a ProcessPoolExecutor
     if context is not None and context.get_start_method() == "fork":
@@ -67,36 +67,34 @@ def run_chunks(
             done = {index: arrays for index, arrays in found if arrays is not None}
         futures: dict[Future, int] = {}
         failure: Exception | None = None
-        bar = tqdm(
-            total=len(chunks), initial=len(done), unit="chunk", disable=None if progress else True
-        )
-        try:
+        with shown(progress, len(chunks), "chunks", done=len(done)) as advance:
             try:
-                for index, chunk in enumerate(chunks):
-                    if index not in done:
-                        futures[submit(chunk)] = index
-            except Exception as error:
-                failure = error
-                _cancel(futures)
-            ended: SimpleQueue[Future] = SimpleQueue()  # as_completed() misses what is cancelled
-            for future in futures:
-                future.add_done_callback(ended.put)
-            for _ in range(len(futures)):
-                future = ended.get()
-                index = futures[future]
                 try:
-                    arrays = future.result()
-                    if folder is not None:
-                        save_arrays(files[index], arrays)
+                    for index, chunk in enumerate(chunks):
+                        if index not in done:
+                            futures[submit(chunk)] = index
                 except Exception as error:
-                    failure = failure or error
+                    failure = error
                     _cancel(futures)
-                else:
-                    done[index] = arrays
-                    bar.update()
-        finally:
-            _cancel(futures)
-            bar.close()
+                # as_completed() misses what is cancelled
+                ended: SimpleQueue[Future] = SimpleQueue()
+                for future in futures:
+                    future.add_done_callback(ended.put)
+                for _ in range(len(futures)):
+                    future = ended.get()
+                    index = futures[future]
+                    try:
+                        arrays = future.result()
+                        if folder is not None:
+                            save_arrays(files[index], arrays)
+                    except Exception as error:
+                        failure = failure or error
+                        _cancel(futures)
+                    else:
+                        done[index] = arrays
+                        advance(1)
+            finally:
+                _cancel(futures)
         if failure is not None:
             kept = "" if folder is None else f" and stay in {folder}"
             failure.add_note(f"{len(done)} of {len(chunks)} chunks were finished{kept}.")

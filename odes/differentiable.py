@@ -17,8 +17,15 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
-from odes.checks import check_double_precision, shape_overlaps
-from odes.drift import drift
+from odes.checks import (
+    check_double_precision,
+    check_number,
+    check_times,
+    check_traceable,
+    is_traced,
+    shape_overlaps,
+)
+from odes.drift import unchecked_drift
 from odes.local_fields import compiled, error_of, moments_over, points_of
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
@@ -30,11 +37,12 @@ from odes.order_parameters import (
 )
 from odes.quadrature import Points
 from odes.schedules import (
+    SCHEDULED,
     PiecewiseConstant,
     check_jumps,
     check_scale,
+    check_schedule,
     in_time,
-    is_traced,
     jumps_of,
     scale_feedback,
 )
@@ -100,7 +108,7 @@ def flow(
     would compile anew.  Rules, activations and functions of time of one's own, which may change,
     are compiled at each call unless there is one.
 
-    Since arrays and scalars may be traced, only names, shapes and tolerances are checked; a
+    Of arrays and scalars that are traced only the shapes are checked; a
     schedule is evaluated on traced times, and must be made of what JAX can trace.  JAX has
     to be in double precision: call it, and whatever transforms it, inside
     ``with jax.enable_x64(True):``.
@@ -119,27 +127,55 @@ def flow(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
+    solved, given = prepared(
+        initial, teacher, rule=rule, lr=lr, lr_v=lr_v, feedback_scale=feedback_scale, noise=noise,
+        weight_decay=weight_decay, weight_decay_v=weight_decay_v, activation=activation,
+        times=times, rtol=rtol, atol=atol, max_steps=max_steps, points=points,
+    )  # fmt: skip
+    curve, counts = solved(given)
+    return Flow(*curve, *counts)
+
+
+def prepared(
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    lr: Any,
+    lr_v: Any = None,
+    feedback_scale: Any = 1.0,
+    noise: Any = 0.0,
+    weight_decay: Any = 0.0,
+    weight_decay_v: Any = None,
+    activation: Any = "erf",
+    times: Any,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    max_steps: int = 10_000,
+    points: int | Points | None = None,
+) -> tuple[Callable[[tuple], tuple[tuple, tuple]], tuple]:
+    """What :func:`flow` calls, and with what, from checked arguments."""
     check_double_precision(jnp.zeros(()))
     rule, activation = choose(rule, activation)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
-    initial, teacher = shape_overlaps(
-        initial, teacher, rule.needs, lambda name, value: jnp.asarray(value, float)
-    )
+    initial, teacher = shape_overlaps(initial, teacher, rule.needs, check_traceable)
     check_feedback(rule, initial)
-    noisy = isinstance(noise, jax.core.Tracer) or bool(np.any(noise))
+    lr_v = lr if lr_v is None else lr_v
+    scalars = {"lr": lr, "lr_v": lr_v, "noise": noise, "weight_decay": weight_decay}
+    scalars |= {"feedback_scale": feedback_scale}
+    if weight_decay_v is not None:
+        scalars["weight_decay_v"] = weight_decay_v
+    scalars = {name: _checked(name, value) for name, value in scalars.items()}
+    noisy = is_traced(scalars["noise"]) or scalars["noise"] > 0
     if points is not None or not has_closed_form(rule, activation):
         points = points_of(initial, teacher, points, noisy, rule, activation)
-    lr_v = lr if lr_v is None else lr_v
     if weight_decay_v is None:
-        frozen = False if callable(lr_v) else jnp.asarray(lr_v) == 0
-        weight_decay_v = jnp.where(frozen, 0.0, weight_decay)
-    times = jnp.asarray(times, float)
+        frozen = False if callable(scalars["lr_v"]) else jnp.asarray(scalars["lr_v"]) == 0
+        scalars["weight_decay_v"] = jnp.where(frozen, 0.0, scalars["weight_decay"])
+    times = jnp.asarray(times, float) if is_traced(times) else jnp.asarray(check_times(times))
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
-    given = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
-    given = Hyperparameters(*map(_with_stacked_values, given))
-    for name, value in given._asdict().items():
-        check_shape(name, value)
+    given = Hyperparameters(**scalars)
     check_scale(rule.learns_feedback, given)
     jumps = np.array(jumps_of(given, np.inf))
     parameters = Hyperparameters(*map(_as_arrays, given))
@@ -147,8 +183,7 @@ def flow(
     solved = compiled(_by_columns, rule, activation, **static)
     if any(isinstance(each, Converted) for each in parameters):  # of this call: not to be kept
         solved = jax.jit(partial(_by_columns, rule=rule, activation=activation, **static))
-    curve, counts = solved((initial, teacher, parameters, times, points, jumps))
-    return Flow(*curve, *counts)
+    return solved, (initial, teacher, parameters, times, points, jumps)
 
 
 class Converted(NamedTuple):
@@ -162,10 +197,21 @@ class Converted(NamedTuple):
         return self.function(t, *self.arrays)
 
 
-def _with_stacked_values(value: Any) -> Any:
-    """A schedule whose values are numbers and tracers in a list, with one array of them."""
-    if isinstance(value, PiecewiseConstant) and is_traced(value.values):
-        return value._replace(values=jnp.asarray(value.values, float))
+def _checked(name: str, value: Any) -> Any:
+    """A scalar, traced or not, or a schedule made of what JAX can trace; ValueError otherwise."""
+    if callable(value) and name in SCHEDULED:
+        if isinstance(value, PiecewiseConstant):
+            check_jumps(name, value)
+            if is_traced(value.values):
+                value = value._replace(values=jnp.asarray(value.values, float))
+            else:
+                value = check_schedule(name, value).function
+        check_shape(name, value)
+        return value
+    if not is_traced(value):
+        return check_number(name, value)
+    value = check_traceable(name, value)
+    check_shape(name, value)
     return value
 
 
@@ -272,7 +318,9 @@ def integrate(
 
     pack, unpack = packing(initial)
 
-    change = partial(drift, rule=rule, activation=activation, moments=moments_over(points))
+    change = partial(
+        unchecked_drift, rule=rule, activation=activation, moments=moments_over(points)
+    )
 
     def velocity(t: Any, state: OrderParameters, teacher: Teacher) -> OrderParameters:
         return in_time(change, teacher, parameters)(t, state)

@@ -27,8 +27,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.averages import Erf
-from odes.checks import check_double_precision
+from odes.averages import ACTIVATIONS, Erf
+from odes.checks import (
+    check_arrays,
+    check_double_precision,
+    check_number,
+    is_traced,
+    lookup,
+    quoted,
+)
 from odes.order_parameters import (
     FEEDBACK,
     Array,
@@ -37,7 +44,10 @@ from odes.order_parameters import (
     Teacher,
     joint_covariance,
 )
-from odes.rules import Learning, differentiates
+from odes.rules import RULES, Learning, Rule, differentiates
+
+CLOSED = {name: own for name, own in ACTIVATIONS.items() if hasattr(own, "second_moment")}
+"""The activations with closed forms."""
 
 
 def product(left: Array, right: Array) -> Array:
@@ -111,17 +121,48 @@ def drift(
         teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O).
         parameters: learning rates, noise and decays; the feedback scale is not looked at, since B,
             S and P are those of the F that is fed back.
-        rule: a rule object of :mod:`odes.rules`.
-        activation: closed forms of :mod:`odes.averages`, or what ``moments`` takes instead.
+        rule: a rule object of :mod:`odes.rules`, or its name.
+        activation: closed forms of :mod:`odes.averages`, or their name; or what ``moments`` takes
+            instead.
         moments: how to average over inputs.
 
     Returns:
         d/dt of each entry of ``state``, of the same shapes; t in samples / N.
 
     Raises:
-        ValueError: for arrays not in double precision, such as JAX makes unless told otherwise;
-            and for what a rule overrides that ``moments`` cannot honour.
+        ValueError: names the argument, what it must be and what it was; also for arrays not in
+            double precision, such as JAX makes unless told otherwise, and for what a rule overrides
+            that ``moments`` cannot honour.
     """
+    rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: isinstance(own, Rule))
+    if not callable(moments):
+        raise ValueError(f"Argument `moments` must be a function, but is {quoted(moments)}.")
+    if moments is closed_moments:
+        activation = _with_closed_forms(activation)
+    if not isinstance(parameters, Hyperparameters):
+        raise ValueError(
+            "Argument `parameters` must be Hyperparameters(...), such as hyperparameters() makes, "
+            f"but is {quoted(parameters)}."
+        )
+    for name, value in parameters._asdict().items():
+        if not is_traced(value):
+            check_number(f"parameters.{name}", value)
+    state, teacher = check_arrays("state", state, teacher, rule.needs, axes=False)
+    return unchecked_drift(
+        state, teacher, parameters, rule=rule, activation=activation, moments=moments
+    )
+
+
+def unchecked_drift(
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    *,
+    rule: Any,
+    activation: Any = Erf,
+    moments: Callable[..., Moments] = closed_moments,
+) -> OrderParameters:
+    """:func:`drift` of what was checked before."""
     check_double_precision(state.v)
     v = state.v
     lr, lr_v, _, decay, decay_v, _ = parameters
@@ -150,7 +191,8 @@ def drift(
             f"but it returned {moved!r}."
         )
     feedback = {name: each for name, each in state._asdict().items() if name in FEEDBACK}
-    still = {name: xp.zeros_like(each) for name, each in feedback.items() if each is not None}
+    given = {name: each for name, each in feedback.items() if each is not None}
+    still = {name: each.__array_namespace__().zeros_like(each) for name, each in given.items()}
     unknown = [name for name in moved if name not in still]
     if unknown:
         raise ValueError(
@@ -164,10 +206,25 @@ def drift(
 def generalization_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
     """``eps_g = 1/2 sum_ab (U U^T)_ab I2(a, b)``, half the mean squared error, summed over outputs.
 
-    ``state`` may have leading axes, as on a trajectory; the result has their shape.  Raises
-    ValueError for arrays not in double precision.
+    ``state`` may have leading axes, as on a trajectory; the result has their shape.  The activation
+    is one with closed forms, or its name.  Raises ValueError for an argument that is something
+    else, and for arrays not in double precision.
     """
-    check_double_precision(state.v)
+    activation = _with_closed_forms(activation)
+    state, teacher = check_arrays("state", state, teacher, (), axes=True)
+    return unchecked_error(state, teacher, activation)
+
+
+def _with_closed_forms(activation: Any) -> Any:
+    """The activation with closed forms of that name, or itself; ValueError otherwise."""
+    return lookup(
+        "activation", CLOSED, activation, "an activation with closed forms",
+        lambda own: hasattr(own, "second_moment"),
+    )  # fmt: skip
+
+
+def unchecked_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
+    """:func:`generalization_error` of what was checked before."""
     xp = state.v.__array_namespace__()
     C = joint_covariance(state, teacher)
     variance = C.diagonal(0, -2, -1)

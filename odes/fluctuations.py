@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import expm
 
-from odes.drift import Moments, closed_moments, drift, generalization_error
+from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
 from odes.local_fields import compiled, error_of, moments_over, packed_drift, points_of, updates_at
 from odes.order_parameters import (
     Fluctuations,
@@ -271,7 +271,7 @@ def _curvatures(
     _, unpack = packing(initial)
 
     def error(y: Any) -> Any:
-        return generalization_error(unpack(y), teacher, activation)
+        return unchecked_error(unpack(y), teacher, activation)
 
     return _first(count, jax.hessian(error), y)
 
@@ -301,7 +301,7 @@ def diffusion(
             readout=update.readout,
             gamma_error=gamma_error,
         )
-        change = drift(
+        change = unchecked_drift(
             state, teacher, parameters, rule=rule, activation=activation, moments=lambda *_: own
         )
         return pack(change)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_number
+from odes.checks import check_number, check_untraced, quoted
 from odes.order_parameters import DIMENSIONS, STATUS, FactoredOrderParameters
 from odes.schedules import SCHEDULED, check_schedule
 from odes.store import Arrays, describe
@@ -101,9 +101,11 @@ def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]
             continue
         try:
             array = np.asarray(value)
-        except ValueError:
+        except (TypeError, ValueError):
+            check_untraced(name, value)
             raise ValueError(
-                f"Argument `{name}` must be a number or a one-dimensional array, but is {value!r}."
+                f"Argument `{name}` must be a number or a one-dimensional array, "
+                f"but is {quoted(value)}."
             ) from None
         if array.ndim == 0:
             fixed[name] = known[name](name, array.item())
@@ -154,10 +156,12 @@ def check_symbols(order_parameters: Any) -> tuple[str, ...]:
     if order_parameters is None:
         return ()
     names = [order_parameters] if isinstance(order_parameters, str) else order_parameters
-    if not isinstance(names, (list, tuple)) or any(name not in ENTRIES for name in names):
+    if not isinstance(names, (list, tuple)) or any(
+        not isinstance(name, str) or name not in ENTRIES for name in names
+    ):
         raise ValueError(
             f"Argument `order_parameters` must hold names among {', '.join(ENTRIES)}, "
-            f"but is {order_parameters!r}."
+            f"but is {quoted(order_parameters)}."
         )
     return tuple(names)
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from odes.averages import ACTIVATIONS, NORMALISED
 from odes.checks import check_array, check_count
-from odes.drift import Moments, closed_moments, drift, generalization_error
+from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -229,7 +229,7 @@ def packed_drift(
 ) -> Any:
     """:func:`odes.drift` of a state as one vector, of the sizes of ``like``, as one vector."""
     pack, unpack = packing(like)
-    change = drift(
+    change = unchecked_drift(
         unpack(y), teacher, parameters, rule=rule, activation=activation, moments=moments
     )
     return pack(change)
@@ -246,7 +246,9 @@ def sampled_drift(
 ) -> OrderParameters:
     """:func:`odes.drift` with moments averaged over points."""
     moments = moments_over(points)
-    return drift(state, teacher, parameters, rule=rule, activation=activation, moments=moments)
+    return unchecked_drift(
+        state, teacher, parameters, rule=rule, activation=activation, moments=moments
+    )
 
 
 def error_of(
@@ -261,7 +263,7 @@ def error_of(
     if rule.classifies:
         return misclassified(states, teacher, points, rule=rule, activation=activation)
     if predicts_by_readout(rule) and has_averages(activation):
-        return generalization_error(states, teacher, activation)
+        return unchecked_error(states, teacher, activation)
 
     def one(state: OrderParameters) -> Any:
         prediction, label = predictions(state, teacher, points, rule=rule, activation=activation)

@@ -150,10 +150,22 @@ class Fluctuations(NamedTuple):
 
         N may be an array that broadcasts with the times.  Raises ValueError unless it is positive.
         """
-        sizes = np.asarray(N)
-        if sizes.dtype.kind not in "iuf" or not np.all(np.isfinite(sizes)) or np.any(sizes <= 0):
-            raise ValueError(f"Argument `N` must hold finite numbers > 0, but is {N!r}.")
-        return np.sqrt(self.generalization_error / sizes)
+        try:
+            sizes = np.asarray(N)
+            fine = sizes.dtype.kind in "iuf" and np.all(np.isfinite(sizes)) and np.all(sizes > 0)
+        except (TypeError, ValueError):  # traced, or rows of different lengths
+            fine = False
+        if not fine:
+            from odes.checks import quoted
+
+            raise ValueError(f"Argument `N` must hold finite numbers > 0, but is {quoted(N)}.")
+        try:
+            return np.sqrt(self.generalization_error / sizes)
+        except ValueError:
+            raise ValueError(
+                "Argument `N` must broadcast with the times, of shape "
+                f"{np.shape(self.generalization_error)}, but has shape {sizes.shape}."
+            ) from None
 
 
 class Trajectory(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from odes.checks import check_number, check_overlaps, hyperparameters
+from odes.checks import check_number, check_overlaps, hyperparameters, quoted
 from odes.order_parameters import FEEDBACK, OrderParameters, Teacher, Trajectory, state_of
 from odes.quadrature import Points
 from odes.solve import packing, reported
@@ -73,12 +73,12 @@ def symmetric_plateau(
     """
     from odes.stability import find, follow, prepared  # imports JAX
 
-    check_number("lr", lr, positive=True)
+    lr = check_number("lr", lr, positive=True)
     scalars = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    problem = prepared(initial, teacher, rule, activation, points, scalars)
+    problem = prepared(initial, teacher, rule, activation, points, scalars, "initial")
     state = _undecided(problem.guess)
     _check_alike(problem.teacher)
     pack, unpack = packing(state)
@@ -166,9 +166,11 @@ def plateau_interval(
         ValueError: unless ``height`` is positive and ``within`` between 0 and 1.
     """
     if not isinstance(trajectory, Trajectory):
-        raise ValueError(f"Argument `trajectory` must be a Trajectory, but is {trajectory!r}.")
-    check_number("height", height, positive=True)
-    _check_within(within)
+        raise ValueError(
+            f"Argument `trajectory` must be a Trajectory, but is {quoted(trajectory)}."
+        )
+    height = check_number("height", height, positive=True)
+    within = _check_within(within)
     errors = np.asarray(trajectory.generalization_error)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.maximum(errors / height, np.finfo(float).tiny))
@@ -188,10 +190,12 @@ def plateau_interval(
     return start[()], end[()]
 
 
-def _check_within(within: Any) -> None:
-    """ValueError unless this is a fraction."""
-    if check_number("within", within, positive=True) >= 1:
+def _check_within(within: Any) -> float:
+    """``within`` as a float, if it is a fraction."""
+    fraction = check_number("within", within, positive=True)
+    if fraction >= 1:
         raise ValueError(f"Argument `within` must be below 1, but is {within!r}.")
+    return fraction
 
 
 def escape_time(
@@ -217,11 +221,13 @@ def escape_time(
     Raises:
         ValueError: for a fixed point that is stable, and a state that does not leave it.
     """
-    _check_within(within)
-    if getattr(plateau, "rule", None) is None:
+    from odes.stability import FixedPoint, error_beside  # imports JAX
+
+    within = _check_within(within)
+    if not isinstance(plateau, FixedPoint) or plateau.rule is None:
         raise ValueError(
-            "Argument `plateau` must be a FixedPoint that symmetric_plateau() or fixed_point() "
-            f"returned, but is {plateau!r}."
+            "Argument `plateau` must be a FixedPoint that symmetric_plateau() or "
+            f"fixed_point() returned, but is {quoted(plateau)}."
         )
     if not plateau.escape_rate > 0:
         raise ValueError(
@@ -231,7 +237,7 @@ def escape_time(
     moving = {k for k, each in plateau.eigenvectors._asdict().items() if each is not None}
     parts = plateau.order_parameters._asdict().items()
     fixed = state_of({name: each for name, each in parts if name in moving})
-    state, teacher = check_overlaps(state, teacher, tuple(moving & set(FEEDBACK)))
+    state, teacher = check_overlaps(state, teacher, tuple(moving & set(FEEDBACK)), "state")
     pack, unpack = packing(fixed)
     if np.shape(state.R) != np.shape(fixed.R) or np.shape(state.v) != np.shape(fixed.v):
         raise ValueError(
@@ -244,7 +250,7 @@ def escape_time(
 
     def excess(t: float) -> float:
         deviation = modes @ (amplitudes * np.exp(plateau.eigenvalues * t))
-        error = plateau.error(unpack(pack(fixed) + deviation.real), teacher)
+        error = error_beside(plateau, unpack(pack(fixed) + deviation.real), teacher)
         return error / plateau.generalization_error - (1 - within)
 
     if excess(0.0) <= 0:

@@ -7,6 +7,7 @@ Importing this module imports JAX and diffrax.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from odes.checks import check_count, check_number, check_overlaps
-from odes.differentiable import flow
+from odes.differentiable import flow, prepared
 from odes.local_fields import points_of, way_of_averaging
 from odes.order_parameters import OrderParameters, Teacher
 from odes.schedules import (
@@ -84,9 +85,17 @@ def optimal_schedule(
             not get to ``t`` with the schedules at the start.
     """
     t = check_number("t", t, positive=True)
-    if check_number("within", within) <= 1:
+    within = check_number("within", within)
+    if within <= 1:
         raise ValueError(f"Argument `within` must be above 1, but is {within!r}.")
-    check_count("max_iterations", max_iterations)
+    max_iterations = check_count("max_iterations", max_iterations)
+    known = set(inspect.signature(flow).parameters) - {"times"}
+    for name in parameters:
+        if name not in known:
+            raise ValueError(
+                f"Argument `{name}` is unknown; known are {', '.join(sorted(known))}, and `t`, "
+                "`within` and `max_iterations`."
+            )
     chosen, activation = choose(rule, parameters.get("activation", "erf"))
     if chosen.classifies:
         raise ValueError(
@@ -111,6 +120,8 @@ def optimal_schedule(
     if not closed:
         nodes = points_of(*given_overlaps, points, checked.noise > 0, chosen, activation)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
+    with jax.enable_x64(True):
+        prepared(initial, teacher, rule=rule, times=[t], **given, **parameters)
     tuned: dict[str, PiecewiseConstant] = {
         name: getattr(checked, name).function
         for name, each in given.items()

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations_with_replacement, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_count
+from odes.checks import check_count, check_seed
 
 NEGLIGIBLE = 1e-7
 """Nodes of a tensor rule whose weights add up to less than this are left out: most of them."""
 
 EXACT_DEGREE = 8
 """Polynomials up to this total degree are averaged exactly, whatever nodes are left out."""
+
+LONGEST_AXIS = 300
+"""Nodes on an axis, at most: with 400, NumPy's weights are no numbers."""
+
+MOST_AXES = 10
+"""Axes of a tensor rule, at most."""
+
+MOST = 2**26
+"""Nodes in all, at most: more have no place in memory."""
 
 SAME_WEIGHT = 1e-9
 """Relative difference below which two weights are one, of nodes that are kept or left together."""
@@ -59,8 +69,13 @@ def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     factor of about 20 (``python benchmarks/quadrature.py``), down to some 1e-8, which is what the
     nodes left out cost.  Jumps and kinks want :func:`sobol`.
     """
-    check_count("dimensions", dimensions)
-    check_count("per_axis", per_axis)
+    dimensions = check_count("dimensions", dimensions, below=MOST_AXES + 1)
+    per_axis = check_count("per_axis", per_axis, below=LONGEST_AXIS + 1)
+    if dimensions * math.log(per_axis) > math.log(MOST):
+        raise ValueError(
+            f"Argument `per_axis` must give at most {MOST} nodes in all, but is {per_axis} in "
+            f"{dimensions} dimensions; use sobol()."
+        )
     axis, axis_weights = (each.copy() for each in np.polynomial.hermite_e.hermegauss(per_axis))
     axis = (axis - axis[::-1]) / 2
     axis_weights = axis_weights + axis_weights[::-1]
@@ -117,8 +132,9 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
     from scipy.special import ndtri
     from scipy.stats import qmc  # takes longer to import than everything else here
 
-    check_count("dimensions", dimensions)
-    check_count("n", n)
+    dimensions = check_count("dimensions", dimensions, below=qmc.Sobol.MAXDIM + 1)
+    n = check_count("n", n, below=MOST + 1)
+    seed = check_seed(seed)
     uniform = qmc.Sobol(dimensions, rng=seed).random_base2((n - 1).bit_length())
     uniform = np.clip(uniform, 2.0**-32, 1 - 2.0**-32)  # a coordinate may be exactly 0
     return Sobol(ndtri(uniform), np.full(len(uniform), 1 / len(uniform)))

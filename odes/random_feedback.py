@@ -30,7 +30,7 @@ from odes.checks import (
     check_times,
     hyperparameters,
 )
-from odes.drift import drift
+from odes.drift import unchecked_drift
 from odes.local_fields import (
     check_averaged,
     choose_points,
@@ -63,6 +63,9 @@ BROWNIAN_RESOLUTION = 2.0**-20
 
 FEWEST = 2**10
 """Places for steps that compiled code has at least; those that are not taken cost nothing."""
+
+MOST = 2**26
+"""Steps of a path, at most."""
 
 LANES = 64
 """Paths integrated side by side."""
@@ -120,11 +123,11 @@ def solve_paths(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
     times = check_times(times)
-    check_count("n_paths", n_paths)
-    check_seed(seed)
+    n_paths = check_count("n_paths", n_paths)
+    seed = check_seed(seed)
     if dt is None:
         dt = 0.01 / max(parameters.lr, parameters.lr_v, 0.01)
-    check_number("dt", dt, positive=True)
+    dt = check_number("dt", dt, positive=True)
     if set(FACTORS) & set(rule.needs) or (rule.mirrors and "S" in rule.needs):
         raise ValueError(
             "Argument `rule` must not learn F from mirrors (`mirrors`), and not have it in factors "
@@ -148,9 +151,14 @@ def solve_paths(
             'or the rule "pepita".'
         )
     if points is not None or not has_closed_form(rule, activation):
-        dimensions = K + M + (O if noise else 0)
+        dimensions = K + M + (O if parameters.noise > 0 else 0)
         points = choose_points(2**10 if points is None else points, dimensions, smooth=False)
 
+    if times[-1] > MOST * dt:
+        raise ValueError(
+            f"Argument `dt` must be at least {times[-1] / MOST:.3g} up to the last of `times`, but "
+            f"is {dt:.3g}; unless given, it is 0.01 over the larger of `lr` and `lr_v`."
+        )
     grid = _steps(times, dt)
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), n_paths)
@@ -226,7 +234,7 @@ def _paths(
     shared = {"rule": rule, "activation": activation}
 
     def velocity(t: Any, state: OrderParameters, fixed: Teacher) -> OrderParameters:
-        return drift(state, fixed, parameters, moments=moments, **shared)
+        return unchecked_drift(state, fixed, parameters, moments=moments, **shared)
 
     def kicks(t: Any, state: OrderParameters, fixed: Teacher) -> Any:
         C = joint_covariance(state, fixed)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from odes.checks import check_mirror, check_number
+from odes.checks import check_mirror, check_number, quoted
 from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
 
 
@@ -399,7 +399,7 @@ class Logistic:
     threshold: float = 1.0
 
     def __post_init__(self):
-        check_number("threshold", self.threshold)
+        object.__setattr__(self, "threshold", check_number("threshold", self.threshold))
 
     def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
         """Derivatives by the two goodnesses."""
@@ -415,7 +415,7 @@ class SymBa:
     alpha: float = 4.0
 
     def __post_init__(self):
-        check_number("alpha", self.alpha, positive=True)
+        object.__setattr__(self, "alpha", check_number("alpha", self.alpha, positive=True))
 
     def slopes(self, positive: Array, negative: Array) -> tuple[Array, Array]:
         """Derivatives by the two goodnesses."""
@@ -436,10 +436,10 @@ class Difference:
 
 def check_loss(loss: Any) -> None:
     """ValueError unless this is a loss."""
-    if not hasattr(loss, "slopes"):
+    if isinstance(loss, type) or not hasattr(loss, "slopes"):
         raise ValueError(
             "Argument `loss` must have slopes, as Logistic, SymBa and Difference do, "
-            f"but is {loss!r}."
+            f"but is {quoted(loss)}."
         )
 
 

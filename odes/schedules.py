@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_array, check_number, hyperparameters
+from odes.checks import check_array, check_number, check_traceable, hyperparameters, is_traced
 from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
 
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
@@ -47,9 +47,11 @@ class PiecewiseConstant(NamedTuple):
 
     def __call__(self, t: Any) -> Any:
         """The value at time t, or at an array of times."""
-        if isinstance(t, (int, float)):
+        if isinstance(t, (int, float)) and t == t:
             return self.values[bisect_right(self.jumps, t)]
-        xp = t.__array_namespace__() if hasattr(t, "__array_namespace__") else np
+        if not hasattr(t, "__array_namespace__") or isinstance(t, np.ndarray):
+            t = check_array("t", t)
+        xp = t.__array_namespace__()
         return xp.asarray(self.values)[xp.searchsorted(xp.asarray(self.jumps), t, side="right")]
 
 
@@ -145,19 +147,15 @@ def check_jumps(name: str, given: Any) -> np.ndarray:
             f"Argument `{name}` must have jumps that are > 0 and strictly increasing, "
             f"but has {given.jumps!r}."
         )
-    if isinstance(given, PiecewiseConstant) and np.shape(given.values) != (jumps.size + 1,):
-        raise ValueError(
-            f"Argument `{name}` must have one value more than jumps, {jumps.size + 1}, "
-            f"but has values of shape {np.shape(given.values)}."
-        )
+    if isinstance(given, PiecewiseConstant):
+        traced = is_traced(given.values)
+        values = (check_traceable if traced else check_array)(f"{name}.values", given.values)
+        if values.shape != (jumps.size + 1,):
+            raise ValueError(
+                f"Argument `{name}` must have one value more than jumps, {jumps.size + 1}, "
+                f"but has values of shape {values.shape}."
+            )
     return jumps
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a number, or one in a list of numbers, is a tracer of JAX."""
-    jax = sys.modules.get("jax")
-    parts = value if isinstance(value, (list, tuple)) else (value,)
-    return jax is not None and any(isinstance(part, jax.core.Tracer) for part in parts)
 
 
 class Checked(NamedTuple):

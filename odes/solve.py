@@ -22,7 +22,7 @@ from odes.checks import (
     is_activation,
     lookup,
 )
-from odes.drift import drift, generalization_error
+from odes.drift import unchecked_drift, unchecked_error
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
     SYMMETRIC,
@@ -178,8 +178,8 @@ def solve(
     )  # fmt: skip
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
-    check_flag("fluctuations", fluctuations)
-    check_flag("misclassification", misclassification)
+    fluctuations = check_flag("fluctuations", fluctuations)
+    misclassification = check_flag("misclassification", misclassification)
     needs = rule.needs
     if fluctuations and "S" in needs:
         needs = (*needs, "P")
@@ -274,17 +274,20 @@ def _closed_system(
 ) -> tuple[Callable[..., OrderParameters], Callable[..., Array]]:
     """Drift of a state, teacher and parameters, and generalization error of states and teacher."""
     return (
-        partial(drift, rule=rule, activation=activation),
-        partial(generalization_error, activation=activation),
+        partial(unchecked_drift, rule=rule, activation=activation),
+        partial(unchecked_error, activation=activation),
     )
 
 
 def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float, int]:
     """The three as plain numbers; ValueError unless an integrator can work with them."""
-    if check_number("rtol", rtol, positive=True) < SMALLEST_RTOL:
-        raise ValueError(f"Argument `rtol` must be at least {SMALLEST_RTOL:g}, but is {rtol!r}.")
+    rtol = check_number("rtol", rtol, positive=True)
+    if not SMALLEST_RTOL <= rtol < 1:
+        raise ValueError(
+            f"Argument `rtol` must be at least {SMALLEST_RTOL:g} and below 1, but is {rtol!r}."
+        )
     atol = check_number("atol", atol, positive=True)
-    return float(rtol), atol, check_count("max_steps", max_steps)
+    return rtol, atol, check_count("max_steps", max_steps)
 
 
 def check_feedback(rule: Rule, initial: OrderParameters) -> None:

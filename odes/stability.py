@@ -112,20 +112,21 @@ class FixedPoint(NamedTuple):
         """How the averages over inputs were taken: "closed forms", or over which points."""
         return way_of_averaging(self.points)
 
-    def error(self, state: OrderParameters, teacher: Teacher) -> float:
-        """The generalization error of another state of the same rule, averaged alike."""
-        states = jax.tree.map(lambda array: np.asarray(array)[None], state)
-        given = {"rule": self.rule, "activation": self.activation}
-        with jax.enable_x64(True):
-            if self.points is None:
-                return float(error_of(states, teacher, None, **given)[0])
-            measured = compiled(error_of, **given)
-            return float(np.asarray(measured(states, teacher, self.points))[0])
-
     @property
     def escape_rate(self) -> float:
         """The largest real part of an eigenvalue, that does not count as zero, per unit of t."""
         return float(growing_first(self.eigenvalues)[0].real)
+
+
+def error_beside(plateau: FixedPoint, state: OrderParameters, teacher: Teacher) -> float:
+    """The generalization error of another state of the same rule, averaged alike."""
+    states = jax.tree.map(lambda array: np.asarray(array)[None], state)
+    given = {"rule": plateau.rule, "activation": plateau.activation}
+    with jax.enable_x64(True):
+        if plateau.points is None:
+            return float(error_of(states, teacher, None, **given)[0])
+        measured = compiled(error_of, **given)
+        return float(np.asarray(measured(states, teacher, plateau.points))[0])
 
 
 def growing_first(eigenvalues: np.ndarray) -> np.ndarray:
@@ -171,7 +172,7 @@ def fixed_point(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    problem = prepared(guess, teacher, rule, activation, points, parameters)
+    problem = prepared(guess, teacher, rule, activation, points, parameters, "guess")
     return find(problem, parameters)
 
 
@@ -195,10 +196,14 @@ def prepared(
     activation: Any,
     points: Any,
     parameters: Hyperparameters,
+    name: str,
 ) -> Problem:
-    """The Problem of arguments of :func:`fixed_point`, and of its noise and feedback scale."""
+    """The Problem of arguments of :func:`fixed_point`, and of its noise and feedback scale.
+
+    ``name`` is that of the argument with the guess.
+    """
     rule, activation = choose(rule, activation)
-    guess, teacher = check_overlaps(guess, teacher, rule.needs)
+    guess, teacher = check_overlaps(guess, teacher, rule.needs, name)
     if "P" in rule.needs:
         check_feedback_matrix(guess, teacher)
     check_feedback(rule, guess)
@@ -496,7 +501,9 @@ def critical_learning_rate(
     def parameters(lr: float) -> Hyperparameters:
         return hyperparameters(lr=lr, lr_v=lr_v, feedback_scale=feedback_scale)
 
-    problem = prepared(solution, teacher, rule, activation, points, parameters(RATES[0]))
+    problem = prepared(
+        solution, teacher, rule, activation, points, parameters(RATES[0]), "solution"
+    )
     error = _error(problem, problem.guess)
     speed = _speed(problem, parameters(RATES[0]))
     if error > NO_ERROR or speed > AT_REST:

@@ -22,6 +22,8 @@ from typing import Any, cast
 import numpy as np
 from filelock import FileLock, Timeout
 
+from odes.checks import quoted
+
 Arrays = dict[str, np.ndarray]
 
 PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "diffrax")
@@ -86,7 +88,9 @@ def open_store(
     try:
         path = Path(path)
     except TypeError:
-        raise ValueError(f"Argument `path` must be a path or None, but is {path!r}.") from None
+        raise ValueError(
+            f"Argument `path` must be a path or None, but is {quoted(path)}."
+        ) from None
     wanted = json.loads(json.dumps([describe(arguments), describe(layout), software()]))
     wanted = dict(zip(KINDS, wanted, strict=True))
     manifest = path / "manifest.json"

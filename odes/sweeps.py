@@ -16,7 +16,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from odes.checks import check_count, check_feedback_matrix, check_overlaps, check_times
+from odes.checks import (
+    check_count,
+    check_feedback_matrix,
+    check_overlaps,
+    check_progress,
+    check_times,
+)
 from odes.chunks import run_chunks
 from odes.differentiable import check_shape, integrate
 from odes.grid import (
@@ -134,7 +140,7 @@ def sweep(
     order_parameters: Any = (),
     path: Any = None,
     executor: Any = None,
-    progress: bool = False,
+    progress: bool | None = False,
     lanes: int | None = None,
     **axes: Any,
 ) -> Any:
@@ -163,7 +169,8 @@ def sweep(
         executor: a ``concurrent.futures.Executor`` of spawned processes, on this machine or on
             others, such as ``client.get_executor()`` of dask; None for threads of this process.
             Only this process writes to ``path``.
-        progress: whether to show a bar, on a terminal.
+        progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
+            elsewhere; None by the bar alone; False not at all.
         lanes: how many points to solve side by side; None for what is fast.
         **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and S, and P by its
             square; backpropagation takes no notice), ``noise``, ``weight_decay``,
@@ -193,6 +200,7 @@ def sweep(
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
+    progress = check_progress(progress)
     grid = make_grid(axes, AXES)
     noise = grid.column("noise", 0.0)
     equations = []
@@ -214,8 +222,11 @@ def sweep(
     lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
     plan = _plan(equations, values, lanes)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)
-    state = state_of({name: _plain(each) for name, each in initial._asdict().items()})
-    given = state, Teacher(*map(_plain, teacher))
+    parts: dict[str, Any] = {}
+    for each in equations:
+        held = each.initial._asdict().items()
+        parts |= {name: part for name, part in held if part is not None}
+    given = state_of(parts), equations[0].teacher
     results = run_chunks(
         job,
         [(index, values[chosen]) for index, chosen in plan],
@@ -268,10 +279,6 @@ def sweep(
             "teacher": given[1],
         },
     )
-
-
-def _plain(array: Any) -> np.ndarray | None:
-    return None if array is None else np.asarray(array)
 
 
 def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:

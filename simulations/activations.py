@@ -48,3 +48,20 @@ def choose_units(activation: Any) -> Units:
     )
     g = getattr(chosen, "g", chosen)
     return Units(g, getattr(chosen, "hidden", None) or g)
+
+
+def check_units(units: Units, K: int) -> None:
+    """ValueError unless both functions give as many activities as there are fields."""
+    fields = jax.ShapeDtypeStruct((3, K), jnp.float32)
+    for function in units:
+        try:
+            shape = jax.eval_shape(lambda z, function=function: function(z), fields).shape
+        except Exception as error:
+            raise ValueError(
+                f"Argument `activation` must be a function of JAX arrays, but raised {error!r}."
+            ) from error
+        if shape != fields.shape:
+            raise ValueError(
+                f"Argument `activation` must give activities of the shape of the fields, "
+                f"{fields.shape}, but gave {shape}."
+            )

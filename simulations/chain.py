@@ -24,13 +24,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
+from odes.checks import check_progress
 from odes.order_parameters import Trajectory, state_of, trajectory_of_runs
+from odes.progress import shown
 from odes.schedules import parameters_at, probed, scheduled_hyperparameters
 from simulations.blocks import scaled, step
 from simulations.networks import Network, overlaps_of
 from simulations.online_sgd import (
+    check_runs,
     check_training,
     errors_of,
     learned,
@@ -60,7 +62,7 @@ def simulate_chain(
     n_runs: int = 1,
     seed: int = 0,
     n_test: int = 2000,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Trajectory:
     """Train a network as :func:`simulations.simulate` does, exactly in law, at a cost free of N.
 
@@ -84,9 +86,9 @@ def simulate_chain(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    network, chosen, units, steps = check_training(
-        network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
-    )
+    progress = check_progress(progress)
+    n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
+    network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
     if not chosen.equivariant:
         raise ValueError(
             "Argument `rule` must be declared equivariant to be run in other coordinates, "
@@ -111,13 +113,7 @@ def simulate_chain(
         for run in np.random.SeedSequence(seed).spawn(n_runs)
     ]
     saved, done = [], 0
-    with (
-        jax.enable_x64(True),
-        tqdm(
-            total=steps[-1], unit=" samples", disable=None if progress else True, delay=1,
-            leave=False,
-        ) as bar,
-    ):  # fmt: skip
+    with jax.enable_x64(True), shown(progress, steps[-1], "samples", delay=1) as advance:
         networks = _compressed(network, chosen, n_runs)
         for last in steps:
             for x, zeta, count in _ahead(_blocks(streams, last - done, K + M + O, O, N)):
@@ -125,7 +121,7 @@ def simulate_chain(
                 networks = jax.block_until_ready(
                     _train(networks, during, x, zeta, count, rule=chosen, units=units, N=N)
                 )
-                bar.update(count)
+                advance(count)
                 done += count
             scale = parameters_at(parameters, done / N).feedback_scale
             tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from odes.checks import (
     check_array,
     check_count,
     check_covariance,
+    check_flag,
     check_number,
     check_overlaps,
     check_seed,
     lookup,
+    quoted,
 )
 from odes.order_parameters import (
     FEEDBACK,
@@ -24,6 +27,9 @@ from odes.order_parameters import (
     state_of,
 )
 from simulations.rules import Rule, choose_rule
+
+SIZED = ("W", "v", "W_star")
+"""The weights that the sizes of a network are taken from."""
 
 
 class Network(NamedTuple):
@@ -45,9 +51,11 @@ class Network(NamedTuple):
     def overlaps(self, rule: Any) -> tuple[OrderParameters, Teacher]:
         """Order parameters and teacher measured on this network, in float64.
 
-        They are the initial condition of the theory for ``rule``, whose B they hold (shapes in
-        ``odes/order_parameters.py``).  Raises ValueError for an unknown rule, and for one that has
-        no theory with random feedback.
+        They are the initial condition of the theory for ``rule``, and hold what it needs and
+        nothing else (shapes in ``odes/order_parameters.py``): B, unless that follows from v; of a
+        rule whose B is that of F, S and P besides; and of one that learns F in factors, these in
+        place of B.  Raises ValueError for an unknown rule, and for one that has no theory with
+        random feedback.
         """
         chosen = choose_rule(rule)
         if chosen.aligned_only and not self.aligned:
@@ -60,11 +68,15 @@ class Network(NamedTuple):
         check_learned(network, chosen)
         W_star, F, N = network.W_star, network.F, network.W.shape[1]
         with jax.enable_x64(True):
+            seen = seen_by_feedback(network, chosen)
             parts = jax.tree.map(np.asarray, overlaps_of(network, chosen))
-        P = F.T @ F / (1 if network.aligned else N)
-        return state_of(parts), Teacher(
-            T=W_star @ W_star.T / N, v_star=network.v_star, S=W_star @ F / N**0.5, P=P
-        )
+        teacher = Teacher(T=W_star @ W_star.T / N, v_star=network.v_star)
+        if "F1" in chosen.learns or seen == {"v"}:
+            parts.pop("B", None)
+        elif "F" in seen:
+            P = F.T @ F / (1 if network.aligned else N)
+            teacher = teacher._replace(S=W_star @ F / N**0.5, P=P)
+        return state_of(parts), teacher
 
 
 def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
@@ -76,6 +88,36 @@ def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
     if "F1" in rule.learns:
         measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
     return {name: each for name, each in measured.items() if each is not None}
+
+
+def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
+    """The weights that a rule's feedback signal B is made of, by name.
+
+    Raises ValueError unless B has the shape of v, or is None.
+    """
+    weights = {
+        name: jnp.asarray(each)
+        for name, each in network._asdict().items()
+        if name != "aligned" and each is not None
+    }
+
+    def feedback(given: dict[str, Any]) -> Any:
+        return rule.feedback(network._replace(**given))
+
+    try:
+        traced, B = jax.make_jaxpr(feedback, return_shape=True)(weights)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Argument `rule` must have a feedback from a network to B, but it failed with {error}"
+        ) from error
+    shape = np.shape(network.v)
+    if B is not None and getattr(B, "shape", ()) != shape:
+        raise ValueError(
+            f"Argument `rule` must have a feedback B of shape {shape}, but it returned {B!r}."
+        )
+    seen = [*traced.jaxpr.outvars, *(each for step in traced.eqns for each in step.invars)]
+    inputs = zip(sorted(weights), traced.jaxpr.invars, strict=True)
+    return {name for name, variable in inputs if any(each is variable for each in seen)}
 
 
 def sample_network(
@@ -123,13 +165,12 @@ def sample_network(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    for name, size in (("N", N), ("K", K), ("M", M), ("O", O)):
-        check_count(name, size)
-    check_seed(seed)
+    N, K, M, O = (check_count(*each) for each in (("N", N), ("K", K), ("M", M), ("O", O)))
+    seed = check_seed(seed)
     if N < K + M + O:
         raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
-    check_number("student_scale", student_scale)
-    check_number("feedback_scale", feedback_scale)
+    student_scale = check_number("student_scale", student_scale)
+    feedback_scale = check_number("feedback_scale", feedback_scale)
     draw_teacher = lookup("teacher", {"orthonormal": _orthonormal, "gaussian": _gaussian}, teacher)
     aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
     if S is not None and not aligned:
@@ -190,8 +231,8 @@ def network_with_overlaps(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    check_count("N", N)
-    check_seed(seed)
+    N = check_count("N", N)
+    seed = check_seed(seed)
     aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
     optional = dict.fromkeys(FEEDBACK, initial) | {"S": teacher, "P": teacher}
     needs = tuple(n for n, given in optional.items() if getattr(given, n, None) is not None)
@@ -230,8 +271,9 @@ def network_with_overlaps(
 def check_network(network: Network) -> Network:
     """The network in float64, if all weights are finite and their shapes agree."""
     if not isinstance(network, Network):
-        raise ValueError(f"Argument `network` must be a Network(...), but is {network!r}.")
-    sizes = [np.shape(weights) for weights in (network.W, network.v, network.W_star)]
+        raise ValueError(f"Argument `network` must be a Network(...), but is {quoted(network)}.")
+    matrices = [check_array(f"network.{name}", getattr(network, name)) for name in SIZED]
+    sizes = [matrix.shape for matrix in matrices]
     if any(len(shape) != 2 for shape in sizes):
         raise ValueError(
             "Argument `network` must have matrices W (K, N), v (K, O) and W_star (M, N), "
@@ -247,11 +289,8 @@ def check_network(network: Network) -> Network:
         name: _given(f"network.{name}", getattr(network, name), shape)
         for name, shape in shapes.items()
     }
-    if network.aligned not in (True, False):
-        raise ValueError(
-            f"Argument `network.aligned` must be True or False, but is {network.aligned!r}."
-        )
-    return Network(**weights, aligned=bool(network.aligned))
+    aligned = check_flag("network.aligned", network.aligned)
+    return Network(**weights, aligned=aligned)
 
 
 def check_learned(network: Network, rule: Rule) -> None:
@@ -284,5 +323,7 @@ def _given(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
     if array.ndim == 1 and shape[1] == 1:
         array = array[:, None]
     if array.shape != shape:
-        raise ValueError(f"Argument `{name}` must be an array of shape {shape}, but is {value!r}.")
+        raise ValueError(
+            f"Argument `{name}` must be an array of shape {shape}, but is {quoted(value)}."
+        )
     return array

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from odes.checks import (
     check_count,
+    check_progress,
     check_seed,
     check_times,
     lookup,
@@ -33,6 +33,7 @@ from odes.order_parameters import (
     state_of,
     trajectory_of_runs,
 )
+from odes.progress import shown
 from odes.schedules import (
     PiecewiseConstant,
     check_scale,
@@ -41,7 +42,7 @@ from odes.schedules import (
     scheduled_hyperparameters,
 )
 from odes.store import Arrays, load_arrays, open_store, save_arrays
-from simulations.activations import Units, choose_units
+from simulations.activations import Units, check_units, choose_units
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_learned, check_network, overlaps_of
 from simulations.rules import Rule, Sample, choose_rule, known_name, outputs
@@ -66,7 +67,7 @@ HELD = 2**22
 """Numbers that may be held at once, if that is what it takes to draw BLOCK samples of one run."""
 
 PIECE = 2**27
-"""Numbers drawn between two looks at the progress bar and at the clock for checkpoints."""
+"""Numbers drawn between two looks at the progress and at the clock for checkpoints."""
 
 MIRROR = 2**31
 """Sets the noise of mirrors apart from samples in the random streams of a run."""
@@ -104,7 +105,7 @@ def simulate(
     dtype: str = "float32",
     block: int | None = None,
     path: Any = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
@@ -135,7 +136,8 @@ def simulate(
             that was interrupted, by whatever means, and is called again with the same arguments
             and on as many processors and devices goes on from there and returns the same numbers to
             the last bit.
-        progress: whether long runs show a bar, on a terminal.
+        progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
+            elsewhere; None by the bar alone; False not at all.
 
     Returns:
         A Trajectory.  The generalization error, (n_runs, n), is half the squared difference to the
@@ -153,9 +155,9 @@ def simulate(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     lookup("dtype", DTYPES, dtype)
-    network, chosen, units, steps = check_training(
-        network, rule, activation, times, parameters, n_runs=n_runs, n_test=n_test, seed=seed
-    )
+    progress = check_progress(progress)
+    n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
+    network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu" and len(devices) == 1
     threads = processors() if cpu else len(devices)
@@ -194,18 +196,15 @@ def simulate(
         open_store(path, arguments, layout) as folder,
         _precision(dtype),
         ThreadPoolExecutor(threads) as pool,
-        tqdm(
-            total=steps[-1], unit=" samples", disable=None if progress else True, delay=1,
-            leave=False,
-        ) as bar,
-    ):  # fmt: skip
+        shown(progress, steps[-1], "samples", delay=1) as advanced,
+    ):
         groups = _start(network, learned(chosen), seed, dtype, plan, devices)
         done = 0
         saved: list[Arrays] = []
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
             done, saved = int(found["done"]), _unstacked(found)
             groups = _with_weights(groups, learned(chosen), found)
-            bar.update(pieces[done - 1].last)
+            advanced(pieces[done - 1].last)
         if plan.groups > 1 and done < len(pieces):
             nothing = in_samples(0, 0, plan.piece), parameters_at(parameters, 0.0)
             advance(groups[0], Piece(0, 0, 0), *nothing)  # compiles, before all threads need it
@@ -218,7 +217,7 @@ def simulate(
             if piece.measured is not None:
                 saved.append({n: np.concatenate([m[n] for m in measured]) for n in measured[0]})
             done += 1
-            bar.update(piece.last - piece.first)
+            advanced(piece.last - piece.first)
             due = done == len(pieces) or time.monotonic() - kept > CHECKPOINT_SECONDS
             if folder is not None and due:
                 weights = _weights(groups, learned(chosen))
@@ -243,10 +242,6 @@ def check_training(
     activation: Any,
     times: Any,
     parameters: Hyperparameters,
-    *,
-    n_runs: int,
-    n_test: int,
-    seed: int,
 ) -> tuple[Network, Rule, Units, list[int]]:
     """The network, rule, activation functions, and times in samples; ValueError for what cannot be.
 
@@ -261,10 +256,8 @@ def check_training(
             f"compiled for: {error}"
         ) from error
     units = choose_units(activation)
-    check_count("n_runs", n_runs)
-    check_count("n_test", n_test)
-    check_seed(seed)
     network = check_network(network)
+    check_units(units, len(network.v))
     steps = whole_steps(check_times(times), network.W.shape[1])
     check_learned(network, chosen)
     check_scale(bool(chosen.learns), parameters)
@@ -272,6 +265,11 @@ def check_training(
         network = network._replace(F1=None, F2=None)
     _check_shapes(chosen, network, units.hidden)
     return network, chosen, units, steps
+
+
+def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:
+    """The three as plain integers, if they are some."""
+    return check_count("n_runs", n_runs), check_count("n_test", n_test), check_seed(seed)
 
 
 def learned(rule: Rule) -> tuple[str, ...]:
@@ -284,12 +282,15 @@ def per_run(rule: Rule) -> Network:
     return Network(*(0 if name in learned(rule) else None for name in Network._fields))
 
 
-def whole_steps(times: np.ndarray, N: int) -> list[int]:
-    """The times in samples; ValueError if two are the same, or one is too many."""
+def whole_steps(times: np.ndarray, N: int, name: str = "times") -> list[int]:
+    """The times in samples; ValueError if two are the same, or one is too many.
+
+    ``name`` is that of the argument.
+    """
     steps = np.rint(times * N)
     if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
         raise ValueError(
-            "Argument `times` must be distinct numbers of samples below 2^31 at "
+            f"Argument `{name}` must be distinct numbers of samples below 2^31 at "
             f"N = {N}, but is {times!r}."
         )
     return steps.astype(int).tolist()
@@ -426,6 +427,7 @@ def rates(
     count = max(1, last - first)
     times = np.arange(first, first + count) / N
 
+    @np.errstate(over="ignore")  # what is beyond single precision diverges
     def part(each: Any) -> Any:
         if not callable(each):
             return None if each is None else np.asarray(each, dtype)
@@ -443,7 +445,8 @@ def _start(
     network: Network, names: tuple[str, ...], seed: int, dtype: str, plan: Plan, devices: list
 ) -> list[Group]:
     """All groups before the first sample, filled up with more runs than were asked for."""
-    start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
+    with np.errstate(over="ignore"):  # what is beyond single precision diverges
+        start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
     networks = start._replace(
         **{name: jnp.tile(getattr(start, name), (plan.lanes, 1, 1)) for name in names}
     )

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import check_number, hyperparameters
+from odes.checks import check_number, check_seed, hyperparameters
 from simulations.blocks import mirrored
 from simulations.networks import Network
-from simulations.online_sgd import ABREAST, check_training, mirror_noise
+from simulations.online_sgd import ABREAST, check_training, mirror_noise, whole_steps
 from simulations.rules import choose_rule, composed
 
 
@@ -35,14 +35,16 @@ def pre_mirrored(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    check_number("t", t)
+    t = check_number("t", t)
     if choose_rule(rule).mirror is None:
         raise ValueError(f"Argument `rule` must have a mirror, but is {rule!r}.")
     if "F1" in choose_rule(rule).learns and not getattr(network, "aligned", True):
         raise ValueError("Argument `network` must have an aligned F, but its feedback is random.")
-    start, chosen, units, (steps,) = check_training(
-        network, rule, activation, [t], hyperparameters(lr=0.0), n_runs=1, n_test=1, seed=seed
+    seed = check_seed(seed)
+    start, chosen, units, _ = check_training(
+        network, rule, activation, [0.0], hyperparameters(lr=0.0)
     )
+    (steps,) = whole_steps(np.array([t]), start.W.shape[1], "t")
     with jax.enable_x64(True):
         key = jax.random.key(seed, impl="threefry2x32")
         on_jax = jax.tree.map(jnp.asarray, start)

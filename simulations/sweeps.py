@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from odes.checks import check_count, check_seed, check_times, lookup
+from odes.checks import check_count, check_progress, check_seed, check_times, lookup
 from odes.chunks import run_chunks
 from odes.grid import (
     AXES,
@@ -77,7 +77,7 @@ def sweep(
     order_parameters: Any = (),
     path: Any = None,
     executor: Any = None,
-    progress: bool = False,
+    progress: bool | None = False,
     **axes: Any,
 ) -> Any:
     """Learning curves of finite networks on a grid of parameters, as a labelled Dataset.
@@ -115,6 +115,7 @@ def sweep(
     )
     times = check_times(times)
     symbols = check_symbols(order_parameters)
+    progress = check_progress(progress)
     known = {**AXES, "seed": lambda _, seed: check_seed(seed)}
     if callable(network):
         known["N"] = check_count
@@ -123,8 +124,8 @@ def sweep(
     else:
         network = check_network(network)
     grid = make_grid(axes, known)
-    check_count("n_runs", n_runs)
-    check_count("n_test", n_test)
+    n_runs = check_count("n_runs", n_runs)
+    n_test = check_count("n_test", n_test)
     lookup("dtype", DTYPES, dtype)
     choose_units(activation)
     sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))

@@ -1,9 +1,13 @@
 """Whatever is given for an argument, the answer is right or a ValueError that names the argument.
 
-The arguments are those of the signatures, so that a new one is tried without a new line here.
+The arguments are those of the signatures, and the functions all that are public, so that a new one
+is tried without a new line here.
 """
 
 import inspect
+import re
+import warnings
+from fractions import Fraction
 from types import SimpleNamespace
 
 import jax
@@ -12,104 +16,374 @@ import pytest
 
 import odes
 import simulations
+from odes.averages import Erf
+from odes.grid import AXES
 from tests.conftest import random_problem
 
 STATE, TEACHER = random_problem(2, 2, 1, seed=1)
-TIMES = [0.0, 0.1]
+NETWORK = simulations.sample_network(N=24, K=2, M=2, seed=1)
+ALIKE = odes.Teacher(np.eye(2), np.ones((2, 1)))
+SPLIT = np.array([[1.0, -1.0], [-1.0, 1.0]])
+SMALL = odes.OrderParameters(0.25 * np.eye(2), np.full((2, 2), 0.01), np.ones((2, 1)))
+TRAINING = {"lr": 0.1, "times": [0.0, 0.1]}
+LEARNING = {"initial": STATE, "teacher": TEACHER, "rule": "afa", **TRAINING}
+FROZEN = {"rule": "bp", "lr": 0.5, "lr_v": 0.0}
+NETWORKS = {"network": NETWORK, "rule": "fa", **TRAINING, "n_test": 2}
+TAUGHT = odes.OrderParameters(np.eye(2), np.eye(2), np.ones((2, 1)))
 
-BAD = {
+# Calls that would compile, or search, for each value that is right are refused in the end, by what
+# is looked at last: anything else that is wrong has to be named before.
+REFUSED_LAST = odes.PiecewiseConstant([0.05], [0.0, 0.2])
+UNLIKE = ALIKE._replace(v_star=np.array([[1.0], [2.0]]))
+
+NEVER = {
     "text": "much",
     "bytes": b"much",
-    "None": None,
     "a complex number": 1j,
     "NaN": float("nan"),
     "infinity": float("inf"),
     "a negative number": -1.5,
     "a huge integer": 10**400,
-    "an empty list": [],
-    "a list": [0.1, 0.2],
+    "an integer too long to print": 10**5000,
+    "a dictionary": {"a": 1},
+    "a set": {1.0},
     "a ragged list": [[1.0], [1.0, 2.0]],
-    "an array of rank 3": np.ones((1, 2, 3)),
     "an array without rank, of text": np.array("much"),
     "an array without rank, of None": np.array(None),
     "an array without rank, of a complex number": np.array(1j),
-    "an array of NaN": np.full((2, 2), np.nan),
     "an object": SimpleNamespace(),
-    "a number in single precision": np.float32(0.5),
+    "a class": SimpleNamespace,
 }
+"""What no argument may be, but for :data:`UNUSED` and :data:`TAKEN`."""
 
+UNUSED = {
+    ("odes.generalization_error", "B"), ("odes.generalization_error", "S"),
+    ("odes.generalization_error", "P"), ("odes.drift", "P"),
+    ("odes.feedback_cosine", "Q"), ("odes.feedback_cosine", "R"),
+    ("odes.feedback_angle", "Q"), ("odes.feedback_angle", "R"),
+}  # fmt: skip
+"""Overlaps that are not looked at."""
+
+TAKEN = {
+    ("odes.sweep", "path", "text"), ("simulations.sweep", "path", "text"),
+    ("simulations.simulate", "path", "text"),
+    ("odes.drift", "moments", "a class"),  # a function, whose errors are its own
+    *(("odes.PiecewiseConstant", "t", label) for label in (
+        "infinity", "a negative number", "a huge integer", "an integer too long to print",
+    )),
+}  # fmt: skip
+"""What is right after all."""
+
+AT_TIMES = {
+    "None": None,
+    "zero": 0,
+    "a huge number": 1e300,
+    "a list": [0.1, 0.2],
+    "a number in single precision": np.float32(0.5),
+    "an array without rank": np.array(0.5),
+    "a JAX array without rank": jax.numpy.asarray(0.5),
+    "True": True,
+    "an empty list": [],
+    "an array of NaN": np.full((2, 2), np.nan),
+    "an array of rank 3": np.ones((1, 2, 3)),
+}
+"""What may be right, or wrong with others only, one of which is named."""
+
+FLUCTUATIONS = odes.Fluctuations(np.ones((2, 9, 9)), STATE, np.ones(2))
+LEARNED = odes.Trajectory(np.array([0.0, 1.0]), STATE, np.array([1.0, 0.5]), "ok")
+
+
+PLATEAU = odes.FixedPoint(
+    SMALL, float(odes.generalization_error(SMALL, ALIKE)), np.array([0.1 + 0j]),
+    odes.OrderParameters(np.zeros((1, 2, 2)), SPLIT[None], np.zeros((1, 2, 1))), True, False,
+    odes.RULES["bp"], Erf,
+)  # fmt: skip
+
+# A valid call of everything public: the function, and its arguments.
 CALLS = {
-    "solve": (odes.solve, {"initial": STATE, "teacher": TEACHER, "rule": "afa", "lr": 0.1,
-                           "times": TIMES}),
-    "hyperparameters": (odes.hyperparameters, {"lr": 0.1}),
-    "update_cosine": (odes.update_cosine, {"state": STATE, "teacher": TEACHER, "rule": "fa"}),
-    "update_angle": (odes.update_angle, {"state": STATE, "teacher": TEACHER, "rule": "fa"}),
-    "feedback_cosine": (odes.feedback_cosine, {"state": STATE}),
-    "feedback_angle": (odes.feedback_angle, {"state": STATE}),
-    "plateau_interval": (odes.plateau_interval, {
-        "trajectory": odes.solve(STATE, TEACHER, rule="bp", lr=0.1, times=TIMES), "height": 0.1,
-    }),
-    "gauss_hermite": (odes.gauss_hermite, {"dimensions": 2, "per_axis": 3}),
-    "sample_network": (simulations.sample_network, {"N": 20, "K": 2, "M": 2}),
-    "network_with_overlaps": (simulations.network_with_overlaps, {
-        "initial": STATE, "teacher": TEACHER, "N": 20,
-    }),
+    "odes.solve": (odes.solve, {**LEARNING, "max_steps": 100}),
+    "odes.sweep": (odes.sweep, {**LEARNING, "path": f"{__file__}/below"}),
+    "odes.flow": (
+        odes.flow, {**LEARNING, "rule": "kolen-pollack", "feedback_scale": REFUSED_LAST},
+    ),
+    "odes.solve_paths": (
+        odes.solve_paths, {**LEARNING, "n_paths": 2, "times": [0.0, 1e308], "dt": 1e-300},
+    ),
+    "odes.fixed_point": (
+        odes.fixed_point,
+        {"guess": TAUGHT, "teacher": ALIKE, **FROZEN},
+    ),
+    "odes.critical_learning_rate": (
+        odes.critical_learning_rate,
+        {"solution": TAUGHT, "teacher": ALIKE, "rule": "bp", "lr_v": 0.0},
+    ),
+    "odes.symmetric_plateau": (
+        odes.symmetric_plateau, {"initial": SMALL, "teacher": UNLIKE, **FROZEN},
+    ),
+    "odes.escape_time": (
+        odes.escape_time,
+        {"plateau": PLATEAU, "state": SMALL._replace(R=SMALL.R + 0.01 * SPLIT), "teacher": ALIKE},
+    ),
+    "odes.plateau_interval": (odes.plateau_interval, {"trajectory": LEARNED, "height": 1.0}),
+    "odes.optimal_schedule": (
+        odes.optimal_schedule,
+        {"initial": STATE, "teacher": TEACHER, "rule": "afa", "t": 0.1, "lr": REFUSED_LAST},
+    ),
+    "odes.generalization_error": (
+        odes.generalization_error, {"state": STATE, "teacher": TEACHER},
+    ),
+    "odes.drift": (
+        odes.drift,
+        {"state": STATE, "teacher": TEACHER, "rule": "afa",
+         "parameters": odes.hyperparameters(lr=0.1)},
+    ),
+    "odes.hyperparameters": (odes.hyperparameters, {"lr": 0.1}),
+    "odes.update_cosine": (
+        odes.update_cosine, {"state": STATE, "teacher": TEACHER, "rule": "fa"},
+    ),
+    "odes.update_angle": (odes.update_angle, {"state": STATE, "teacher": TEACHER, "rule": "fa"}),
+    "odes.feedback_cosine": (odes.feedback_cosine, {"state": STATE}),
+    "odes.feedback_angle": (odes.feedback_angle, {"state": STATE}),
+    "odes.gauss_hermite": (odes.gauss_hermite, {"dimensions": 2, "per_axis": 3}),
+    "odes.sobol": (odes.sobol, {"dimensions": 2, "n": 3}),
+    "odes.MirroredFA": (odes.MirroredFA, {}),
+    "odes.MirroredAFA": (odes.MirroredAFA, {}),
+    "odes.MirroredPEPITA": (odes.MirroredPEPITA, {}),
+    "odes.Logistic": (odes.Logistic, {}),
+    "odes.SymBa": (odes.SymBa, {}),
+    "odes.Difference": (odes.Difference, {}),
+    "odes.ForwardForward": (odes.ForwardForward, {}),
+    "odes.TopDownForwardForward": (odes.TopDownForwardForward, {}),
+    "odes.Fluctuations.std": (FLUCTUATIONS.std, {"N": 10}),
+    "odes.PiecewiseConstant": (odes.PiecewiseConstant([0.05], [0.1, 0.2]), {"t": 0.5}),
+    "simulations.simulate": (simulations.simulate, NETWORKS),
+    "simulations.simulate_chain": (simulations.simulate_chain, NETWORKS),
+    "simulations.sweep": (simulations.sweep, NETWORKS),
+    "simulations.sample_network": (simulations.sample_network, {"N": 20, "K": 2, "M": 2}),
+    "simulations.network_with_overlaps": (
+        simulations.network_with_overlaps, {"initial": STATE, "teacher": TEACHER, "N": 20},
+    ),
+    "simulations.Network.overlaps": (NETWORK.overlaps, {"rule": "fa"}),
+    "simulations.pre_mirrored": (
+        simulations.pre_mirrored, {"network": NETWORK, "rule": "fa-mirror", "t": 0.1},
+    ),
+    "simulations.ReadoutMirror": (simulations.ReadoutMirror, {}),
+    "simulations.TwoLayerMirror": (simulations.TwoLayerMirror, {}),
 }  # fmt: skip
 
-INNER = {"initial": tuple(STATE._fields), "state": tuple(STATE._fields),
-         "teacher": tuple(TEACHER._fields)}  # fmt: skip
-"""What an argument consists of: an error may name that."""
+RECORDS = {
+    "ACTIVATIONS", "RULES",  # dictionaries
+    "Activation", "FactoredOrderParameters", "Hyperparameters", "Learning", "Network",
+    "OrderParameters", "Points", "Sample", "Teacher", "Trajectory", "Update",
+    "FixedPoint", "Flow", "Fluctuations", "Optimum",  # whoever takes one looks at what it holds
+    "Rule",  # of one's own: tests of its hooks
+}  # fmt: skip
+"""What is public and checks nothing itself."""
 
-HANDED_ON = {"activation", "points", "max_steps"}
-"""Arguments of which a valid value runs for long, or whose kinds have tests of their own."""
+MORE = {
+    "odes.sweep": tuple(AXES),
+    "simulations.sweep": (*AXES, "seed", "N"),
+    "odes.optimal_schedule": tuple(inspect.signature(odes.flow).parameters),
+}
+"""What stands for the ** of a signature."""
+
+PARTS = {
+    "initial": STATE._fields, "state": STATE._fields, "guess": STATE._fields,
+    "solution": STATE._fields, "teacher": TEACHER._fields, "network": NETWORK._fields,
+    "parameters": odes.Hyperparameters._fields,
+}  # fmt: skip
+"""Arguments that hold others: an error names the part."""
+
+
+def arguments(call):
+    """Names of the arguments, those that ** stands for among them."""
+    for argument, parameter in inspect.signature(CALLS[call][0]).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield from MORE[call]
+        else:
+            yield argument
 
 
 def cases():
-    for name, (function, given) in CALLS.items():
-        known = INNER if given.get("teacher") is TEACHER or "state" in given else {}
-        for argument in inspect.signature(function).parameters:
-            if argument not in HANDED_ON:
-                for part in (None, *known.get(argument, ())):
-                    yield name, argument, part
+    for call in CALLS:
+        for argument in dict.fromkeys(arguments(call)):
+            whole = CALLS[call][1].get(argument)
+            parts = whole._asdict() if argument in PARTS and whole is not None else {}
+            for part in (None, *(name for name, each in parts.items() if each is not None)):
+                yield call, argument, part
 
 
-def refused_by_name(function, given, names):
-    """True or False; or the words of a ValueError that names none of these."""
-    try:
-        with np.errstate(all="ignore"):
-            function(**given)
-    except ValueError as refusal:
-        said = str(refusal)
-        return any(f"`{name}" in said or f" {name}" in said for name in names) or said
-    return False
+def answered(call, given):
+    """What the function answers, or the words of a ValueError; warnings are errors."""
+    with warnings.catch_warnings(), jax.enable_x64(call == "odes.flow"):
+        warnings.simplefilter("error")
+        try:
+            return CALLS[call][0](**given), None
+        except ValueError as refusal:
+            return None, str(refusal)
+
+
+def is_record(value):
+    return hasattr(value, "_fields")
+
+
+def with_part(given, argument, part, value):
+    return given | {argument: given[argument]._replace(**{part: value}) if part else value}
+
+
+def is_named(words, expected):
+    """Whether an error is about one of these arguments."""
+    named = any(re.search(rf"`[\w.]*\b{name}\b", words) for name in expected)
+    return words.startswith("Argument") and (named or "covariance" in words)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Text may be a path."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_public_is_tried():
+    for package in (odes, simulations):
+        for name in set(package.__all__) - RECORDS:
+            assert f"{package.__name__}.{name}" in CALLS
+        for name in RECORDS & set(package.__all__) - {"Rule", "RULES", "ACTIVATIONS"}:
+            record = getattr(package, name)
+            assert issubclass(record, tuple)
+            methods = [key for key, each in vars(record).items() if inspect.isfunction(each)]
+            for method in methods:
+                known = method.startswith("_") or (name, method) == ("Sample", "through")
+                assert known or f"{package.__name__}.{name}.{method}" in CALLS
 
 
 @pytest.mark.parametrize(("call", "argument", "part"), list(cases()))
 def test_any_value_is_answered_or_refused_by_name(call, argument, part):
+    _, given = CALLS[call]
+    own = (argument, part) if part else (argument, *PARTS.get(argument, ()))
+    others = (*arguments(call), *STATE._fields, *TEACHER._fields)
+    for label, value in NEVER.items():
+        if (call, part) not in UNUSED and (call, argument, label) not in TAKEN:
+            _, words = answered(call, with_part(given, argument, part, value))
+            assert words is not None, label
+            assert is_named(words, own), f"{label}: {words}"
+    for label, value in AT_TIMES.items():
+        _, words = answered(call, with_part(given, argument, part, value))
+        assert words is None or is_named(words, others), f"{label}: {words}"
+
+
+@pytest.mark.parametrize(("call", "argument", "part"), list(cases()))
+def test_a_traced_value_is_taken_or_refused_by_name(call, argument, part):
+    """In place of a scalar, and of an array of the same shape."""
     function, given = CALLS[call]
-    for value in BAD.values():
-        named = (argument, *INNER.get(argument, ()), "covariance")
-        put = given[argument]._replace(**{part: value}) if part else value
-        assert refused_by_name(function, given | {argument: put}, named) in (True, False)
+    whole = given.get(argument)
+    shapes = {(), np.shape(getattr(whole, part) if part else 0 if is_record(whole) else whole)}
+    others = (*arguments(call), *STATE._fields, *TEACHER._fields)
+    with jax.enable_x64(True):
+        for shape in shapes:
+            words = []
+
+            def traced(value, words=words):
+                try:
+                    function(**with_part(given, argument, part, value))
+                except ValueError as refusal:
+                    words.append(str(refusal))
+                return value
+
+            jax.eval_shape(traced, jax.ShapeDtypeStruct(shape, float))
+            assert all(is_named(each, others) for each in words), words
 
 
-@pytest.mark.parametrize("value", ["text", "a complex number", "NaN", "a huge integer",
-                                   "an array without rank, of None", "an object"])  # fmt: skip
-@pytest.mark.parametrize("argument", ["lr", "lr_v", "noise", "weight_decay", "feedback_scale"])
-def test_no_number_is_none(argument, value):
-    function, given = CALLS["solve"]
-    assert refused_by_name(function, given | {argument: BAD[value]}, [argument]) is True
+FORMS = {
+    "0-d array": np.array, "NumPy scalar": np.float64, "fraction": Fraction,
+    "list": lambda value: np.asarray(value).tolist(), "JAX array": jax.numpy.asarray,
+    "single precision": np.float32,
+}  # fmt: skip
+
+OF_NUMBERS = ("NumPy scalar", "fraction")
+ROUNDED = (*OF_NUMBERS, "single precision")
+
+SAME = {
+    "odes.solve": ("lr", "times", "Q", "v", "T"),
+    "odes.update_angle": ("noise", "Q", "B", "v_star"),
+    "odes.generalization_error": (),
+    "odes.fixed_point": ("lr", "lr_v", "Q", "T"),
+    "odes.hyperparameters": ("lr",),
+    "simulations.simulate": ("lr", "times", "W", "v", "n_test"),
+    "simulations.simulate_chain": ("lr", "times", "W", "B", "n_test"),
+    "simulations.network_with_overlaps": ("R", "v_star", "N"),
+}
+"""Arguments, and parts of them."""
+
+
+@pytest.mark.parametrize("call", SAME)
+def test_the_form_of_a_number_makes_no_difference(call):
+    _, given = CALLS[call]
+    exact = {"lr": 0.125, "times": [0.0, 0.125]}
+    given = given | {name: exact[name] for name in exact if name in given}
+    whole_of = {
+        part: key for key, each in given.items() if is_record(each) for part in each._fields
+    }
+    for name in SAME[call]:
+        argument, part = (whole_of[name], name) if name in whole_of else (name, None)
+        value = getattr(given[argument], part) if part else given.get(argument, 0.0)
+        value = np.float32(value) if part else value  # exact in single precision
+        exact = np.asarray(value, float) if part else value
+        plain, words = answered(call, with_part(given, argument, part, exact))
+        assert words is None, words
+        array, count = bool(part) or name == "times", isinstance(value, int)
+        for label, form in FORMS.items():
+            if not (count and label in ROUNDED) and not (array and label in OF_NUMBERS):
+                other, words = answered(call, with_part(given, argument, part, form(value)))
+                assert words is None, (name, label, words)
+                for ours, theirs in zip(*map(jax.tree.leaves, (other, plain)), strict=True):
+                    np.testing.assert_array_equal(ours, theirs, err_msg=f"{name}: {label}")
 
 
 @pytest.mark.parametrize("value", [np.array([0.1, 0.2]), [0.1], np.array([])])
 def test_an_array_of_learning_rates_is_sent_to_sweep(value):
-    with pytest.raises(ValueError, match=r"`lr` must be a finite number.*sweep\(\)"):
-        odes.solve(STATE, TEACHER, rule="bp", lr=value, times=TIMES)
+    _, words = answered("odes.solve", LEARNING | {"lr": value})
+    assert re.match(r"Argument `lr` must be a finite number.*sweep\(\)", words)
 
 
 def test_a_traced_learning_rate_is_sent_to_flow():
     def error(lr):
-        return odes.solve(STATE, TEACHER, rule="bp", lr=lr, times=TIMES)
+        return odes.solve(**LEARNING | {"lr": lr})
 
     with pytest.raises(ValueError, match=r"`lr` must be a finite number.*flow\(\)"):
         jax.eval_shape(error, 0.1)
+
+
+def test_what_is_quoted_of_a_value_can_be_read():
+    for value in (np.zeros(10**4), "much" * 10**4, list(range(10**4)), 10**5000):
+        _, words = answered("odes.solve", LEARNING | {"lr": value})
+        assert len(words) < 500
+
+
+@pytest.mark.parametrize("changes", [
+    {"loss": odes.Logistic}, {"loss": None}, {"loss": 0.1},
+])  # fmt: skip
+def test_a_loss_is_an_object_with_slopes(changes):
+    for rule in (odes.ForwardForward, odes.TopDownForwardForward):
+        with pytest.raises(ValueError, match="`loss` must have slopes"):
+            rule(**changes)
+
+
+def test_points_without_end_are_refused():
+    for call, given in (
+        (odes.gauss_hermite, {"dimensions": 9, "per_axis": 100}),
+        (odes.gauss_hermite, {"dimensions": 1, "per_axis": 1000}),
+        (odes.gauss_hermite, {"dimensions": 40, "per_axis": 1}),
+        (odes.sobol, {"dimensions": 2, "n": 2**30}),
+        (odes.sobol, {"dimensions": 10**5, "n": 2}),
+    ):
+        with pytest.raises(ValueError, match=r"Argument `(dimensions|per_axis|n)` must"):
+            call(**given)
+    assert np.all(np.isfinite(odes.gauss_hermite(1, 300).weights))
+
+
+def test_parameters_are_known_by_name():
+    with pytest.raises(ValueError, match="`noize` is unknown"):
+        odes.optimal_schedule(**CALLS["odes.optimal_schedule"][1], noize=0.1)
+    for sweep, call in ((odes.sweep, "odes.sweep"), (simulations.sweep, "simulations.sweep")):
+        with pytest.raises(ValueError, match="`noize` is unknown"):
+            sweep(**CALLS[call][1], noize=0.1)

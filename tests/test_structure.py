@@ -13,6 +13,7 @@ ALLOWED = {
     "simulations": {
         "simulations",
         "odes.order_parameters",
+        "odes.progress",
         "odes.checks",
         "odes.chunks",
         "odes.grid",

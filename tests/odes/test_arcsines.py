@@ -85,7 +85,7 @@ def test_single_precision_is_refused_with_the_way_out(problem):
     parameters = hyperparameters(lr=0.1)
     with jax.enable_x64(False):
         moved = jax.jit(lambda state: drift(state, teacher, parameters, rule=RULES["bp"]))
-        with pytest.raises(ValueError, match=r"float64, but are in float32.*jax_enable_x64"):
+        with pytest.raises(ValueError, match=r"float64, but is in float32.*jax_enable_x64"):
             moved(state)
         with pytest.raises(ValueError, match="float64"):
             jax.grad(lambda state: generalization_error(state, teacher))(state)

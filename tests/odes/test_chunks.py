@@ -21,7 +21,6 @@ import distributed
 import numpy as np
 import pytest
 import xarray
-from tqdm import tqdm
 
 from odes import sweep
 from odes.chunks import _prepared, remote, run_chunks
@@ -128,22 +127,6 @@ def test_a_changed_definition_is_other_work(tmp_path, trace, monkeypatch):
             run(Squares(trace), tmp_path / "path", activation=g)
     with pytest.raises(ValueError, match="other arguments: `activation` was"):
         run(Squares(trace), tmp_path / "path", activation=g)
-
-
-def test_progress_is_shown_on_a_terminal_alone(trace, monkeypatch):
-    shown = []
-
-    def bar(**arguments):
-        shown.append(arguments["disable"])
-        return tqdm(**arguments | {"disable": True})
-
-    monkeypatch.setattr("odes.chunks.tqdm", bar)
-    for progress in (True, False):
-        run_chunks(
-            Squares(trace), [(1,)], arguments={}, layout={}, path=None, executor=None,
-            progress=progress,
-        )  # fmt: skip
-    assert shown == [None, True]
 
 
 def test_other_work_is_refused_by_the_name_of_the_argument_that_differs(tmp_path, trace):

@@ -174,8 +174,8 @@ def test_flow_refuses_single_precision_when_traced_by_the_user(problem):
         ({"rtol": 0.0}, "`rtol` must be"),
         ({"points": -1}, "`points` must be"),
         ({"max_steps": 0}, "`max_steps` must be"),
-        ({"times": 1.0}, r"`times` must have shape \(n,\)"),
-        ({"feedback_scale": np.ones(2)}, r"`feedback_scale` must be a scalar, .* shape \(2,\)"),
+        ({"times": 1.0}, r"`times` must be a one-dimensional"),
+        ({"feedback_scale": np.ones(2)}, r"`feedback_scale` must be a finite number"),
     ],
 )
 def test_bad_arguments_are_named(problem, change, message):

@@ -1,10 +1,12 @@
 """Sampling networks and measuring their overlaps."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from odes import OrderParameters, Teacher
-from simulations import Network, network_with_overlaps, sample_network, simulate
+from odes import RULES as THEORIES
+from odes import OrderParameters, Teacher, solve
+from simulations import RULES, Network, Rule, network_with_overlaps, sample_network, simulate
 
 
 def test_orthonormal_teacher_has_unit_overlaps():
@@ -114,6 +116,44 @@ def test_bad_input_is_named(changes, words):
         sample_network(**{"N": 20, "K": 2, "M": 2, **changes})
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_overlaps_are_those_that_the_rule_needs_and_no_others(rule):
+    """P is needed by whoever needs S for fluctuations and sample paths."""
+    needs = THEORIES[rule].needs
+    network = sample_network(N=40, K=2, M=3, O=1, seed=4)
+    state, teacher = network.overlaps(rule)
+    held = {n for n, each in {**state._asdict(), **teacher._asdict()}.items() if each is not None}
+    assert held - {"Q", "R", "v", "T", "v_star"} == {*needs, *({"P"} if "S" in needs else ())}
+    assert solve(state, teacher, rule=rule, lr=0.1, times=[0.0]).status == "ok"
+    again = network_with_overlaps(state, teacher, N=50, seed=1).overlaps(rule)
+    for ours, theirs in zip([*again[0], *again[1]], [*state, *teacher], strict=True):
+        assert (ours is None) == (theirs is None)
+        assert ours is None or np.allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_what_a_feedback_of_ones_own_is_made_of_says_which_overlaps_are_needed():
+    network = sample_network(N=40, K=2, M=3, seed=4)
+    feedbacks = {
+        (): lambda network: jnp.tanh(network.v),
+        ("B",): lambda network: jnp.tanh(network.B) * network.v,
+        ("B", "S", "P"): lambda network: 2 * network.W @ network.F / 40**0.5,
+    }
+    ones = lambda network: jnp.ones_like(network.v)  # noqa: E731
+    for held, feedback in [*feedbacks.items(), (("B",), ones)]:
+        state, teacher = network.overlaps(Rule(RULES["fa"].update, feedback))
+        given = {"B": state.B, "S": teacher.S, "P": teacher.P}
+        assert {name for name, each in given.items() if each is not None} == set(held)
+
+
+@pytest.mark.parametrize("feedback", [
+    lambda network: network.v.T, lambda network: network.no_such_weights, lambda: None,
+])  # fmt: skip
+def test_a_feedback_that_is_none_is_refused(feedback):
+    network = sample_network(N=40, K=2, M=3)
+    with pytest.raises(ValueError, match=r"`rule` must .* B"):
+        network.overlaps(Rule(RULES["fa"].update, feedback))
 
 
 def test_overlaps_of_an_unknown_rule_are_refused():
