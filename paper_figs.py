@@ -519,7 +519,7 @@ SIZES: dict[str, Any] = {
 
 @paper_figure(
     draw_finite_size,
-    quick={**SIZES, "N_max": 10_000, "n_sizes": 4, "n_runs": (100, 4000), "steps": 2e7},
+    quick={**SIZES, "N_max": 10_000, "n_sizes": 4, "n_runs": (100, 4000), "steps": 1e7},
     full={**SIZES, "N_max": 1_000_000, "n_sizes": 9, "n_runs": (100, 20_000), "steps": 5e7},
 )
 def finite_size(
@@ -665,7 +665,7 @@ PLATEAU: dict[str, Any] = {
 
 @paper_figure(
     draw_plateau,
-    quick={**PLATEAU, "n": 8, "spots": (0.1,), "N": 2000, "n_runs": 8},
+    quick={**PLATEAU, "n": 8, "spots": (0.1,), "N": 1000, "n_runs": 8},
     full={**PLATEAU, "n": 15, "spots": (0.02, 0.05, 0.1), "N": 20_000, "n_runs": 16},
 )
 def plateau(
@@ -757,7 +757,7 @@ DEGENERATE: dict[str, Any] = {
 
 @paper_figure(
     draw_degeneracy_breaking,
-    quick={**DEGENERATE, "N": 100, "n_networks": 16},
+    quick={**DEGENERATE, "N": 100, "n_networks": 10},
     full={**DEGENERATE, "N": 400, "n_networks": 64},
 )
 def degeneracy_breaking(
