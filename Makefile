@@ -7,12 +7,15 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
 
-# What JAX compiles is kept in the environment, for later runs.
-export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
-export EQX_ON_ERROR := off
-
 .PHONY: figures all-figures paper test test-all test-portable check bench docs
+
+# What JAX compiles is kept in the environment for later runs, without diffrax's checks, for whose sake
+# it would not be kept.  Not for benchmarks, which count compilation.
+figures all-figures paper test test-all test-portable: \
+	export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
+figures all-figures paper test test-all test-portable: \
+	export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+figures all-figures paper test test-all test-portable: export EQX_ON_ERROR := off
 
 # The figures that show what this is for, on small networks.
 figures: $(READY)

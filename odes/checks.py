@@ -136,17 +136,22 @@ def check_seed(seed: Any) -> int:
     return check_count("seed", seed, least=0, below=2**32)
 
 
-def check_array(name: str, value: Any) -> np.ndarray:
-    """``value`` as a float64 array, if it is real and finite."""
+def _real(name: str, value: Any, read: Callable[[Any], Any], remedy: str = "") -> Any:
+    """``read(value)``, if that is an array of real numbers."""
     try:
-        array = np.asarray(value)
+        array = read(value)
         if array.dtype.kind not in "biuf":
             raise TypeError
     except (TypeError, ValueError):
         raise ValueError(
-            f"Argument `{name}` must be a real array, but is {quoted(value)}."
-            f"{_instead(name, value)}"
+            f"Argument `{name}` must be a real array, but is {quoted(value)}.{remedy}"
         ) from None
+    return array
+
+
+def check_array(name: str, value: Any) -> np.ndarray:
+    """``value`` as a float64 array, if it is real and finite."""
+    array = _real(name, value, np.asarray, _instead(name, value))
     if not np.all(np.isfinite(array)):
         raise ValueError(f"Argument `{name}` must be a finite array, but is {quoted(value)}.")
     return array.astype(float)
@@ -167,15 +172,7 @@ def check_traceable(name: str, value: Any) -> Array:
 
     if not is_traced(value):
         return jnp.asarray(check_array(name, value))
-    try:
-        array = jnp.asarray(value)
-        if array.dtype.kind not in "biuf":
-            raise TypeError
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"Argument `{name}` must be a real array, but is {quoted(value)}."
-        ) from None
-    return array.astype(float)
+    return _real(name, value, jnp.asarray).astype(float)
 
 
 def check_double_precision(array: Any, name: str | None = None) -> None:

@@ -141,18 +141,13 @@ def prepared(
     teacher: Teacher,
     *,
     rule: Any,
-    lr: Any,
-    lr_v: Any = None,
-    feedback_scale: Any = 1.0,
-    noise: Any = 0.0,
-    weight_decay: Any = 0.0,
-    weight_decay_v: Any = None,
-    activation: Any = "erf",
+    activation: Any,
     times: Any,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
-    max_steps: int = 10_000,
-    points: int | Points | None = None,
+    rtol: Any,
+    atol: Any,
+    max_steps: Any,
+    points: int | Points | None,
+    **scalars: Any,
 ) -> tuple[Callable[[tuple], tuple[tuple, tuple]], tuple]:
     """What :func:`flow` calls, and with what, from checked arguments."""
     check_double_precision(jnp.zeros(()))
@@ -160,16 +155,17 @@ def prepared(
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     initial, teacher = shape_overlaps(initial, teacher, rule.needs, check_traceable)
     check_feedback(rule, initial)
-    lr_v = lr if lr_v is None else lr_v
-    scalars = {"lr": lr, "lr_v": lr_v, "noise": noise, "weight_decay": weight_decay}
-    scalars |= {"feedback_scale": feedback_scale}
-    if weight_decay_v is not None:
-        scalars["weight_decay_v"] = weight_decay_v
-    scalars = {name: _checked(name, value) for name, value in scalars.items()}
+    if scalars["lr_v"] is None:
+        scalars["lr_v"] = scalars["lr"]
+    scalars = {
+        name: _checked(name, value)
+        for name, value in scalars.items()
+        if not (name == "weight_decay_v" and value is None)
+    }
     noisy = is_traced(scalars["noise"]) or scalars["noise"] > 0
     if points is not None or not has_closed_form(rule, activation):
         points = points_of(initial, teacher, points, noisy, rule, activation)
-    if weight_decay_v is None:
+    if "weight_decay_v" not in scalars:
         frozen = False if callable(scalars["lr_v"]) else jnp.asarray(scalars["lr_v"]) == 0
         scalars["weight_decay_v"] = jnp.where(frozen, 0.0, scalars["weight_decay"])
     times = jnp.asarray(times, float) if is_traced(times) else jnp.asarray(check_times(times))

@@ -89,7 +89,8 @@ def optimal_schedule(
     if within <= 1:
         raise ValueError(f"Argument `within` must be above 1, but is {within!r}.")
     max_iterations = check_count("max_iterations", max_iterations)
-    known = set(inspect.signature(flow).parameters) - {"times"}
+    signature = inspect.signature(flow)
+    known = set(signature.parameters) - {"times"}
     for name in parameters:
         if name not in known:
             raise ValueError(
@@ -120,8 +121,10 @@ def optimal_schedule(
     if not closed:
         nodes = points_of(*given_overlaps, points, checked.noise > 0, chosen, activation)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
+    arguments = signature.bind(initial, teacher, rule=rule, times=[t], **given, **parameters)
+    arguments.apply_defaults()
     with jax.enable_x64(True):
-        prepared(initial, teacher, rule=rule, times=[t], **given, **parameters)
+        prepared(*arguments.args, **arguments.kwargs)
     tuned: dict[str, PiecewiseConstant] = {
         name: getattr(checked, name).function
         for name, each in given.items()

@@ -7,6 +7,7 @@ when, so that integrators stop there and go on with the new value.
 
 from __future__ import annotations
 
+import math
 import sys
 from bisect import bisect_right
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class PiecewiseConstant(NamedTuple):
 
     def __call__(self, t: Any) -> Any:
         """The value at time t, or at an array of times."""
-        if isinstance(t, (int, float)) and t == t:
+        if isinstance(t, (int, float)) and not math.isnan(t):
             return self.values[bisect_right(self.jumps, t)]
         if not hasattr(t, "__array_namespace__") or isinstance(t, np.ndarray):
             t = check_array("t", t)

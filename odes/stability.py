@@ -212,9 +212,8 @@ def prepared(
     if not closed and not is_smooth(rule, activation):
         raise ValueError(
             "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
-            "drift is "
-            "differentiated; wrap a smooth function as odes.Activation(g), or follow solve() to "
-            "late times."
+            "drift is differentiated; wrap a smooth function as odes.Activation(g), or follow "
+            "solve() to late times."
         )
     if not closed:
         points = points_of(guess, teacher, points, parameters.noise > 0, rule, activation)
