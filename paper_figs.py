@@ -978,7 +978,7 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
             data[name] = Trajectory(
                 parts["times"], states_in(parts), parts[error], parts["status"], scatter,
                 parts.get("misclassification"),
-                parts["averages"].item() if "averages" in parts else None,
+                *(parts[key].item() if key in parts else None for key in ("averages", "stopped")),
             )  # fmt: skip
     return data, origin
 

@@ -76,7 +76,7 @@ MAGNITUDE_LIMIT = 1e6
 Q^2 / (1 + Q), on which the averages rest, is then known to about 1e-10 only, and an integrator at
 the default tolerance would follow the rounding."""
 
-STATUS = ("ok", "diverged", "max_steps", "nonfinite")
+STATUS = ("ok", "diverged", "max_steps", "nonfinite", "sliding")
 """How a solution ends (:class:`Trajectory`); compiled code has indices into this."""
 
 
@@ -172,8 +172,10 @@ class Trajectory(NamedTuple):
     """A learning curve, from theory (arrays as listed), or of runs or paths (a leading axis).
 
     ``status`` is "ok"; "diverged" (an order parameter beyond :data:`MAGNITUDE_LIMIT`); "nonfinite"
-    (the equations gave no finite number); or "max_steps" (the integrator gave up at the accuracy
-    asked for).  Runs and paths are looked at where they are saved, and "diverged" there stands for
+    (the equations gave no finite number); "max_steps" (the integrator gave up at the accuracy asked
+    for); or "sliding" (it gave up where the drift jumps as an order parameter changes sign, and
+    pushes it back from both sides: a readout of the rules with sign symmetry; of ``solve`` alone,
+    "max_steps" elsewhere).  ``stopped`` says when that was, for a solution of theory.  Runs and paths are looked at where they are saved, and "diverged" there stands for
     numbers that overflowed, too.  Simulations have an array of them, one a run.  What was reached
     before is kept, and everything after is NaN.
 
@@ -192,6 +194,7 @@ class Trajectory(NamedTuple):
     fluctuations: Fluctuations | None = None  # if asked for
     misclassification: np.ndarray | None = None  # (n,) share of wrong signs; if asked for
     averages: str | None = None
+    stopped: float | None = None  # time at which a solution that is not "ok" stopped
 
 
 def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:

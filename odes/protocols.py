@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from odes.checks import check_count, check_number, check_overlaps
 from odes.differentiable import flow, prepared
-from odes.local_fields import points_of, way_of_averaging
+from odes.local_fields import way_of_averaging
 from odes.order_parameters import OrderParameters, Teacher
 from odes.schedules import (
     SCHEDULED,
@@ -110,21 +110,20 @@ def optimal_schedule(
             "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
             "error is differentiated at points; wrap a smooth function as odes.Activation(g)."
         )
-    given_overlaps = check_overlaps(initial, teacher, chosen.needs)
+    check_overlaps(initial, teacher, chosen.needs)
     scalars = ("noise", "weight_decay", "weight_decay_v")
     checked = scheduled_hyperparameters(
         lr=lr, lr_v=lr_v, feedback_scale=feedback_scale,
         **{name: parameters[name] for name in scalars if name in parameters},
     )  # fmt: skip
     probed(checked, t)
-    nodes = None
-    if not closed:
-        nodes = points_of(*given_overlaps, points, checked.noise > 0, chosen, activation)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
     arguments = signature.bind(initial, teacher, rule=rule, times=[t], **given, **parameters)
     arguments.apply_defaults()
     with jax.enable_x64(True):
-        prepared(*arguments.args, **arguments.kwargs)
+        solved, (*overlaps, untuned, times, nodes, jumps) = prepared(
+            *arguments.args, **arguments.kwargs
+        )
     tuned: dict[str, PiecewiseConstant] = {
         name: getattr(checked, name).function
         for name, each in given.items()
@@ -144,21 +143,20 @@ def optimal_schedule(
     def schedules(logs: Any) -> dict[str, PiecewiseConstant]:
         values = jnp.split(jnp.exp(logs), ends)
         return {
-            name: PiecewiseConstant(each.jumps, part)
+            name: each._replace(values=part)
             for (name, each), part in zip(tuned.items(), values, strict=True)
         }
 
     def log_error(logs: Any) -> tuple[Any, Any]:
-        curve = flow(
-            initial, teacher, rule=rule, times=np.array([t]), **{**given, **schedules(logs)},
-            **{**parameters, "points": nodes},
-        )  # fmt: skip
-        error = curve.generalization_error[-1]
+        now = schedules(logs)
+        if lr_v is None and "lr" in now:
+            now["lr_v"] = now["lr"]
+        (_, _, (error,)), _ = solved((*overlaps, untuned._replace(**now), times, nodes, jumps))
         value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOST)))
         return value, value
 
     with jax.enable_x64(True):
-        slope_and_value = jax.jit(jax.jacfwd(log_error, has_aux=True))
+        slope_and_value = jax.jacfwd(log_error, has_aux=True)
 
         def both(logs: np.ndarray) -> tuple[float, np.ndarray]:
             slope, value = slope_and_value(logs)

@@ -68,10 +68,13 @@ SHORTEST_TIME = 1e-100
 """Up to this time one Euler step is exact in double precision; LSODA fails from about 1e-150 on."""
 
 JACOBIAN_STEP = 1e-6
-"""Step of the central differences from which the integrator has the Jacobian of the drift.
+"""Step of the differences from which the integrator has the Jacobian of the drift.
 
 Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
 the steps get ever shorter."""
+
+SLIDING = 1e-5
+"""How close to a jump of the drift at 0 an order parameter is that slides along it."""
 
 ROUGH = 1e-4
 """Smallest relative tolerance of a step where the rule or the activation is not smooth.
@@ -225,7 +228,7 @@ def solve(
     pack, unpack = packing(initial)
     steps: list[Step] = []
     with np.errstate(all="ignore"):
-        y, status = integrated(
+        y, status, stopped = integrated(
             lambda t, y: pack(moving(t, unpack(y))),
             pack(initial),
             times,
@@ -239,9 +242,11 @@ def solve(
         if scale_in_time:
             scales = np.array([parameters_at(parameters, t).feedback_scale for t in times.tolist()])
             states, _ = scale_feedback(states, teacher, scales[:, None, None])
+        states = covariant(states, teacher, rtol, atol)
         trajectory = Trajectory(
-            times, reported(rule, states), error(states, teacher), status, averages=averages
-        )
+            times, reported(rule, states), error(states, teacher), status, averages=averages,
+            stopped=stopped,
+        )  # fmt: skip
     if rule.classifies:
         trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
     elif misclassification:
@@ -343,6 +348,25 @@ def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
             )
 
 
+def covariant(
+    states: OrderParameters, teacher: Teacher, rtol: float, atol: float
+) -> OrderParameters:
+    """The states, of one leading axis, with a Q that goes with R and T, to these tolerances.
+
+    ``Q - R T^+ R^T``, the covariance of what the student has beyond the teacher, has eigenvalues
+    >= 0.  Where a student becomes its teacher, they tend to 0, and the integrator's errors make
+    some negative, and with them the error of linear units; those within the tolerances become 0.
+    """
+    beyond = states.Q - states.R @ np.linalg.pinv(teacher.T, hermitian=True) @ states.R.mT
+    known = np.isfinite(beyond).all(axis=(1, 2))
+    values, vectors = np.linalg.eigh(beyond[known])
+    allowed = rtol * np.max(np.abs(states.Q[known]), axis=(1, 2), initial=0.0) + atol
+    missing = np.where(values > -allowed[:, None], np.maximum(-values, 0.0), 0.0)
+    Q = states.Q.copy()
+    Q[known] += (vectors * missing[:, None]) @ vectors.mT
+    return states._replace(Q=Q)
+
+
 def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
     """The states, of one leading axis or none, with B what the rule sends back; None for v."""
     if states.v.ndim == 2:
@@ -418,8 +442,8 @@ def integrated(
     atol: float,
     max_steps: int,
     steps: list[Step] | None = None,
-) -> tuple[np.ndarray, str]:
-    """The solution at ``times``, (n, size of y), NaN from where it stopped, and the status.
+) -> tuple[np.ndarray, str, float | None]:
+    """The solution at ``times``, (n, size of y), NaN from where it stopped; status; when it did.
 
     The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
     there, and what is before sees the value from before.  The steps taken are appended to
@@ -433,12 +457,12 @@ def integrated(
     if times[0] == 0:
         y[0], done = y0, 1
     if done == times.size:
-        return y, "ok"
+        return y, "ok", None
     initial_velocity = velocity(0.0, y0)
     if not np.all(np.isfinite(initial_velocity)):
-        return y, "nonfinite"
+        return y, "nonfinite", 0.0
     if times[-1] <= SHORTEST_TIME:
-        return y0 + times[:, None] * initial_velocity, "ok"
+        return y0 + times[:, None] * initial_velocity, "ok", None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
         pieces = iter(stretches(jumps, times[-1]))
@@ -447,10 +471,11 @@ def integrated(
             solver.step()
             size = abs(solver.y).max()
             if np.isnan(size):
-                return y, "nonfinite"
+                return y, "nonfinite", float(solver.t)
             if solver.status == "failed":
-                finite = np.all(np.isfinite(velocity(solver.t, solver.y)))
-                return y, "max_steps" if finite else "nonfinite"
+                if not np.all(np.isfinite(velocity(solver.t, solver.y))):
+                    return y, "nonfinite", float(solver.t)
+                break
             if steps is not None:
                 middle = (solver.t_old + solver.t) / 2
                 steps.append(Step(solver.t_old, solver.t, solver.dense_output()(middle)))
@@ -459,12 +484,29 @@ def integrated(
                 y[done:reached] = solver.dense_output()(times[done:reached]).T
                 done = reached
             if size > MAGNITUDE_LIMIT:
-                return y, "diverged"
+                return y, "diverged", float(solver.t)
             if solver.status == "finished":
                 if done == times.size:
-                    return y, "ok"
+                    return y, "ok", None
                 solver = _integrator(velocity, next(pieces), solver.y, rtol, atol)
-    return y, "max_steps"
+    sliding = _is_sliding(partial(velocity, solver.t), solver.y)
+    return y, "sliding" if sliding else "max_steps", float(solver.t)
+
+
+def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:
+    """Whether an order parameter is kept at 0, where the drift jumps.
+
+    The jump between its two sides is then as large at a thousandth of the distance.
+    """
+    for index in np.flatnonzero(np.abs(y) < SLIDING):
+        jumps = []
+        for distance in (SLIDING, SLIDING / 1000):
+            sides = np.array([y, y])
+            sides[:, index] = -distance, distance
+            jumps.append(np.max(np.abs(velocity(sides[1]) - velocity(sides[0]))))
+        if jumps[1] > jumps[0] / 2 > 0:
+            return True
+    return False
 
 
 def _integrator(
@@ -480,8 +522,9 @@ def _integrator(
         return velocity(stretch.clipped(t), y)
 
     def jacobian(t: float, y: np.ndarray) -> np.ndarray:
-        moves = JACOBIAN_STEP * np.eye(y.size)
-        columns = [clipped(t, y + move) - clipped(t, y - move) for move in moves]
-        return np.stack(columns, axis=1) / (2 * JACOBIAN_STEP)
+        here = clipped(t, y)
+        sizes = JACOBIAN_STEP * np.maximum(np.abs(y), 1.0)
+        columns = [clipped(t, y + move) - here for move in np.diag(sizes)]
+        return np.stack(columns, axis=1) / sizes
 
     return LSODA(clipped, stretch.start, y, stretch.end, rtol=rtol, atol=atol, jac=jacobian)

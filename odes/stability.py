@@ -239,7 +239,7 @@ def follow(
         return np.asarray(problem.velocity(y, *arguments))
 
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        states, status = integrated(
+        states, status, _ = integrated(
             velocity, y, np.array([end]), [], STEP * RTOL, STEP * ATOL, MAX_STEPS
         )
     return states[0], status

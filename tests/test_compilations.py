@@ -8,14 +8,18 @@ from odes import (
     OrderParameters,
     PiecewiseConstant,
     critical_learning_rate,
+    escape_time,
     fixed_point,
     flow,
+    optimal_schedule,
     solve,
     solve_paths,
     sweep,
+    symmetric_plateau,
     update_cosine,
 )
-from simulations import sample_network, simulate, simulate_chain
+from simulations import pre_mirrored, sample_network, simulate, simulate_chain
+from simulations import sweep as simulated
 from tests.conftest import random_problem
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -74,6 +78,40 @@ def averaged(i):
     solve(*state(i), rule="pepita", lr=schedule(i), noise=0.1 + i, times=times, points=16)
 
 
+def classified(i):
+    times = np.array([0.0, 0.1 + 0.1 * i])
+    solve(*state(i), rule="bp", lr=0.1 + 0.1 * i, times=times, misclassification=True, points=16)
+
+
+def tuned(i):
+    lr = PiecewiseConstant([0.1 + 0.01 * i], [0.5 + 0.1 * i, 0.4])
+    optimal_schedule(
+        *state(i), rule="bp", lr=lr, noise=0.1 * i, t=0.3 + 0.1 * i, rtol=1e-6, max_iterations=2
+    )
+
+
+def undecided(i):
+    network = sample_network(
+        N=50, K=2, M=2, student_scale=0.01, v=[1, 1], v_star=[1, 1], seed=i
+    )
+    initial, teacher = network.overlaps("bp")
+    lr = 0.3 + 0.02 * i
+    plateau = symmetric_plateau(initial, teacher, rule="bp", lr=lr, lr_v=0.0)
+    escape_time(plateau, initial, teacher)
+
+
+def scanned(i):
+    network = sample_network(N=50, K=1, M=1, seed=i)
+    axes = {"lr": [0.1 + 0.1 * i, 0.2 + 0.1 * i], "noise": 0.1 * i}
+    simulated(
+        network, rule="bp", times=[0.0, 0.2 + 0.2 * i], seed=i, n_runs=2, n_test=10, **axes
+    )
+
+
+def mirrored(i):
+    pre_mirrored(sample_network(N=50, K=1, M=1, seed=i), rule="fa-mirror", t=1.0 + i, seed=i)
+
+
 def swept(i):
     axes = {"lr": [0.1 + 0.1 * i, 0.2 + 0.1 * i], "noise": 0.1 * i}
     sweep(*state(i), rule="bp", times=np.array([0.1, 0.2 + 0.1 * i]), **axes)
@@ -107,6 +145,11 @@ CASES = {
     "simulate_chain": lambda i: train(simulate_chain, i, n_runs=2),
     "flow": slope,
     "solve": averaged,
+    "solve, misclassification": classified,
+    "optimal_schedule": tuned,
+    "symmetric_plateau": undecided,
+    "simulations.sweep": scanned,
+    "pre_mirrored": mirrored,
     "sweep": swept,
     "solve_paths": paths,
     "fixed_point": still,

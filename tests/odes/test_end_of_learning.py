@@ -9,6 +9,7 @@ from figures import plot_overlay
 from odes import OrderParameters, PiecewiseConstant, Teacher, drift, hyperparameters, solve
 from odes.order_parameters import state_of
 from odes.rules import RULES
+from odes.solve import covariant
 from tests.conftest import CLOSED_RULES
 
 LAST = 1e5
@@ -49,6 +50,26 @@ def test_a_noiseless_student_is_followed_to_its_teacher(rule, units, lr):
         assert abs(solution.generalization_error[-1]) < ROUNDING
         order = solution.order_parameters.R[-1].round(6)
         assert np.all(np.sum(np.abs(order) > 0.5, axis=0) == 1)  # one student unit a teacher unit
+
+
+@pytest.mark.parametrize("rule", CLOSED_RULES)
+def test_linear_units_never_have_a_negative_error(rule):
+    """Their error is a small difference of large order parameters, to which errors of steps add."""
+    state, teacher = state_for(rule, 3)
+    times = np.concatenate([[0.0], np.geomspace(0.1, LAST, 40)])
+    solution = solve(state, teacher, rule=rule, lr=0.3, activation="linear", times=times)
+    assert solution.status == "ok"
+    assert np.min(solution.generalization_error) > -ROUNDING
+    assert solution.generalization_error[-1] < ROUNDING
+
+
+def test_states_off_the_covariances_by_more_than_steps_miss_stay_as_they_are():
+    """What has R^2 > Q T by 1e-9 is put right, and by 1e-6 is not, at the default tolerances."""
+    for excess, mended in ((1e-9, True), (1e-6, False)):
+        T, v = np.array([[4.0]]), np.ones((1, 1))
+        states = OrderParameters(np.full((2, 1, 1), 1 - excess), np.full((2, 1, 1), 2.0), v + T)
+        Q = covariant(states, Teacher(T, v), 1e-8, 1e-10).Q
+        assert_allclose(Q[:, 0, 0], 1.0 if mended else 1 - excess, rtol=1e-13)
 
 
 def test_a_jump_in_late_learning_is_followed():

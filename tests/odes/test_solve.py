@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from odes import OrderParameters, Rule, Teacher, gauss_hermite, solve
 from odes.drift import generalization_error
+from simulations import sample_network
 from tests.conftest import BASIC_RULES, random_problem
 
 TIMES = np.append(0, np.geomspace(0.1, 1000, 30))
@@ -92,13 +92,12 @@ def test_pure_decay_is_exponential(problem):
 
 def test_growth_without_bound_is_reported_at_once():
     start = OrderParameters(np.full((1, 1), 0.3), np.full((1, 1), 0.2), np.ones(1))
-    began = time.perf_counter()
     theory = solve(
         start, Teacher(np.eye(1), np.ones(1)), rule="bp", lr=3.0, lr_v=0, activation="linear",
         times=np.arange(10_001.0),
     )  # fmt: skip
-    assert time.perf_counter() - began < 5
     assert theory.status == "diverged"
+    assert 3 < theory.stopped < 6
     exact = 0.45 * np.exp(3 * theory.times[:4])
     np.testing.assert_allclose(theory.generalization_error[:4], exact, rtol=1e-6)
     assert np.all(np.isnan(theory.generalization_error[6:]))
@@ -115,12 +114,28 @@ def test_too_few_steps_keep_what_was_reached(problem):
     theory = solve(*problem, rule="bp", lr=0.5, times=np.geomspace(1e-3, 1000, 50), max_steps=60)
     exact = solve(*problem, rule="bp", lr=0.5, times=np.geomspace(1e-3, 1000, 50))
     assert theory.status == "max_steps"
+    assert exact.stopped is None
     reached = np.isfinite(theory.generalization_error)
     assert 5 < reached.sum() < 50
     assert np.all(np.diff(reached.astype(int)) <= 0)
     np.testing.assert_allclose(
         theory.generalization_error[reached], exact.generalization_error[reached], rtol=1e-9
     )
+    assert theory.times[reached][-1] <= theory.stopped < theory.times[~reached][0]
+
+
+def test_a_readout_that_sign_symmetry_keeps_at_zero_is_named():
+    """The drift pushes it back from both sides; before, it crosses, and the solution goes on."""
+    network = sample_network(N=200, K=3, M=2, seed=28)
+    problem = {"rule": "sign-symmetry", "lr": 0.5, "noise": 0.1}
+    theory = solve(
+        *network.overlaps("sign-symmetry"), **problem, times=[60.0, 64.0, 200.0], max_steps=3000
+    )
+    assert theory.status == "sliding"
+    assert 64.0 < theory.stopped < 100.0
+    np.testing.assert_array_equal(np.isfinite(theory.generalization_error), [True, True, False])
+    softly = solve(*network.overlaps("fa"), **problem | {"rule": "fa"}, times=[200.0], max_steps=60)
+    assert softly.status == "max_steps"
 
 
 class BreaksDown(Rule):
