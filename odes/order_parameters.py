@@ -175,9 +175,10 @@ class Trajectory(NamedTuple):
     (the equations gave no finite number); "max_steps" (the integrator gave up at the accuracy asked
     for); or "sliding" (it gave up where the drift jumps as an order parameter changes sign, and
     pushes it back from both sides: a readout of the rules with sign symmetry; of ``solve`` alone,
-    "max_steps" elsewhere).  ``stopped`` says when that was, for a solution of theory.  Runs and paths are looked at where they are saved, and "diverged" there stands for
-    numbers that overflowed, too.  Simulations have an array of them, one a run.  What was reached
-    before is kept, and everything after is NaN.
+    "max_steps" elsewhere).  ``stopped`` says when that was, for a solution of theory.  Runs and
+    paths are looked at where they are saved, and "diverged" there stands for numbers that
+    overflowed, too.  Simulations have an array of them, one a run.  What was reached before is
+    kept, and everything after is NaN.
 
     The misclassification is the probability that an output has another sign than the noiseless
     teacher's, averaged over outputs.  It is the generalization error of rules that have no other
