@@ -91,9 +91,7 @@ def tuned(i):
 
 
 def undecided(i):
-    network = sample_network(
-        N=50, K=2, M=2, student_scale=0.01, v=[1, 1], v_star=[1, 1], seed=i
-    )
+    network = sample_network(N=50, K=2, M=2, student_scale=0.01, v=[1, 1], v_star=[1, 1], seed=i)
     initial, teacher = network.overlaps("bp")
     lr = 0.3 + 0.02 * i
     plateau = symmetric_plateau(initial, teacher, rule="bp", lr=lr, lr_v=0.0)
@@ -103,9 +101,7 @@ def undecided(i):
 def scanned(i):
     network = sample_network(N=50, K=1, M=1, seed=i)
     axes = {"lr": [0.1 + 0.1 * i, 0.2 + 0.1 * i], "noise": 0.1 * i}
-    simulated(
-        network, rule="bp", times=[0.0, 0.2 + 0.2 * i], seed=i, n_runs=2, n_test=10, **axes
-    )
+    simulated(network, rule="bp", times=[0.0, 0.2 + 0.2 * i], seed=i, n_runs=2, n_test=10, **axes)
 
 
 def mirrored(i):
