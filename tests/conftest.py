@@ -1,14 +1,20 @@
 """What several test files share: random valid problems, and Gauss-Hermite quadrature.
 
-Tests compile more than they compute, and so with fewer optimisations, and with loops that are not
-unrolled: a quarter less time.  What is compiled is kept in a folder of the environment, unless
-JAX_COMPILATION_CACHE_DIR names another, for both workers and for later runs.
+Tests compile more than they compute, and so with fewer optimisations, simpler code for loops over
+arrays (where JAX has a choice), and loops that are not unrolled.  What is compiled is kept in a
+folder of the environment, unless JAX_COMPILATION_CACHE_DIR names another, for all workers and for
+later runs.  Tracing makes many objects that stay: garbage is looked for less often.
 """
 
+import gc
 import os
 import sys
+from importlib.metadata import version
 
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+FASTER = "--xla_backend_optimization_level=1"
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    FASTER += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{FASTER} {os.environ.get('XLA_FLAGS', '')}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(sys.prefix, "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["EQX_ON_ERROR"] = "off"  # diffrax checks by callbacks, and what has them is not kept
@@ -23,11 +29,22 @@ from odes.solve import has_closed_form
 from simulations import blocks
 
 blocks.UNROLLED = 1
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
 
 DISTINCT = [name for name in RULES if name != "dfa"]  # which is "fa"
 CLOSED_RULES = [name for name in DISTINCT if has_closed_form(RULES[name], ACTIVATIONS["erf"])]
 BASIC_RULES = ["bp", "fa", "afa"]
 PEPITA_RULES = ["pepita", "pepita-modulated", "pepita-hebbian", "pepita-tl"]
+
+
+def quick_and_long(quick, *long):
+    """Cases of a test that compares networks with theory or runs programs, some of them long.
+
+    Every rule is in quick tests of one sample on either side.
+    """
+    given = [case if isinstance(case, tuple) else (case,) for case in long]
+    return [*quick, *(pytest.param(*case, marks=pytest.mark.long) for case in given)]
 
 
 def random_problem(K, M, O, seed=0, scale=0.7, N=50):

@@ -69,6 +69,7 @@ def twins(tmp_path_factory):
     return cache, [result(each) for each in [start(cache), start(cache)]]
 
 
+@pytest.mark.long
 def test_a_later_process_compiles_nothing_and_finds_the_same_bits(twins):
     cache, (first, second) = twins
     written, compiled, errors = result(start(cache))
@@ -77,6 +78,7 @@ def test_a_later_process_compiles_nothing_and_finds_the_same_bits(twins):
     assert first[1] > 0
 
 
+@pytest.mark.long
 def test_another_version_of_the_code_is_compiled_anew(twins):
     """A larger delta is a larger learning rate of the first layer."""
     cache, (first, _) = twins

@@ -12,7 +12,7 @@ from odes.fluctuations import diffusion
 from odes.local_fields import compiled, sampled_drift
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
-from tests.conftest import BASIC_RULES, CLOSED_RULES, DISTINCT, PEPITA_RULES
+from tests.conftest import BASIC_RULES, CLOSED_RULES, DISTINCT, PEPITA_RULES, quick_and_long
 
 TRAINING = {"lr": 0.9, "lr_v": 0.6, "noise": 0.5, "weight_decay": 0.3, "weight_decay_v": 0.2}
 K, M, O = 2, 3, 2
@@ -44,7 +44,12 @@ def test_every_rule_stands_on_both_sides():
         assert THEORIES[name].classifies == rule.classifies
 
 
-@pytest.mark.parametrize("rule", DISTINCT)
+QUICK = ["bp", "pepita", "ff", "afa-mirror"]
+
+
+@pytest.mark.parametrize(
+    "rule", quick_and_long(QUICK, *(rule for rule in DISTINCT if rule not in QUICK))
+)
 def test_drift_is_the_mean_change_of_a_finite_network_in_one_step(rule):
     """All order parameters of 4000 networks that each saw one sample, in float64.
 

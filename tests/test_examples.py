@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from tests.conftest import quick_and_long
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -92,17 +94,16 @@ PRINTS = {
 }
 
 
-MANY_NETWORKS = {"degeneracy_breaking", "digits", "optimal_schedule", "symmetric_plateau"}
-"""Examples that train networks for long."""
+QUICK = ["annealing", "own_rule"]
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.long if name in MANY_NETWORKS else ())
-        for name in sorted(path.stem for path in EXAMPLES.glob("*.py"))
-    ],
-)
+    quick_and_long(
+        QUICK, *(name for name in sorted(path.stem for path in EXAMPLES.glob("*.py"))
+                 if name not in QUICK),
+    ),
+)  # fmt: skip
 def test_every_example_draws_a_picture(name, tmp_path, monkeypatch, capsys):
     """Run as a script is, at most 60 lines long; what it prints is what it is about.
 

@@ -10,6 +10,7 @@ import xarray
 import paper_figs
 from figures import plot_overlay
 from odes.store import atomic
+from tests.conftest import quick_and_long
 
 TINY = {"N": 200, "n_runs": 2}
 SHORT = {
@@ -63,15 +64,18 @@ def counting(figure):
     return figure._replace(compute=compute), calls
 
 
-def test_every_figure_is_written_with_its_data_and_a_manifest(tiny, tmp_path):
-    assert (
-        paper_figs.main(["--quick", "--seed", "3", "--out", str(tmp_path / "new" / "folder")]) == 0
-    )
+@pytest.mark.parametrize(
+    "names", quick_and_long([("learning_curves", "alignment")], (tuple(paper_figs.FIGURES),))
+)
+def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_path):
     out = tmp_path / "new" / "folder"
-    expected = {f"{name}.{kind}" for name in tiny for kind in ("pdf", "png", "npz")}
+    chosen = ["--only", *names] if len(names) < len(tiny) else []
+    assert paper_figs.main(["--quick", "--seed", "3", "--out", str(out), *chosen]) == 0
+    expected = {f"{name}.{kind}" for name in names for kind in ("pdf", "png", "npz")}
     assert set(os.listdir(out)) == expected | {"manifest.json"}
     manifest = json.loads((out / "manifest.json").read_text())
-    for name, figure in tiny.items():
+    for name in names:
+        figure = tiny[name]
         entry = manifest["figures"][name]
         assert entry["parameters"] == json.loads(json.dumps({**figure.quick, "seed": 3}))
         assert {"python", "numpy", "scipy", "jax", "diffrax"} <= set(entry["versions"])

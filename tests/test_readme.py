@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_the_script_runs_as_it_stands(tmp_path):
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(script.strip().splitlines()) <= 12

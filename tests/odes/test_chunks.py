@@ -179,6 +179,7 @@ def test_a_second_live_process_is_refused(tmp_path, trace):
     assert squares(run(Squares(trace), path)) == [0, 1, 4, 9, 16]
 
 
+@pytest.mark.long
 def test_an_executor_whose_worker_dies_for_good_leaves_what_was_finished(tmp_path, trace):
     path = tmp_path / "path"
     with (
@@ -344,6 +345,7 @@ def prepared_in_worker(_):
 SMALL = {"rule": "afa", "times": [1.0, 5.0], "lr": np.linspace(0.1, 1, 24), "lanes": 1}
 
 
+@pytest.mark.long
 def test_spawned_processes_compute_the_same_and_prepare_once():
     initial, teacher = random_problem(1, 1, 1)
     here = sweep(initial, teacher, **SMALL)

@@ -239,6 +239,7 @@ def test_topdown_forward_forward_is_pepita_hebbian_for_rectified_units():
     assert gap(theories("erf")) > 1e-2
 
 
+@pytest.mark.long
 def test_networks_with_normalised_activities_follow_the_theory():
     """h / |h| with weight decay; K = 3, M = 2, O = 2, N = 500, 32 runs.
 

@@ -24,7 +24,7 @@ from odes.averages import ACTIVATIONS
 from odes.local_fields import check_activation, compiled, roots, sampled_drift
 from odes.rules import AFA
 from simulations import sample_network, simulate
-from tests.conftest import BASIC_RULES, PEPITA_RULES, gaussian_grid, random_problem
+from tests.conftest import BASIC_RULES, PEPITA_RULES, gaussian_grid, quick_and_long, random_problem
 
 PARAMETERS = hyperparameters(lr=0.7, lr_v=0.3, noise=0.4, weight_decay=0.05, weight_decay_v=0.02)
 
@@ -186,7 +186,8 @@ def test_small_feedback_limit(rule):
 
 
 @pytest.mark.parametrize(
-    ("rule", "activation"), [("afa", "tanh"), ("bp", jax.nn.relu), ("fa", Activation(jnp.sin))]
+    ("rule", "activation"),
+    quick_and_long([("bp", jax.nn.relu)], ("afa", "tanh"), ("fa", Activation(jnp.sin))),
 )
 def test_any_activation_in_theory_and_simulation(rule, activation):
     """K = M = 1, N = 400, 48 runs, at five standard errors plus the bias of O(1/N)."""

@@ -25,7 +25,7 @@ from odes.stability import _is_physical
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, pre_mirrored, sample_network, simulate
 from simulations.mirrors import ReadoutMirror, TwoLayerMirror
-from tests.conftest import factored_problem, gaussian_grid, needed, random_problem
+from tests.conftest import factored_problem, gaussian_grid, needed, quick_and_long, random_problem
 
 STILL = hyperparameters(lr=0.0)
 MIRRORS = [
@@ -157,7 +157,7 @@ def test_a_fixed_point_with_mirrors_is_a_late_state(rule):
 
 @pytest.mark.parametrize(
     ("rule", "mirror"),
-    [("afa-mirror", MIRRORS[0]), ("pepita-mirror", MIRRORS[2])],
+    quick_and_long([("pepita-mirror", MIRRORS[2])], ("afa-mirror", MIRRORS[0])),
 )
 def test_networks_with_mirrors_follow_the_theory(rule, mirror):
     """Real noise in every mirror phase; K = M = O = 2, N = 500, 32 runs.

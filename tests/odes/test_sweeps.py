@@ -226,6 +226,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long
 def test_jax_stays_as_it_was_and_several_devices_share_the_lanes():
     """JAX's defaults on one device, and the same sweep on two forced host devices."""
     results = []

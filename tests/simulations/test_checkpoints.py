@@ -133,6 +133,7 @@ print(json.dumps({"devices": len(used), "Q": Q.tolist(), "shape": runs.status.sh
 """
 
 
+@pytest.mark.long
 def test_several_devices_share_the_runs():
     results = []
     for flags in ("", "--xla_force_host_platform_device_count=3"):
