@@ -11,10 +11,13 @@ import os
 import sys
 from importlib.metadata import version
 
-FASTER = "--xla_backend_optimization_level=1"
-if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
-    FASTER += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{FASTER} {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_backend_optimization_level=1",
+        *["--xla_cpu_use_fusion_emitters=false"] * version("jaxlib").startswith(("0.9.", "0.10.")),
+        os.environ.get("XLA_FLAGS", ""),
+    ]
+)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(sys.prefix, "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["EQX_ON_ERROR"] = "off"  # diffrax checks by callbacks, and what has them is not kept
