@@ -232,6 +232,7 @@ def test_jax_stays_as_it_was_and_several_devices_share_the_lanes():
     results = []
     for flags in ("", "--xla_force_host_platform_device_count=2"):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+        environment["JAX_PLATFORMS"] = "cpu"
         output = subprocess.run(
             [sys.executable, "-c", DEFAULTS],
             check=True,
