@@ -139,7 +139,7 @@ def test_several_devices_share_the_runs():
     for flags in ("", "--xla_force_host_platform_device_count=3"):
         output = subprocess.run(
             [sys.executable, "-c", DEVICES],
-            env={**ENVIRONMENT, "XLA_FLAGS": flags},
+            env={**ENVIRONMENT, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
             check=True,
             capture_output=True,
         ).stdout
