@@ -7,15 +7,15 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
 
-.PHONY: figures all-figures paper test test-all test-portable check bench docs
+.PHONY: figures all-figures paper picture test test-all test-portable check bench docs
 
 # What JAX compiles is kept in the environment for later runs, without diffrax's checks, for whose sake
 # it would not be kept.  Not for benchmarks, which count compilation.
-figures all-figures paper test test-all test-portable: \
+figures all-figures paper picture test test-all test-portable: \
 	export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
-figures all-figures paper test test-all test-portable: \
+figures all-figures paper picture test test-all test-portable: \
 	export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
-figures all-figures paper test test-all test-portable: export EQX_ON_ERROR := off
+figures all-figures paper picture test test-all test-portable: export EQX_ON_ERROR := off
 
 # The figures that show what this is for, on small networks.
 figures: $(READY)
@@ -33,6 +33,11 @@ test: $(TOOLS)
 
 test-all: $(TOOLS)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+# The picture of the README.
+picture: $(READY)
+	$(VENV)/bin/python paper_figs.py --only learning_curves
+	cp out/learning_curves.png docs/
 
 # A part of the tests as on a processor without AVX-512.
 test-portable: $(TOOLS)
