@@ -97,7 +97,8 @@ def test_growth_without_bound_is_reported_at_once():
         times=np.arange(10_001.0),
     )  # fmt: skip
     assert theory.status == "diverged"
-    assert 3 < theory.stopped < 6
+    reached = np.isfinite(theory.generalization_error)
+    assert theory.times[reached][-1] < theory.stopped < theory.times[~reached][0]
     exact = 0.45 * np.exp(3 * theory.times[:4])
     np.testing.assert_allclose(theory.generalization_error[:4], exact, rtol=1e-6)
     assert np.all(np.isnan(theory.generalization_error[6:]))
@@ -134,8 +135,9 @@ def test_a_readout_that_sign_symmetry_keeps_at_zero_is_named():
     assert theory.status == "sliding"
     assert 64.0 < theory.stopped < 100.0
     np.testing.assert_array_equal(np.isfinite(theory.generalization_error), [True, True, False])
-    softly = solve(*network.overlaps("fa"), **problem | {"rule": "fa"}, times=[200.0], max_steps=60)
-    assert softly.status == "max_steps"
+    small = sample_network(N=200, K=3, M=2, student_scale=1e-6, seed=28).overlaps("fa")
+    softly = solve(*small, **problem | {"rule": "fa"}, times=[200.0], max_steps=1)
+    assert softly.status == "max_steps"  # also next to 0, where the drift of FA does not jump
 
 
 class BreaksDown(Rule):
