@@ -243,7 +243,8 @@ def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tup
             f"Argument `{argument}` must have order parameters, but has {quoted(states)}."
         )
     known = {key: each for key, each in states._asdict().items() if each is not None}
-    array = check_array(f"{argument}.{name}", lookup("name", known, name), finite=False)
+    shown = lookup("name", known, name)
+    array = check_array(f"{argument}.{name}", shown, finite=False)
     leading = trajectory.generalization_error.shape
     if array.ndim != len(leading) + 2 or array.shape[:-2] != leading or array.size == 0:
         raise ValueError(

@@ -37,23 +37,23 @@ def plot_schedule(
         **line: colour, label and style.
 
     Returns:
-        The Axes, with a logarithmic axis of the parameter.
+        The Axes, with a logarithmic axis of the parameter, unless that is 0 throughout.
     """
-    if callable(schedule):
-        schedule = check_schedule("schedule", schedule)
-    else:
-        schedule = check_number("schedule", schedule)
+    course: Any = schedule
+    course = (check_schedule if callable(course) else check_number)("schedule", course)
     t_max = check_number("t_max", t_max, positive=True)
     check_text("name", name, optional=False)
     check_line(**line)
     check_axes("ax", ax)
-    jumps = np.asarray(getattr(schedule, "jumps", ()), float)
+    jumps = np.asarray(getattr(course, "jumps", ()), float)
     before = np.nextafter(jumps, -np.inf)
     times = np.unique(np.concatenate([np.linspace(0, t_max, POINTS), jumps, before]))
     times = times[times <= t_max]
-    values = [schedule(t) if callable(schedule) else schedule for t in times.tolist()]
+    values = [course(t) if callable(course) else course for t in times.tolist()]
     if ax is None:
         _, ax = plt.subplots()
     ax.plot(times, values, **line)
-    ax.set(yscale="log", xlabel=TIME_LABEL, ylabel=AXIS_LABELS.get(name, name))
+    if any(values):
+        ax.set_yscale("log")
+    ax.set(xlabel=TIME_LABEL, ylabel=AXIS_LABELS.get(name, name))
     return ax
