@@ -8,8 +8,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from figures.checks import (
+    check_axes,
+    check_coordinate,
+    check_line,
+    check_quantity,
+    check_rule,
+)
 from figures.overlay import MARKERS_OF_MEANS
 from figures.style import TIME_LABEL, rule_color, rule_label
+from odes.checks import check_array, quoted
 
 
 def plot_distribution(
@@ -33,16 +41,19 @@ def plot_distribution(
     Returns:
         The Axes.
     """
+    steps = None if theory is None else _cumulative("theory", theory)
+    markers = None if simulation is None else _cumulative("simulation", simulation)
+    check_rule(rule)
+    check_line(label=label, linestyle=linestyle)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
     color, label = rule_color(rule), rule_label(rule) if label is None else label
-    if theory is not None:
-        values, fractions = _cumulative(theory)
-        ax.step(values, fractions, where="post", color=color, ls=linestyle, label=label)
-    if simulation is not None:
-        values, fractions = _cumulative(simulation)
+    if steps is not None:
+        ax.step(*steps, where="post", color=color, ls=linestyle, label=label)
+    if markers is not None:
         ax.errorbar(
-            values, fractions, color=color, label=label if theory is None else None,
+            *markers, color=color, label=label if theory is None else None,
             **MARKERS_OF_MEANS,
         )  # fmt: skip
     ax.set(ylabel="fraction of networks", ylim=(-0.03, 1.03))
@@ -69,6 +80,11 @@ def plot_quantiles(
     Returns:
         The Axes, with a logarithmic time axis.
     """
+    for name, each in (("theory", theory), ("simulation", simulation)):
+        check_quantity(name, each, {"network", "time"})
+        check_coordinate(name, each, "time")
+    check_rule(rule)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
     color, label = rule_color(rule), rule_label(rule)
@@ -87,7 +103,13 @@ def plot_quantiles(
     return ax
 
 
-def _cumulative(values: Any) -> tuple[np.ndarray, np.ndarray]:
+def _cumulative(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Sorted values and the fraction of all that are no larger."""
-    finite = np.sort(np.asarray(values)[np.isfinite(values)])
+    array = check_array(name, values, finite=False)
+    if array.ndim != 1:
+        raise ValueError(
+            f"Argument `{name}` must have one number for each network, (n,), "
+            f"but is {quoted(values)}."
+        )
+    finite = np.sort(array[np.isfinite(array)])
     return finite, np.arange(1, finite.size + 1) / max(1, finite.size)

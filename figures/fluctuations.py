@@ -8,6 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from figures.checks import (
+    check_axes,
+    check_columns,
+    check_dataset,
+    check_rule,
+    check_standard_error,
+    check_text,
+    check_trajectory,
+)
 from figures.overlay import MARKERS_OF_MEANS, above_rounding
 from figures.style import (
     AXIS_LABELS,
@@ -17,7 +26,8 @@ from figures.style import (
     rule_color,
     rule_label,
 )
-from odes.order_parameters import Trajectory
+from odes.checks import check_array, check_count, check_flag, quoted
+from odes.order_parameters import Fluctuations, Trajectory
 
 
 def plot_fluctuation_band(
@@ -47,13 +57,16 @@ def plot_fluctuation_band(
     Raises:
         ValueError: for a theory without fluctuations.
     """
-    if theory.fluctuations is None:
-        raise ValueError(
-            "Argument `theory` must come from solve(..., fluctuations=True), but has None."
-        )
+    theory = check_trajectory("theory", theory)
+    variance = _variance(theory)
+    if simulation is not None:
+        simulation = check_trajectory("simulation", simulation, runs=True)
+    N, relative = check_count("N", N), check_flag("relative", relative)
+    check_rule(rule)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
-    error, std = above_rounding(theory.generalization_error), theory.fluctuations.std(N)
+    error, std = above_rounding(theory.generalization_error), np.sqrt(variance / N)
     unit = error if relative else np.ones_like(error)
     color = rule_color(rule)
     ax.plot(theory.times, error / unit, color=color, label=rule_label(rule))
@@ -77,6 +90,22 @@ def plot_fluctuation_band(
     return ax
 
 
+def _variance(theory: Trajectory) -> np.ndarray:
+    """Of the error of networks, times N; ValueError for a theory without fluctuations."""
+    if not isinstance(theory.fluctuations, Fluctuations):
+        raise ValueError(
+            "Argument `theory` must come from solve(..., fluctuations=True), but has "
+            f"{quoted(theory.fluctuations)}."
+        )
+    name = "theory.fluctuations.generalization_error"
+    variance = check_array(name, theory.fluctuations.generalization_error, finite=False)
+    if variance.shape != theory.times.shape or np.any(variance < 0):
+        raise ValueError(
+            f"Argument `{name}` must hold a number >= 0 for each time, but is {quoted(variance)}."
+        )
+    return variance
+
+
 def plot_finite_size(
     dataset: Any, *, observable: str, rule: str | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -94,16 +123,30 @@ def plot_finite_size(
     Returns:
         The Axes, with logarithmic N and observable.
     """
+    check_dataset("dataset", dataset, ())
+    check_text("observable", observable, optional=False)
+    known = [name for name in dataset if {f"{name}_error", f"{name}_predicted"} <= set(dataset)]
+    if observable not in known:
+        raise ValueError(
+            f"Argument `observable` must be one of {known}, which have their error and prediction, "
+            f"but is {quoted(observable)}."
+        )
+    drawn = [f"{observable}{suffix}" for suffix in ("", "_error", "_predicted", "_sampled")]
+    check_columns("dataset", dataset, "N", tuple(name for name in drawn if name in dataset))
+    value, error = dataset[observable].values, dataset[f"{observable}_error"].values
+    check_standard_error(f"dataset.{observable}_error", error)
+    check_rule(rule)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
     color = rule_color(rule)
     ax.plot(dataset.N, dataset[f"{observable}_predicted"], color=color, label=rule_label(rule))
     if f"{observable}_sampled" in dataset:
         ax.plot(dataset.N, dataset[f"{observable}_sampled"], color=color, ls="--", lw=0.8)
-    value, error = dataset[observable].values, dataset[f"{observable}_error"].values
     ax.set(xscale="log", yscale="log", xlabel=AXIS_LABELS["N"])
     low, high = ax.get_ylim()
     ax.errorbar(dataset.N, value, error, color=color, **MARKERS_OF_MEANS)
-    smallest = min(low, value.min() / 2)  # not the end of a bar that reaches zero
-    ax.set_ylim(smallest, max(high, 2 * (value + error).max()))
+    ends = value + error
+    smallest = min([low, *value[value > 0] / 2])  # not the end of a bar that reaches zero
+    ax.set_ylim(smallest, max([high, *2 * ends[np.isfinite(ends)]]))
     return ax

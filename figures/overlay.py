@@ -9,8 +9,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from figures.checks import (
+    check_axes,
+    check_keywords,
+    check_line,
+    check_observable,
+    check_rule,
+    check_trajectory,
+    observed,
+)
 from figures.style import (
     ERROR_LABEL,
     NEUTRAL,
@@ -20,10 +30,11 @@ from figures.style import (
     rule_line,
     variants,
 )
-from odes.order_parameters import DIMENSIONS, SYMMETRIC, Trajectory
+from odes.checks import check_array, lookup, quoted
+from odes.order_parameters import DIMENSIONS, STATES, SYMMETRIC, Trajectory
 
 MARKERS_OF_MEANS: dict[str, Any] = {
-    "fmt": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3
+    "ls": "", "marker": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3
 }  # fmt: skip
 
 
@@ -70,25 +81,33 @@ def plot_overlay(
         The Axes, with a logarithmic time axis, and a logarithmic error axis for the default
         observable.
     """
+    check_observable(observable)
+    check_rule(rule)
+    check_line(color=color, marker=marker, linestyle=linestyle, label=label)
+    check_axes("ax", ax)
+    if theory is not None:
+        theory = check_trajectory("theory", theory)
+        values = observed(observable, theory)
+    if simulation is not None:
+        simulation = check_trajectory("simulation", simulation, runs=True)
+        mean, error = mean_and_standard_error(observed(observable, simulation))
     if ax is None:
         _, ax = plt.subplots()
     color = rule_color(rule) if color is None else color
     label = rule_label(rule) if label is None else label
     if theory is not None:
         line = rule_line(rule) if linestyle is None else linestyle
-        values = observable(theory)
         if observable is generalization_error:
             values = above_rounding(values)
         ax.plot(theory.times, values, color=color, ls=line, label=label)
     if simulation is not None:
-        mean, error = mean_and_standard_error(np.asarray(observable(simulation)))
         ax.errorbar(
             simulation.times,
             mean,
             error,
             color=color,
             label=label if theory is None else None,
-            **MARKERS_OF_MEANS | {"fmt": marker},
+            **MARKERS_OF_MEANS | {"marker": marker},
         )
     ax.set_xscale("log")
     ax.set_xlabel(TIME_LABEL)
@@ -118,22 +137,36 @@ def plot_band(
     Returns:
         The Axes.
     """
-    samples = np.asarray(observable(paths))
+    paths = check_trajectory("paths", paths, runs=True)
+    check_observable(observable)
+    samples = observed(observable, paths)
+    if simulation is not None:
+        simulation = check_trajectory("simulation", simulation, runs=True)
+        runs = observed(observable, simulation)
     mean, _ = mean_and_standard_error(samples)
-    ax = plot_overlay(paths, observable=lambda _: mean, rule=rule, label=label, ax=ax)
+    middle = paths._replace(generalization_error=mean)
+    ax = plot_overlay(middle, observable=lambda _: mean, rule=rule, label=label, ax=ax)
     if observable is generalization_error:
         ax.set_yscale("log")
         ax.set_ylabel(ERROR_LABEL)
     color = rule_color(rule)
-    low, high = np.nanquantile(samples, (0.1, 0.9), axis=0)
+    low, high = _tenths(samples)
     ax.fill_between(paths.times, low, high, color=color, alpha=0.25, lw=0)
     if simulation is not None:
         plot_overlay(
             None, simulation, observable=observable, color=color, label="simulation", ax=ax
         )
-        for edge in np.nanquantile(np.asarray(observable(simulation)), (0.1, 0.9), axis=0):
+        for edge in _tenths(runs):
             ax.plot(simulation.times, edge, ls="", marker="_", ms=4, mew=0.8, color=color)
     return ax
+
+
+def _tenths(samples: np.ndarray) -> np.ndarray:
+    """Where 10 and 90 per cent lie below, leaving NaN out; NaN where there is nothing else."""
+    edges = np.full((2, samples.shape[1]), np.nan)
+    some = np.any(np.isfinite(samples), axis=0)
+    edges[:, some] = np.nanquantile(samples[:, some], (0.1, 0.9), axis=0)
+    return edges
 
 
 def mean_and_standard_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -164,20 +197,29 @@ def plot_order_parameter(
     Returns:
         The Axes, with a legend that names the entries, from 1 as in the literature.
     """
-    if ax is None:
-        _, ax = plt.subplots()
 
     def entry(trajectory: Trajectory, i: int, j: int) -> Any:
         return getattr(trajectory.order_parameters, name)[..., i, j]
 
-    given = simulation if theory is None else theory
-    if given is None:
+    if theory is None and simulation is None:
         raise ValueError("Argument `theory` must be a Trajectory if `simulation` is None.")
-    shown = given.order_parameters._asdict().get(name)
-    if shown is None:
-        known = ", ".join(n for n, a in given.order_parameters._asdict().items() if a is not None)
-        raise ValueError(f"Argument `name` must be one of {known}, but is {name!r}.")
-    rows, columns = shown.shape[-2:]
+    shapes = []
+    if theory is not None:
+        theory = check_trajectory("theory", theory)
+        shapes.append(_shape_of_parameter("theory", theory, name))
+    if simulation is not None:
+        simulation = check_trajectory("simulation", simulation, runs=True)
+        shapes.append(_shape_of_parameter("simulation", simulation, name))
+    if shapes[0] != shapes[-1]:
+        raise ValueError(
+            f"Argument `simulation` must have as many entries of {name} as the theory, "
+            f"{shapes[0]}, but has {shapes[-1]}."
+        )
+    check_rule(rule)
+    check_axes("ax", ax)
+    if ax is None:
+        _, ax = plt.subplots()
+    rows, columns = shapes[0]
     entries = [
         (i, j) for i in range(rows) for j in range(columns) if name not in SYMMETRIC or i <= j
     ]
@@ -193,10 +235,33 @@ def plot_order_parameter(
     return ax
 
 
+def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tuple[int, int]:
+    """Rows and columns of an order parameter; ValueError if the Trajectory has none."""
+    states = trajectory.order_parameters
+    if not isinstance(states, STATES):
+        raise ValueError(
+            f"Argument `{argument}` must have order parameters, but has {quoted(states)}."
+        )
+    known = {key: each for key, each in states._asdict().items() if each is not None}
+    shown = lookup("name", known, name)
+    array = check_array(f"{argument}.{name}", shown, finite=False)
+    leading = trajectory.generalization_error.shape
+    if array.ndim != len(leading) + 2 or array.shape[:-2] != leading or array.size == 0:
+        raise ValueError(
+            f"Argument `{argument}` must have a matrix {name} for each error, of shape {leading}, "
+            f"but has an array of shape {array.shape}."
+        )
+    return array.shape[-2:]
+
+
 def add_key(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
     """A legend of the labelled curves, here or in other Axes, and of what lines and markers are."""
+    check_axes("ax", ax, optional=False)
+    check_axes("of", of)
     handles, labels = (ax if of is None else of).get_legend_handles_labels()
     handles.append(Line2D([], [], color=NEUTRAL))
     handles.append(Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8))
-    ax.legend(handles, [*labels, "theory", "simulation"], **legend)
+    labels = [*labels, "theory", "simulation"]
+    check_keywords("a legend", legend, lambda given: Legend(ax, handles, labels, **given))
+    ax.legend(handles, labels, **legend)
     return ax

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from figures.checks import check_axes, check_columns, check_line, check_standard_error
 from figures.overlay import MARKERS_OF_MEANS
+from odes.checks import check_number
 
 PREDICTION: dict[str, Any] = {"ls": "--", "lw": 0.8}
 """How a prediction from a fixed point is drawn."""
@@ -16,11 +19,24 @@ PREDICTION: dict[str, Any] = {"ls": "--", "lw": 0.8}
 def plot_height(
     height: float, start: float, end: float, *, color: Any = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the height of a plateau, dashed, from ``start`` to ``end``; returns the Axes."""
+    """Draw the height of a plateau, dashed, from ``start`` to ``end``; returns the Axes.
+
+    Nothing is drawn if one of the times is NaN, of a plateau that is not reached or not left.
+    """
+    height = check_number("height", height, positive=True)
+    start, end = _time("start", start), _time("end", end)
+    check_line(color=color)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
     ax.plot([start, end], [height, height], color=color, **PREDICTION)
     return ax
+
+
+def _time(name: str, value: Any) -> float:
+    """``value`` as a float, if it is a time, or NaN."""
+    missing = isinstance(value, Real) and value != value
+    return float("nan") if missing else check_number(name, value)
 
 
 def plot_plateau_lengths(
@@ -44,13 +60,18 @@ def plot_plateau_lengths(
     Returns:
         The Axes, with a logarithmic asymmetry.
     """
+    variables = ("length", "predicted", "simulated", "error")
+    check_columns("dataset", dataset, "asymmetry", variables)
+    check_standard_error("dataset.error", dataset.error.values)
+    check_line(color=color, marker=marker, linestyle=linestyle, label=label)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
     ax.plot(dataset.asymmetry, dataset.length, color=color, ls=linestyle, label=label)
     ax.plot(dataset.asymmetry, dataset.predicted, color=color, **PREDICTION)
     ax.errorbar(
         dataset.asymmetry.values, dataset.simulated.values, dataset.error.values, color=color,
-        **MARKERS_OF_MEANS | {"fmt": marker},
+        **MARKERS_OF_MEANS | {"marker": marker},
     )  # fmt: skip
     ax.set(xscale="log", xlabel=r"initial asymmetry $R_{kk} - R_{km}$")
     return ax

@@ -9,7 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from figures.checks import check_axes, check_line, check_text
 from figures.style import AXIS_LABELS, TIME_LABEL
+from odes.checks import check_number
+from odes.schedules import check_schedule
 
 POINTS = 400
 """Times at which a schedule is drawn, besides its jumps."""
@@ -34,15 +37,23 @@ def plot_schedule(
         **line: colour, label and style.
 
     Returns:
-        The Axes, with a logarithmic axis of the parameter.
+        The Axes, with a logarithmic axis of the parameter, unless that is 0 throughout.
     """
-    if ax is None:
-        _, ax = plt.subplots()
-    jumps = np.asarray(getattr(schedule, "jumps", ()), float)
+    course: Any = schedule
+    course = (check_schedule if callable(course) else check_number)("schedule", course)
+    t_max = check_number("t_max", t_max, positive=True)
+    check_text("name", name, optional=False)
+    check_line(**line)
+    check_axes("ax", ax)
+    jumps = np.asarray(getattr(course, "jumps", ()), float)
     before = np.nextafter(jumps, -np.inf)
     times = np.unique(np.concatenate([np.linspace(0, t_max, POINTS), jumps, before]))
     times = times[times <= t_max]
-    values = [schedule(t) if callable(schedule) else schedule for t in times.tolist()]
+    values = [course(t) if callable(course) else course for t in times.tolist()]
+    if ax is None:
+        _, ax = plt.subplots()
     ax.plot(times, values, **line)
-    ax.set(yscale="log", xlabel=TIME_LABEL, ylabel=AXIS_LABELS.get(name, name))
+    if any(values):
+        ax.set_yscale("log")
+    ax.set(xlabel=TIME_LABEL, ylabel=AXIS_LABELS.get(name, name))
     return ax

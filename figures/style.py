@@ -9,6 +9,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
+from figures.checks import check_rule
+from odes.checks import check_count
+
 RULES = {
     "bp": ("BP", "#0072B2", "-"),
     "fa": ("FA", "#E69F00", "-"),
@@ -65,6 +68,8 @@ def rule_line(rule: str | None) -> str:
 
 def variants(rule: str | None, count: int) -> list[dict[str, Any]]:
     """Colours, markers and line styles of several curves of one rule: ever darker shades of it."""
+    check_rule(rule)
+    count = check_count("count", count, least=0, below=10**6)
     looks = []
     for index in range(count):
         lightness = 1 - 0.5 * index / max(1, count - 1)

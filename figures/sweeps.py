@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 
+from figures.checks import check_axes, check_dataset, check_quantity, check_rule, check_sweep
 from figures.overlay import (
     MARKERS_OF_MEANS,
     ROUNDED,
@@ -16,6 +17,7 @@ from figures.overlay import (
     mean_and_standard_error,
 )
 from figures.style import AXIS_LABELS, ERROR_LABEL, NEUTRAL, rule_color, rule_label
+from odes.checks import check_number, quoted
 
 COLORMAP = "viridis"  # lightness alone orders it, so that no colour has to be told apart
 HATCH = "////"
@@ -49,22 +51,30 @@ def plot_phase_diagram(
     Returns:
         The Axes, with logarithmic parameters.  ``ax.collections[0]`` is what a colour bar needs.
     """
+    x, y = check_sweep("theory", theory, parameters=2)
+    _check_points(theory, (x, y))
+    if simulation is not None:
+        _check_alike(check_sweep("simulation", simulation, 2, runs=True), (x, y))
+    if level is not None:
+        level = check_number("level", level)
+    _check_norm(norm)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
-    error = final_error(theory)
-    x, y = error.dims
+    error = final_error(theory).transpose(x, y)
     if norm is None:
         norm = shared_norm(theory)
     edges = _edges(theory[x].values), _edges(theory[y].values)
     shown = error.T.clip(min=norm.vmin)  # rounding makes a converged error negative
     ax.pcolormesh(*edges, shown, norm=norm, cmap=COLORMAP, rasterized=True)
-    lost = (theory.status != "ok").T.values
+    lost = (theory.status != "ok").transpose(y, x).values
     if lost.any():
         ax.pcolor(
             *edges, np.ma.masked_where(~lost, lost), cmap=ListedColormap(["white"]),
             edgecolor="#999999", linewidth=0, hatch=HATCH,
         )  # fmt: skip
-    if level is not None and min(error.shape) > 1:
+    crossed = level is not None and bool((error < level).any() and (error > level).any())
+    if crossed and min(error.shape) > 1:
         ax.contour(theory[x], theory[y], error.T, [level], colors="white", linewidths=1.0)
     if simulation is not None:
         mean = final_error(simulation).mean("run", skipna=True).transpose(x, y).values
@@ -75,8 +85,53 @@ def plot_phase_diagram(
             edgecolor="white", linewidth=0.8,
         )  # fmt: skip
         ax.scatter(at_x[~reached], at_y[~reached], 22, NEUTRAL, marker="x", linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel=AXIS_LABELS[x], ylabel=AXIS_LABELS[y])
+    ax.set(xscale="log", yscale="log", xlabel=_axis_label(x), ylabel=_axis_label(y))
     return ax
+
+
+def _axis_label(parameter: str) -> str:
+    return AXIS_LABELS.get(parameter, parameter)
+
+
+def _check_points(theory: Any, parameters: tuple[str, ...]) -> None:
+    """ValueError unless every point has a status, and they lie in order on logarithmic axes."""
+    for each in parameters:
+        values = theory[each].values
+        if not (np.all(values > 0) and np.all(np.diff(values) > 0)):
+            raise ValueError(
+                f"Argument `theory.{each}` must be > 0 and strictly increasing, "
+                f"but is {quoted(values)}."
+            )
+    if "status" not in theory or set(theory.status.dims) != set(parameters):
+        raise ValueError(
+            f"Argument `theory` must have a status over {' and '.join(parameters)}, but has "
+            f"{quoted(dict(theory.sizes))}, and {quoted(sorted(map(str, theory.data_vars)))}."
+        )
+
+
+def _check_alike(given: tuple[str, ...], parameters: tuple[str, ...]) -> None:
+    """ValueError unless both have the same parameters."""
+    if set(given) != set(parameters):
+        raise ValueError(
+            f"Argument `simulation` must vary {' and '.join(parameters)}, as the theory does, "
+            f"but varies {' and '.join(given)}."
+        )
+
+
+def _check_norm(norm: Any) -> None:
+    """ValueError unless this is a logarithmic scale, or None."""
+    try:
+        if norm is not None:
+            limits = (norm.vmin, norm.vmax)
+            fine = isinstance(norm, LogNorm)
+            fine = fine and (None in limits or np.isfinite(LogNorm(*limits)(1.0)))
+    except (AttributeError, TypeError, ValueError):
+        fine = False
+    if norm is not None and not fine:
+        raise ValueError(
+            "Argument `norm` must be None or a LogNorm, as shared_norm() makes it, "
+            f"but is {quoted(norm)}."
+        )
 
 
 def shared_norm(*datasets: Any) -> LogNorm:
@@ -85,8 +140,14 @@ def shared_norm(*datasets: Any) -> LogNorm:
     Errors of converged students, which are rounding, do not count; if all are, the scale is that of
     errors of O(1).
     """
+    if not datasets:
+        raise ValueError("Argument `datasets` must hold one Dataset at least, but is ().")
+    for dataset in datasets:
+        check_dataset("datasets", dataset, ("generalization_error",))
+        dims = set(dataset.generalization_error.dims) | {"time"}
+        check_quantity("datasets", dataset.generalization_error, dims)
     errors = np.concatenate([final_error(dataset).values.ravel() for dataset in datasets])
-    errors = errors[errors > ROUNDED]
+    errors = errors[np.isfinite(errors) & (errors > ROUNDED)]
     return LogNorm(errors.min(), errors.max()) if errors.size else LogNorm(1e-3, 1)
 
 
@@ -117,13 +178,20 @@ def plot_scan(
     Returns:
         The Axes, with logarithmic parameter and error.
     """
+    along: tuple[str, ...] = ()
+    if theory is not None:
+        along = check_sweep("theory", theory, parameters=1)
+    if simulation is not None:
+        given = check_sweep("simulation", simulation, parameters=1, runs=True)
+        along = along or given
+        _check_alike(given, along)
+    check_rule(rule)
+    check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
     color, label = rule_color(rule), rule_label(rule)
-    for dataset in (theory, simulation):
-        if dataset is not None:
-            (x,) = set(final_error(dataset).dims) - {"run"}
-            ax.set(xlabel=AXIS_LABELS[x])
+    for x in along:
+        ax.set(xlabel=_axis_label(x))
     if theory is not None:
         ax.plot(theory[x], above_rounding(final_error(theory)), color=color, label=label)
     if simulation is not None:

@@ -149,10 +149,10 @@ def _real(name: str, value: Any, read: Callable[[Any], Any], remedy: str = "") -
     return array
 
 
-def check_array(name: str, value: Any) -> np.ndarray:
-    """``value`` as a float64 array, if it is real and finite."""
+def check_array(name: str, value: Any, *, finite: bool = True) -> np.ndarray:
+    """``value`` as a float64 array, if it is real, and finite unless it need not be."""
     array = _real(name, value, np.asarray, _instead(name, value))
-    if not np.all(np.isfinite(array)):
+    if finite and not np.all(np.isfinite(array)):
         raise ValueError(f"Argument `{name}` must be a finite array, but is {quoted(value)}.")
     return array.astype(float)
 
@@ -185,12 +185,12 @@ def check_double_precision(array: Any, name: str | None = None) -> None:
         )
 
 
-def check_times(times: Any) -> np.ndarray:
+def check_times(times: Any, name: str = "times") -> np.ndarray:
     """The times as a float array (n,), if they are strictly increasing and >= 0."""
-    array = check_array("times", times)
+    array = check_array(name, times)
     if array.ndim != 1 or array.size == 0 or array[0] < 0 or not np.all(np.diff(array) > 0):
         raise ValueError(
-            "Argument `times` must be a one-dimensional, strictly increasing array of numbers "
+            f"Argument `{name}` must be a one-dimensional, strictly increasing array of numbers "
             f">= 0, but is {quoted(times)}."
         )
     return array

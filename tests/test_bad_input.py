@@ -11,9 +11,17 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import jax
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray
+from matplotlib.figure import Figure
 
+import figures
 import odes
 import simulations
 from odes.averages import Erf
@@ -71,6 +79,14 @@ TAKEN = {
     *(("odes.PiecewiseConstant", "t", label) for label in (
         "infinity", "a negative number", "a huge integer", "an integer too long to print",
     )),
+    *((f"figures.{name}", argument, "text") for name in figures.__all__ for argument in (
+        "rule", "label",
+    )),
+    *((f"figures.{name}", "observable", "a class") for name in ("plot_overlay", "plot_band")),
+    ("figures.plot_schedule", "schedule", "a class"),
+    ("figures.plot_schedule", "name", "text"),  # of a parameter without a label
+    ("figures.plot_height", "start", "NaN"), ("figures.plot_height", "end", "NaN"),
+    ("figures.add_key", "ncols", "bytes"),  # where matplotlib splits the legend
 }  # fmt: skip
 """What is right after all."""
 
@@ -92,6 +108,35 @@ AT_TIMES = {
 FLUCTUATIONS = odes.Fluctuations(np.ones((2, 9, 9)), STATE, np.ones(2))
 LEARNED = odes.Trajectory(np.array([0.0, 1.0]), STATE, np.array([1.0, 0.5]), "ok")
 
+AX = Figure().add_subplot()
+CURVE = LEARNED._replace(
+    order_parameters=odes.OrderParameters(*(np.ones((2, *np.shape(each))) for each in STATE)),
+    fluctuations=FLUCTUATIONS,
+)
+RUNS = odes.Trajectory(
+    CURVE.times, odes.OrderParameters(*(np.stack([each] * 3) for each in CURVE.order_parameters)),
+    np.array([[1.0, 0.5], [0.9, 0.6], [1.2, 0.4]]), np.full(3, "ok"),
+)  # fmt: skip
+COURSES = {"theory": CURVE, "simulation": RUNS, "ax": AX}
+COLUMNS = xarray.Dataset(
+    {name: ("N", [0.5, 0.1]) for name in ("gap", "gap_error", "gap_predicted", "gap_sampled")},
+    {"N": [10, 100]},
+)
+LENGTHS = xarray.Dataset(
+    {name: ("asymmetry", [9.0, 5.0]) for name in ("length", "predicted", "simulated", "error")},
+    {"asymmetry": [1e-3, 0.1]},
+)
+GRID = xarray.Dataset(
+    {
+        "generalization_error": (("lr", "noise", "time"), [[[1.0], [0.5]], [[0.1], [0.2]]]),
+        "status": (("lr", "noise"), [["ok", "ok"], ["ok", "diverged"]]),
+    },
+    {"lr": [0.1, 1.0], "noise": [0.5, 1.0], "time": [1.0]},
+)
+MEASURED = GRID[["generalization_error"]].expand_dims(run=2)
+ANGLES = xarray.DataArray(
+    [[1.0, 2.0], [3.0, 1.0]], dims=("network", "time"), coords={"time": [1.0, 2.0]}
+)
 
 PLATEAU = odes.FixedPoint(
     SMALL, float(odes.generalization_error(SMALL, ALIKE)), np.array([0.1 + 0j]),
@@ -169,6 +214,40 @@ CALLS = {
     ),
     "simulations.ReadoutMirror": (simulations.ReadoutMirror, {}),
     "simulations.TwoLayerMirror": (simulations.TwoLayerMirror, {}),
+    "figures.add_key": (figures.add_key, {"ax": AX}),
+    "figures.paper_style": (figures.paper_style, {}),
+    "figures.plot_band": (figures.plot_band, {"paths": RUNS, "simulation": RUNS, "ax": AX}),
+    "figures.plot_distribution": (
+        figures.plot_distribution, {"theory": [1.0, 2.0], "simulation": [1.0, np.nan], "ax": AX},
+    ),
+    "figures.plot_finite_size": (
+        figures.plot_finite_size, {"dataset": COLUMNS, "observable": "gap", "ax": AX},
+    ),
+    "figures.plot_fluctuation_band": (figures.plot_fluctuation_band, {**COURSES, "N": 10}),
+    "figures.plot_height": (
+        figures.plot_height, {"height": 0.1, "start": 1.0, "end": 2.0, "ax": AX},
+    ),
+    "figures.plot_order_parameter": (figures.plot_order_parameter, {**COURSES, "name": "Q"}),
+    "figures.plot_overlay": (figures.plot_overlay, COURSES),
+    "figures.plot_phase_diagram": (
+        figures.plot_phase_diagram, {"theory": GRID, "simulation": MEASURED, "ax": AX},
+    ),
+    "figures.plot_plateau_lengths": (
+        figures.plot_plateau_lengths, {"dataset": LENGTHS, "ax": AX},
+    ),
+    "figures.plot_quantiles": (
+        figures.plot_quantiles, {"theory": ANGLES, "simulation": ANGLES, "ax": AX},
+    ),
+    "figures.plot_scan": (
+        figures.plot_scan,
+        {"theory": GRID.isel(noise=0), "simulation": MEASURED.isel(noise=0), "ax": AX},
+    ),
+    "figures.plot_schedule": (
+        figures.plot_schedule,
+        {"schedule": odes.PiecewiseConstant([1.0], [0.1, 0.2]), "t_max": 2.0, "ax": AX},
+    ),
+    "figures.shared_norm": (figures.shared_norm, {"datasets": GRID}),
+    "figures.variants": (figures.variants, {"rule": "bp", "count": 2}),
 }  # fmt: skip
 
 RECORDS = {
@@ -184,6 +263,8 @@ MORE = {
     "odes.sweep": tuple(AXES),
     "simulations.sweep": (*AXES, "seed", "N"),
     "odes.optimal_schedule": tuple(inspect.signature(odes.flow).parameters),
+    "figures.add_key": ("loc", "ncols"),
+    "figures.plot_schedule": ("color", "marker", "linestyle", "label"),
 }
 """What stands for the ** of a signature."""
 
@@ -191,6 +272,7 @@ PARTS = {
     "initial": STATE._fields, "state": STATE._fields, "guess": STATE._fields,
     "solution": STATE._fields, "teacher": TEACHER._fields, "network": NETWORK._fields,
     "parameters": odes.Hyperparameters._fields,
+    **dict.fromkeys(("theory", "simulation", "paths"), ("times", "generalization_error")),
 }  # fmt: skip
 """Arguments that hold others: an error names the part."""
 
@@ -208,19 +290,44 @@ def cases():
     for call in CALLS:
         for argument in dict.fromkeys(arguments(call)):
             whole = CALLS[call][1].get(argument)
-            parts = whole._asdict() if argument in PARTS and whole is not None else {}
-            for part in (None, *(name for name, each in parts.items() if each is not None)):
+            parts = PARTS.get(argument, ()) if is_record(whole) else ()
+            for part in (None, *(name for name in parts if getattr(whole, name) is not None)):
                 yield call, argument, part
+
+
+def called(call, given):
+    """What a function returns, whose argument with a * is the only one before it."""
+    function, given = CALLS[call][0], dict(given)
+    parameters = inspect.signature(function).parameters.items()
+    starred = [name for name, each in parameters if each.kind is each.VAR_POSITIONAL]
+    values = [given.pop(name) for name in starred]
+    return function(*values, **given)
+
+
+def drawn():
+    """What has been drawn: on the Axes given, and on new ones."""
+    axis = (AX.get_xscale(), AX.get_yscale(), AX.get_xlabel(), AX.get_ylabel(), AX.get_legend())
+    return len(AX.get_children()), axis, plt.get_fignums()
+
+
+def wipe():
+    plt.close("all")
+    AX.clear()
 
 
 def answered(call, given):
     """What the function answers, or the words of a ValueError; warnings are errors."""
+    before = drawn()
     with warnings.catch_warnings(), jax.enable_x64(call == "odes.flow"):
         warnings.simplefilter("error")
         try:
-            return CALLS[call][0](**given), None
+            return called(call, given), None
         except ValueError as refusal:
+            assert drawn() == before, "half-drawn"
             return None, str(refusal)
+        finally:
+            if drawn() != before:
+                wipe()
 
 
 def is_record(value):
@@ -241,10 +348,12 @@ def is_named(words, expected):
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
     """Text may be a path."""
     monkeypatch.chdir(tmp_path)
+    yield
+    wipe()
 
 
 def test_everything_public_is_tried():
-    for package in (odes, simulations):
+    for package in (odes, simulations, figures):
         for name in set(package.__all__) - RECORDS:
             assert f"{package.__name__}.{name}" in CALLS
         for name in RECORDS & set(package.__all__) - {"Rule", "RULES", "ACTIVATIONS"}:
@@ -274,9 +383,10 @@ def test_any_value_is_answered_or_refused_by_name(call, argument, part):
 @pytest.mark.parametrize(("call", "argument", "part"), list(cases()))
 def test_a_traced_value_is_taken_or_refused_by_name(call, argument, part):
     """In place of a scalar, and of an array of the same shape."""
-    function, given = CALLS[call]
+    _, given = CALLS[call]
     whole = given.get(argument)
-    shapes = {(), np.shape(getattr(whole, part) if part else 0 if is_record(whole) else whole)}
+    array = getattr(whole, part) if part else whole
+    shapes = {(), () if is_record(array) or isinstance(array, xarray.Dataset) else np.shape(array)}
     others = (*arguments(call), *STATE._fields, *TEACHER._fields)
     with jax.enable_x64(True):
         for shape in shapes:
@@ -284,7 +394,7 @@ def test_a_traced_value_is_taken_or_refused_by_name(call, argument, part):
 
             def traced(value, words=words):
                 try:
-                    function(**with_part(given, argument, part, value))
+                    called(call, with_part(given, argument, part, value))
                 except ValueError as refusal:
                     words.append(str(refusal))
                 return value
@@ -387,3 +497,81 @@ def test_parameters_are_known_by_name():
     for sweep, call in ((odes.sweep, "odes.sweep"), (simulations.sweep, "simulations.sweep")):
         with pytest.raises(ValueError, match="`noize` is unknown"):
             sweep(**CALLS[call][1], noize=0.1)
+
+
+DATASETS = [
+    (call, argument)
+    for call, (_, given) in CALLS.items()
+    for argument, each in given.items()
+    if isinstance(each, (xarray.Dataset, xarray.DataArray))
+]
+
+
+def spoiled(dataset):
+    """The Dataset or DataArray in every way short of something, or with a dimension too many."""
+    for name in dataset.dims:
+        yield dataset.rename({name: "other"})
+        yield dataset.isel({name: 0}, drop=True)
+        yield dataset.isel({name: slice(0)})
+    yield dataset.expand_dims(other=2)
+    for name in set(dataset.dims) & set(dataset.coords):
+        yield dataset.assign_coords({name: [np.nan] * dataset.sizes[name]})
+    for name in getattr(dataset, "data_vars", ()):
+        yield dataset.drop_vars(name)
+        yield dataset.assign({name: 1.0})
+        yield dataset.assign({name: dataset[name].astype(object)})
+        yield dataset.assign({name: dataset[name].astype(str)})
+        yield dataset.assign({name: xarray.full_like(dataset[name], -1, float)})
+        yield dataset.assign({name: xarray.full_like(dataset[name], np.nan, float)})
+
+
+@pytest.mark.parametrize(("call", "argument"), DATASETS)
+def test_a_dataset_is_drawn_or_refused_by_name(call, argument):
+    _, given = CALLS[call]
+    refused = 0
+    for each in spoiled(given[argument]):
+        _, words = answered(call, given | {argument: each})
+        refused += words is not None
+        assert words is None or is_named(words, arguments(call)), words
+    assert refused > 1
+
+
+def test_a_trajectory_of_another_kind_is_refused_by_name():
+    scalar = lambda each: each.generalization_error[..., 0]  # noqa: E731
+    for call, changes, named in (
+        ("plot_overlay", {"theory": RUNS}, "theory"),
+        ("plot_overlay", {"simulation": CURVE}, "simulation"),
+        ("plot_overlay", {"observable": scalar}, "observable"),
+        ("plot_overlay", {"observable": lambda _: None}, "observable"),
+        ("plot_band", {"paths": CURVE}, "paths"),
+        ("plot_band", {"simulation": CURVE}, "simulation"),
+        ("plot_band", {"observable": scalar}, "observable"),
+        ("plot_order_parameter", {"theory": LEARNED}, "theory"),
+        ("plot_order_parameter", {"theory": CURVE._replace(order_parameters=None)}, "theory"),
+        ("plot_fluctuation_band", {"theory": LEARNED}, "theory"),
+        ("plot_fluctuation_band", {"theory": CURVE._replace(fluctuations=(1, 2))}, "theory"),
+        ("plot_schedule", {"schedule": lambda t: -t}, "schedule"),
+        ("plot_schedule", {"color": "red", "c": "red"}, "c"),
+        ("plot_schedule", {"colour": "red"}, "colour"),
+        ("add_key", {"handles": []}, "handles"),
+        ("plot_phase_diagram", {"simulation": MEASURED.rename(lr="lr_v")}, "simulation"),
+        ("plot_scan", {"theory": GRID.isel(lr=0)}, "simulation"),
+    ):
+        _, words = answered(f"figures.{call}", CALLS[f"figures.{call}"][1] | changes)
+        assert words is not None, (call, changes)
+        assert is_named(words, [named]), words
+    with pytest.raises(ValueError, match="`datasets`"):
+        figures.shared_norm()
+
+
+def test_a_level_that_is_not_reached_and_lost_runs_are_drawn_without_a_warning():
+    diagram = CALLS["figures.plot_phase_diagram"][1]
+    for level in (0.0, 0.05, 2.0):
+        assert answered("figures.plot_phase_diagram", diagram | {"level": level})[1] is None
+    errors = RUNS.generalization_error.copy()
+    errors[:, 0] = np.nan
+    lost = RUNS._replace(generalization_error=errors)
+    for name in ("paths", "simulation"):
+        assert (
+            answered("figures.plot_band", CALLS["figures.plot_band"][1] | {name: lost})[1] is None
+        )

@@ -20,7 +20,7 @@ ALLOWED = {
         "odes.schedules",
         "odes.store",
     },
-    "figures": {"figures", "odes.order_parameters"},
+    "figures": {"figures", "odes.order_parameters", "odes.checks", "odes.schedules"},
 }
 
 

@@ -117,7 +117,10 @@ def test_a_band_is_drawn_where_most_paths_lie():
     ("call", "words"),
     [
         (lambda: plot_order_parameter(None, name="Q"), "`theory` must be a Trajectory"),
-        (lambda: plot_order_parameter(trajectory(), name="Z"), "`name` must be one of Q, R, v, B"),
+        (
+            lambda: plot_order_parameter(trajectory(), name="Z"),
+            '`name` must be one of "Q", "R", "v", "B"',
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_named(call, words):
