@@ -97,9 +97,10 @@ def _check_points(theory: Any, parameters: tuple[str, ...]) -> None:
     """ValueError unless every point has a status, and they lie in order on logarithmic axes."""
     for each in parameters:
         values = theory[each].values
-        if not (np.all(values > 0) and np.all(np.diff(values) > 0)):
+        steps = np.diff(values)
+        if not (np.all(values > 0) and (np.all(steps > 0) or np.all(steps < 0))):
             raise ValueError(
-                f"Argument `theory.{each}` must be > 0 and strictly increasing, "
+                f"Argument `theory.{each}` must be > 0 and sorted, each value once, "
                 f"but is {quoted(values)}."
             )
     if "status" not in theory or set(theory.status.dims) != set(parameters):
