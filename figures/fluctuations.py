@@ -58,7 +58,7 @@ def plot_fluctuation_band(
         ValueError: for a theory without fluctuations.
     """
     theory = check_trajectory("theory", theory)
-    variance = _variance(theory)
+    scatter = _scatter(theory)
     if simulation is not None:
         simulation = check_trajectory("simulation", simulation, runs=True)
     N, relative = check_count("N", N), check_flag("relative", relative)
@@ -66,7 +66,7 @@ def plot_fluctuation_band(
     check_axes("ax", ax)
     if ax is None:
         _, ax = plt.subplots()
-    error, std = above_rounding(theory.generalization_error), np.sqrt(variance / N)
+    error, std = above_rounding(theory.generalization_error), scatter.std(N)
     unit = error if relative else np.ones_like(error)
     color = rule_color(rule)
     ax.plot(theory.times, error / unit, color=color, label=rule_label(rule))
@@ -90,20 +90,21 @@ def plot_fluctuation_band(
     return ax
 
 
-def _variance(theory: Trajectory) -> np.ndarray:
-    """Of the error of networks, times N; ValueError for a theory without fluctuations."""
-    if not isinstance(theory.fluctuations, Fluctuations):
+def _scatter(theory: Trajectory) -> Fluctuations:
+    """That of networks around the theory; ValueError for a theory without."""
+    scatter = theory.fluctuations
+    if not isinstance(scatter, Fluctuations):
         raise ValueError(
             "Argument `theory` must come from solve(..., fluctuations=True), but has "
-            f"{quoted(theory.fluctuations)}."
+            f"{quoted(scatter)}."
         )
     name = "theory.fluctuations.generalization_error"
-    variance = check_array(name, theory.fluctuations.generalization_error, finite=False)
+    variance = check_array(name, scatter.generalization_error, finite=False)
     if variance.shape != theory.times.shape or np.any(variance < 0):
         raise ValueError(
             f"Argument `{name}` must hold a number >= 0 for each time, but is {quoted(variance)}."
         )
-    return variance
+    return scatter._replace(generalization_error=variance)
 
 
 def plot_finite_size(

@@ -68,7 +68,8 @@ SHORTEST_TIME = 1e-100
 """Up to this time one Euler step is exact in double precision; LSODA fails from about 1e-150 on."""
 
 JACOBIAN_STEP = 1e-6
-"""Step of the differences from which the integrator has the Jacobian of the drift.
+"""Step of the differences from which the integrator has the Jacobian of the drift, relative to an
+order parameter above 1, and absolute below.
 
 Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
 the steps get ever shorter."""
