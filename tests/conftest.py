@@ -1,9 +1,10 @@
 """What several test files share: random valid problems, and Gauss-Hermite quadrature.
 
-Tests compile more than they compute, and so with fewer optimisations, simpler code for loops over
-arrays (where JAX has a choice), and loops that are not unrolled.  What is compiled is kept in a
-folder of the environment, unless JAX_COMPILATION_CACHE_DIR names another, for all workers and for
-later runs.  Tracing makes many objects that stay: garbage is looked for less often.
+Tests compile more than they compute, and so in one thread each (there is a worker for every core),
+with fewer optimisations, simpler code for loops over arrays (where JAX has a choice), and loops
+that are not unrolled.  What is compiled is kept in a folder of the environment, unless
+JAX_COMPILATION_CACHE_DIR names another, for all workers and for later runs.  Tracing makes many
+objects that stay: garbage is looked for less often.
 """
 
 import gc
@@ -14,6 +15,7 @@ from importlib.metadata import version
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_backend_optimization_level=1",
+        "--xla_cpu_parallel_codegen_split_count=1",
         *["--xla_cpu_use_fusion_emitters=false"] * version("jaxlib").startswith(("0.9.", "0.10.")),
         os.environ.get("XLA_FLAGS", ""),
     ]
