@@ -51,11 +51,14 @@ def error(rule, K, M, points, reference=None):
 
 def main():
     for K, M in ((1, 1), (1, 2), (2, 2), (2, 3), (4, 4)):
-        points = default_points(K + M, smooth=True)
+        points = default_points(K + M, smooth=True, students=K)
         print(f"afa K = {K}, M = {M}, {len(points.nodes)} points: {error('afa', K, M, points):.1e}")
     for rule in ("pepita", "pepita-hebbian"):
         for K, fine in ((1, 128), (2, 44)):
-            points, reference = default_points(2 * K, smooth=True), gauss_hermite(2 * K, fine)
+            points, reference = (
+                default_points(2 * K, smooth=True, students=K),
+                gauss_hermite(2 * K, fine),
+            )
             print(f"{rule} K = M = {K}, default: {error(rule, K, K, points, reference):.1e}")
     for m in (16, 24, 32, 40):
         points = gauss_hermite(4, m)

@@ -6,10 +6,11 @@ for any direction u in input space with field y = u . x / sqrt(N), ::
     d(w_k . u / N)/dt = -lr ( <delta_k y> + sum_o <gamma_k e_o> S_uo ) - kappa w_k . u / N
 
 where S_u are the overlaps of u with F, and dQ gains ``lr^2 <delta_k delta_l>``.  The fields are
-normal, ``fields = root z`` with root the symmetric square root of their covariance C and z standard
+normal, ``fields = root z`` with a root of their covariance C (:func:`field_roots`) and z standard
 normal, so that ``<delta_k y> = <delta_k z> . root^-1 C_.u``: a direction that is no unit, such as
-F, enters through its regression on the units.  The points z stay the same during a solution, so
-that its flow is smooth where the rule is.  Importing this module imports JAX.
+F, enters through its regression on the units.  The points z, and with them the teacher's fields,
+stay the same during a solution, so that its flow is smooth where the rule is.  Importing this
+module imports JAX.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from odes.order_parameters import (
     Teacher,
     joint_covariance,
 )
-from odes.quadrature import Points, default_points, sobol
+from odes.quadrature import Points, default_points, mirrored_sobol
 from odes.rules import HOOKS, RULES, Sample, Update, differentiates, predicts_by_readout
 from odes.solve import has_averages, is_smooth, packing
 
 SINGULAR = 1e-14
-"""Eigenvalues of a covariance below this times the largest count as zero."""
+"""Eigenvalues of a covariance below this times its size count as zero."""
 
 
 SIGNS = 2**15
@@ -44,34 +45,57 @@ SIGNS = 2**15
 
 
 @jax.custom_jvp
-def roots(C: Any) -> tuple[Any, Any]:
-    """Symmetric square root of a covariance, (n, n), and its pseudo-inverse."""
-    root, vectors = _eigenroots(C)
+def roots(C: Any, size: Any = 0.0) -> tuple[Any, Any]:
+    """Symmetric square root of a covariance, (n, n), and its pseudo-inverse.
+
+    Eigenvalues that are rounding beside ``size``, or beside the largest one, count as zero.
+    """
+    root, vectors = _eigenroots(C, size)
     inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1.0), 0)
     return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
 
 
-def _eigenroots(C: Any) -> tuple[Any, Any]:
+def _eigenroots(C: Any, size: Any) -> tuple[Any, Any]:
     """Square roots of the eigenvalues, 0 for those that count as zero, and the eigenvectors."""
     eigenvalues, vectors = jnp.linalg.eigh(C)
-    positive = eigenvalues > SINGULAR * eigenvalues[-1]
+    positive = eigenvalues > SINGULAR * jnp.maximum(eigenvalues[-1], size)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, eigenvalues, 1.0)), 0), vectors
 
 
 @roots.defjvp
-def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+def _(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
     """From ``dC = root droot + droot root``, also where eigenvalues coincide.
 
     Not for what a change of a singular C adds to its range.  A second derivative passes through the
     eigenvectors and wants distinct eigenvalues.
     """
-    (C,), (dC,) = primals, tangents
-    root, vectors = _eigenroots(C)
+    (C, size), (dC, _) = primals, tangents
+    root, vectors = _eigenroots(C, size)
     sums = root[:, None] + root
     change = jnp.where(sums > 0, vectors.T @ dC @ vectors / jnp.where(sums > 0, sums, 1.0), 0)
     droot = vectors @ change @ vectors.T
-    values = roots(C)
+    values = roots(C, size)
     return values, (droot, -values[1] @ droot @ values[1])
+
+
+def field_roots(C: Any, K: int) -> tuple[Any, Any]:
+    """A root L of the covariance C of K student units and their teachers, and its pseudo-inverse.
+
+    ``C = L L^T``, all (K + M, K + M).  The teacher's fields are ``T^1/2 z_t`` and the student's
+    ``R T^-1/2 z_t + D^1/2 z_s``, where ``D = Q - R T^-1 R^T`` is the covariance of what it has
+    beyond the teacher; z is z_s, (K,), then z_t, (M,).
+
+    Where a student becomes its teacher, D vanishes, and D^1/2 has no finite derivative.  Averages
+    have one if they are even in z_s: over points of which each has a partner with z_s negated
+    (:func:`odes.quadrature.mirrored_sobol`).  Over others, and with the symmetric root of C, steps
+    of an integrator get ever shorter there.
+    """
+    root_T, inverse_T = roots(C[K:, K:])
+    along = C[:K, K:] @ inverse_T
+    root_D, inverse_D = roots(C[:K, :K] - along @ along.T, jnp.trace(C[:K, :K]))
+    zero = jnp.zeros_like(along.T)
+    root = jnp.block([[root_D, along], [zero, root_T]])
+    return root, jnp.block([[inverse_D, -inverse_D @ along @ inverse_T], [zero, inverse_T]])
 
 
 def updates_at(
@@ -89,7 +113,7 @@ def updates_at(
     direction u is ``z . inverse root . C_.u``; its regression, where u is not among the units.
     """
     n = C.shape[0]
-    root, inverse = roots(C)
+    root, inverse = field_roots(C, len(state.v))
 
     def one(node: Any) -> tuple[Update, Any]:
         return update_at(root @ node[:n], node[n:], state, teacher, parameters, rule, activation)
@@ -176,7 +200,7 @@ def sampled_products(
     check_averaged(rule, activation, K, O)
     check_averaged(RULES["bp"], activation, K, O)
     dimensions = K + M + (O if parameters.noise > 0 else 0)
-    nodes = choose_points(points, dimensions, is_smooth(rule, activation))
+    nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
     products = compiled(_products, rule, activation)
     with jax.enable_x64(True):
         return [np.asarray(products(*one, parameters, nodes)) for one in given]
@@ -195,7 +219,7 @@ def _products(
     given = state, teacher, parameters, rule, activation
     C = joint_covariance(state, teacher)
     n, K = len(C), len(state.v)
-    root, _ = roots(C)
+    root, _ = field_roots(C, K)
 
     def one(node: Any) -> tuple[Any, Any]:
         fields, zeta = root @ node[:n], node[n:]
@@ -302,7 +326,7 @@ def share_misclassified(
     K, O = states.v.shape[1:]
     check_prediction(rule, K, O, activation)
     if not isinstance(points, Points):
-        points = sobol(sum(states.R.shape[1:]), points or SIGNS)
+        points = mirrored_sobol(K + states.R.shape[2], points or SIGNS, K)
     with jax.enable_x64(True):
         share = compiled(misclassified, rule, activation)
         return np.asarray(share(states, teacher, points))
@@ -319,7 +343,7 @@ def predictions(
     """What student and noiseless teacher put out at every node, (nodes, O) each."""
     K = state.v.shape[0]
     C = joint_covariance(state, teacher)
-    fields = points.nodes[:, : C.shape[0]] @ roots(C)[0]
+    fields = points.nodes[:, : len(C)] @ field_roots(C, K)[0].T
     student = jax.vmap(lambda each: rule.predict(each, state.v, activities(activation)))
     return student(fields[:, :K]), activation.g(fields[:, K:]) @ teacher.v_star
 
@@ -367,7 +391,7 @@ def points_of(
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     smooth = is_smooth(rule, activation) and not rule.classifies
-    return choose_points(points, K + M + (O if noisy else 0), smooth)
+    return choose_points(points, K + M + (O if noisy else 0), smooth, K)
 
 
 def check_averaged(rule: Any, activation: Any, K: int, O: int) -> bool:
@@ -427,12 +451,14 @@ def _kept(
     return jax.jit(partial(function, rule=rule, activation=activation, **static))
 
 
-def choose_points(points: int | Points | None, dimensions: int, smooth: bool) -> Points:
-    """Points in so many dimensions, as the caller of ``solve`` asked for."""
+def choose_points(
+    points: int | Points | None, dimensions: int, smooth: bool, students: int
+) -> Points:
+    """Points in so many dimensions, as the caller of ``solve`` asked for, K ``students`` first."""
     if points is None:
-        return default_points(dimensions, smooth)
+        return default_points(dimensions, smooth, students)
     if not isinstance(points, Points):
-        return sobol(dimensions, check_count("points", points))
+        return mirrored_sobol(dimensions, check_count("points", points), students)
     nodes = check_array("points.nodes", points.nodes)
     weights = check_array("points.weights", points.weights)
     if nodes.ndim != 2 or nodes.shape[1] != dimensions or weights.shape != nodes.shape[:1]:

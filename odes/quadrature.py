@@ -25,6 +25,12 @@ MOST_AXES = 10
 MOST = 2**26
 """Nodes in all, at most: more have no place in memory."""
 
+COARSE = 4096
+"""Nodes of a coarse rule, at most."""
+
+FEWEST_PER_AXIS = 4
+"""Nodes on an axis of a coarse rule, at least."""
+
 SAME_WEIGHT = 1e-9
 """Relative difference below which two weights are one, of nodes that are kept or left together."""
 
@@ -140,17 +146,37 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
     return Sobol(ndtri(uniform), np.full(len(uniform), 1 / len(uniform)))
 
 
-def default_points(dimensions: int, smooth: bool) -> Points:
+def mirrored_sobol(dimensions: int, n: int, students: int) -> Points:
+    """Sobol points, and as many again with the first ``students`` coordinates negated.
+
+    Averages of what is odd in these coordinates vanish.  n is rounded up to a power of two.
+    """
+    nodes, _ = sobol(dimensions, (n + 1) // 2)
+    signs = np.where(np.arange(dimensions) < students, -1, 1)
+    return Sobol(np.concatenate([nodes, signs * nodes]), np.full(2 * len(nodes), 0.5 / len(nodes)))
+
+
+def coarse_points(points: Points) -> Points:
+    """Few nodes in place of these, good to some per cent, for a Jacobian; these if they are few."""
+    dimensions = points.nodes.shape[1]
+    per_axis = int(COARSE ** (1 / dimensions) + 1e-9)
+    if per_axis < FEWEST_PER_AXIS or len(points.weights) < 2 * COARSE:
+        return points
+    return gauss_hermite(dimensions, per_axis)
+
+
+def default_points(dimensions: int, smooth: bool, students: int) -> Points:
     """Tensor Gauss-Hermite up to four dimensions if the integrand is smooth, else Sobol points.
 
     What error to expect: the largest one of any entry of the drift with erf, at unit learning rate
-    and over random states with fields of variance about 1, was 1e-5 for PEPITA and PEPITA-Hebbian
-    at K = M = 1 and 2, and 5e-7 and 4e-6 for AFA, all by Gauss-Hermite; by Sobol points 5e-4 at
-    K = 2, M = 3 and 2e-3 at K = M = 4 for AFA.  Label noise adds O dimensions, so that K = M = 2 is
-    left to Sobol points then.  Four times the Sobol points gain a factor of about 5
-    (``python benchmarks/quadrature.py``).
+    and over random states with fields of variance about 1, was 1e-5 for PEPITA and 2e-5 for
+    PEPITA-Hebbian at K = M = 1 and 2, and 2e-7 and 5e-7 for AFA, all by Gauss-Hermite; by Sobol
+    points 3e-4 at K = 2, M = 3 and 5e-3 at K = M = 4 for AFA.  Label noise adds O dimensions, so
+    that K = M = 2 is left to Sobol points then (``python benchmarks/quadrature.py``).
+
+    The first ``students`` dimensions are those in which Sobol points are mirrored.
     """
     per_axis = {2: 64, 3: 40, 4: 32}
     if smooth and dimensions in per_axis:
         return gauss_hermite(dimensions, per_axis[dimensions])
-    return sobol(dimensions, 2**15)
+    return mirrored_sobol(dimensions, 2**15, students)

@@ -152,7 +152,7 @@ def solve_paths(
         )
     if points is not None or not has_closed_form(rule, activation):
         dimensions = K + M + (O if parameters.noise > 0 else 0)
-        points = choose_points(2**10 if points is None else points, dimensions, smooth=False)
+        points = choose_points(2**10 if points is None else points, dimensions, False, K)
 
     if times[-1] > MOST * dt:
         raise ValueError(

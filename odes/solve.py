@@ -31,7 +31,7 @@ from odes.order_parameters import (
     Teacher,
     Trajectory,
 )
-from odes.quadrature import Points
+from odes.quadrature import Points, coarse_points
 from odes.rules import (
     AFA,
     FACTORS,
@@ -73,6 +73,9 @@ order parameter above 1, and absolute below.
 
 Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
 the steps get ever shorter."""
+
+ADDED_UP = 10.0
+"""How much larger than a tolerance its errors may get to be up to late times."""
 
 SLIDING = 1e-5
 """How close to a jump of the drift at 0 an order parameter is that slides along it."""
@@ -150,9 +153,10 @@ def solve(
             the activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
         points: how to average what a sample does.  None: closed forms where there are any, else a
-            default good to about 1e-5 in the drift at K = M = 2 and to 2e-3 at K = M = 4
+            default good to about 2e-5 in the drift at K = M = 2 and to 5e-3 at K = M = 4
             (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
-            for rules with jumps.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
+            for rules with jumps, half of them mirrored in the student's own part of the fields.  Or
+            points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
             K + M dimensions, and O more if there is noise.  Points that are given are used also
             where there are closed forms, as a check on either; but the error of erf or linear units
             that a readout weighs is in closed form all the same.
@@ -212,17 +216,19 @@ def solve(
         )
     if points is None and has_closed_form(**shared):
         change, error = _closed_system(**shared)
+        coarse = change
         averages = "closed forms"
     else:
         from odes.local_fields import points_of, sampled_system, way_of_averaging  # imports JAX
 
         nodes = points_of(initial, teacher, points, parameters.noise > 0, **shared)
         change, error = sampled_system(nodes, **shared)
+        coarse, _ = sampled_system(coarse_points(nodes), **shared)
         averages = way_of_averaging(nodes)
         if not is_smooth(**shared):
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
-    moving = in_time(change, teacher, parameters)
+    moving, nearly = (in_time(each, teacher, parameters) for each in (change, coarse))
     with np.errstate(all="ignore"):
         check_feedback_drift(initial, moving(0.0, initial))
 
@@ -238,6 +244,7 @@ def solve(
             STEP * atol,
             max_steps,
             steps if fluctuations else None,
+            lambda t, y: pack(nearly(t, unpack(y))),
         )
         states = unpack(y)
         if scale_in_time:
@@ -356,12 +363,13 @@ def covariant(
 
     ``Q - R T^+ R^T``, the covariance of what the student has beyond the teacher, has eigenvalues
     >= 0.  Where a student becomes its teacher, they tend to 0, and the integrator's errors make
-    some negative, and with them the error of linear units; those within the tolerances become 0.
+    some negative, and with them the error; those within :data:`ADDED_UP` tolerances become 0.
     """
     beyond = states.Q - states.R @ np.linalg.pinv(teacher.T, hermitian=True) @ states.R.mT
     known = np.isfinite(beyond).all(axis=(1, 2))
     values, vectors = np.linalg.eigh(beyond[known])
     allowed = rtol * np.max(np.abs(states.Q[known]), axis=(1, 2), initial=0.0) + atol
+    allowed *= ADDED_UP
     missing = np.where(values > -allowed[:, None], np.maximum(-values, 0.0), 0.0)
     Q = states.Q.copy()
     Q[known] += (vectors * missing[:, None]) @ vectors.mT
@@ -443,12 +451,13 @@ def integrated(
     atol: float,
     max_steps: int,
     steps: list[Step] | None = None,
+    nearly: Callable[[float, np.ndarray], Array] | None = None,
 ) -> tuple[np.ndarray, str, float | None]:
     """The solution at ``times``, (n, size of y), NaN from where it stopped; status; when it did.
 
     The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
     there, and what is before sees the value from before.  The steps taken are appended to
-    ``steps``.
+    ``steps``.  The Jacobian is that of ``nearly``, a velocity that may be a little off.
 
     LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
     is to survive a failure.
@@ -467,7 +476,8 @@ def integrated(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
         pieces = iter(stretches(jumps, times[-1]))
-        solver = _integrator(velocity, next(pieces), y0, rtol, atol)
+        velocities = velocity, nearly or velocity
+        solver = _integrator(*velocities, next(pieces), y0, rtol, atol)
         for _ in range(max_steps):
             solver.step()
             size = abs(solver.y).max()
@@ -489,7 +499,7 @@ def integrated(
             if solver.status == "finished":
                 if done == times.size:
                     return y, "ok", None
-                solver = _integrator(velocity, next(pieces), solver.y, rtol, atol)
+                solver = _integrator(*velocities, next(pieces), solver.y, rtol, atol)
     sliding = _is_sliding(partial(velocity, solver.t), solver.y)
     return y, "sliding" if sliding else "max_steps", float(solver.t)
 
@@ -512,6 +522,7 @@ def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:
 
 def _integrator(
     velocity: Callable[[float, np.ndarray], Array],
+    nearly: Callable[[float, np.ndarray], Array],
     stretch: Stretch,
     y: np.ndarray,
     rtol: float,
@@ -523,9 +534,10 @@ def _integrator(
         return velocity(stretch.clipped(t), y)
 
     def jacobian(t: float, y: np.ndarray) -> np.ndarray:
-        here = clipped(t, y)
+        t = stretch.clipped(t)
+        here = nearly(t, y)
         sizes = JACOBIAN_STEP * np.maximum(np.abs(y), 1.0)
-        columns = [clipped(t, y + move) - here for move in np.diag(sizes)]
+        columns = [nearly(t, y + move) - here for move in np.diag(sizes)]
         return np.stack(columns, axis=1) / sizes
 
     return LSODA(clipped, stretch.start, y, stretch.end, rtol=rtol, atol=atol, jac=jacobian)

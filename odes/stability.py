@@ -36,10 +36,10 @@ from odes.drift import Moments, closed_moments, drift
 from odes.local_fields import (
     compiled,
     error_of,
+    field_roots,
     moments_over,
     packed_drift,
     points_of,
-    roots,
     update_at,
     way_of_averaging,
 )
@@ -293,7 +293,7 @@ def differentiable_moments(
     """
     n = C.shape[0]
     C_here = jax.lax.stop_gradient(C)
-    root_here, _ = roots(C_here)
+    root_here, _ = field_roots(C_here, len(state.v))
     given = state, teacher, parameters
 
     def one(fields: Any, zeta: Any, given: Any) -> Any:

@@ -345,7 +345,7 @@ def test_fluctuations_honour_feedback_that_moves():
 @pytest.fixture(scope="module")
 def fixed():
     """A fixed point with noise and decay, of the rule with all hooks and of the one that it is."""
-    training = {"noise": 0.3, "weight_decay": 0.05, "points": gauss_hermite(3, 8)}
+    training = {"noise": 0.3, "weight_decay": 0.05, "points": gauss_hermite(3, 12)}
     ours = symmetric_plateau(STATE, TEACHER, rule=All(), lr=LR, **training)
     known = fixed_point(
         ours.order_parameters._replace(B=ours.order_parameters.B / 2), TEACHER,

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from scipy.linalg import sqrtm
 from scipy.special import erf
 
 from odes import (
@@ -14,12 +15,12 @@ from odes import (
     drift,
     generalization_error,
     hyperparameters,
-    sobol,
     solve,
 )
 from odes.averages import Erf, Linear
 from odes.fluctuations import POINTS, _drives, diffusion, propagate
 from odes.local_fields import compiled, roots
+from odes.quadrature import mirrored_sobol
 from odes.rules import RULES
 from odes.solve import packing
 from simulations import network_with_overlaps, sample_network, simulate_chain
@@ -65,11 +66,11 @@ def changes_by_one_sample(nodes, N, units):
     (Q, R, v, B), (T, v_star, S, P) = SMALL
     lr, lr_v, noise, decay, decay_v, _ = PARAMETERS
     z, zeta, beyond = np.split(nodes, [3, 5], axis=1)
-    eigenvalues, vectors = np.linalg.eigh(np.block([[Q, R], [R.T, T]]))
-    root = vectors * np.sqrt(eigenvalues) @ vectors.T
+    along = R / np.sqrt(T)  # there is one teacher unit
+    root = np.block([[sqrtm(Q - along @ along.T), along], [0 * along.T, np.sqrt(T)]])
     explained = np.linalg.solve(root, np.concatenate([B, S]))
     F_x = z @ explained + beyond @ np.linalg.cholesky(P - explained.T @ explained).T
-    ours, theirs = (z @ root)[:, :2], (z @ root)[:, 2:]
+    ours, theirs = (z @ root.T)[:, :2], (z @ root.T)[:, 2:]
     h, slope = units(ours)
     e = h @ v - units(theirs)[0] @ v_star - noise * zeta
     delta = slope * (e @ B.T)
@@ -218,7 +219,7 @@ def test_the_steps_are_fine_enough():
 
     @jax.jit
     def both(y):
-        D = diffusion(unpack(y), teacher, parameters, sobol(3, POINTS), **shared)
+        D = diffusion(unpack(y), teacher, parameters, mirrored_sobol(3, POINTS, 1), **shared)
         return f(y), jax.jacfwd(f)(y), D
 
     def joint(t, z):

@@ -21,7 +21,7 @@ from odes import (
     solve,
 )
 from odes.averages import ACTIVATIONS
-from odes.local_fields import check_activation, compiled, roots, sampled_drift
+from odes.local_fields import check_activation, compiled, field_roots, roots, sampled_drift
 from odes.rules import AFA
 from simulations import sample_network, simulate
 from tests.conftest import BASIC_RULES, PEPITA_RULES, gaussian_grid, quick_and_long, random_problem
@@ -121,6 +121,21 @@ def test_roots_of_a_singular_covariance():
         root, inverse = map(np.asarray, roots(jnp.asarray(A @ A.T)))
     np.testing.assert_allclose(root @ root, A @ A.T, atol=1e-14)
     np.testing.assert_allclose(inverse @ root @ A, A, atol=1e-12)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_fields_are_made_of_the_teachers_and_of_what_the_student_has_beyond(learned):
+    """A root of the covariance, of which the second part vanishes, rounding and all."""
+    state, teacher = random_problem(3, 3, 1, seed=4)
+    Q, R, T = (teacher.T,) * 3 if learned else (state.Q, state.R, teacher.T)
+    C = np.block([[Q, R], [R.T, T]])
+    with jax.enable_x64(True):
+        root, inverse = map(np.asarray, field_roots(jnp.asarray(C), 3))
+    np.testing.assert_allclose(root @ root.T, C, atol=1e-13)
+    np.testing.assert_allclose(root @ inverse @ C, C, atol=1e-12)
+    np.testing.assert_array_equal(root[3:, :3], 0)
+    np.testing.assert_allclose(inverse @ C, root.T, atol=1e-12)
+    assert np.all(root[:, :3] == 0) == learned
 
 
 @pytest.mark.parametrize("rule", ["afa", "pepita"])

@@ -11,7 +11,7 @@ from scipy.special import erf
 
 from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, sobol, solve
 from odes.local_fields import sampled_drift
-from odes.quadrature import default_points
+from odes.quadrature import coarse_points, default_points, mirrored_sobol
 from odes.rules import RULES
 
 NODES = {2: 648, 3: 6872, 4: 70_656}
@@ -20,7 +20,7 @@ NODES = {2: 648, 3: 6872, 4: 70_656}
 
 @pytest.mark.parametrize("dimensions", NODES)
 def test_default_nodes_average_polynomials_exactly(dimensions):
-    nodes, weights = default_points(dimensions, smooth=True)
+    nodes, weights = default_points(dimensions, smooth=True, students=1)
     assert len(weights) == NODES[dimensions]
     assert np.min(weights) > 0
     powers = [nodes**power for power in range(9)]
@@ -47,7 +47,7 @@ def test_nodes_are_symmetric_to_the_last_bit(dimensions, per_axis):
 @pytest.mark.parametrize("dimensions", NODES)
 def test_the_corrected_weights_keep_the_averages_of_erf(dimensions):
     """Two fields of variance about 1, twenty times, against the arcsine: 2e-8 at most."""
-    nodes, weights = default_points(dimensions, smooth=True)
+    nodes, weights = default_points(dimensions, smooth=True, students=1)
     for mixing in np.random.default_rng(0).normal(size=(20, 2, dimensions)) / np.sqrt(dimensions):
         C = mixing @ mixing.T
         closed = 2 / np.pi * np.arcsin(C[0, 1] / np.sqrt((1 + C[0, 0]) * (1 + C[1, 1])))
@@ -68,6 +68,29 @@ def test_sobol_points_come_in_powers_of_two_and_differ_by_their_seed():
     assert np.min(abs(first - other)) > 0
 
 
+@pytest.mark.parametrize(("students", "n"), [(1, 1), (2, 64), (3, 65)])
+def test_what_is_odd_in_the_fields_of_the_students_averages_to_nothing(students, n):
+    nodes, weights = mirrored_sobol(5, n, students)
+    assert len(weights) == {1: 2, 64: 64, 65: 128}[n]
+    assert_allclose(weights.sum(), 1, rtol=1e-14)
+    own, others = nodes[:, :students], nodes[:, students:]
+    assert np.min(abs(own.sum(axis=1))) > 1e-6
+    for even in (1, others[:, 0], others[:, 1] * np.prod(own[:, :1] ** 2, axis=1)):
+        for odd in (own.sum(axis=1), own[:, 0] ** 3):
+            assert abs(np.sum(weights * odd * even)) < 1e-12
+
+
+@pytest.mark.parametrize(("dimensions", "per_axis"), [(4, 8), (6, 4)])
+def test_a_jacobian_has_few_nodes_where_the_drift_has_many(dimensions, per_axis):
+    few = coarse_points(default_points(dimensions, True, 1))
+    assert_allclose(few.nodes, gauss_hermite(dimensions, per_axis).nodes)
+
+
+@pytest.mark.parametrize("points", [gauss_hermite(2, 64), sobol(6, 4096), sobol(7, 2**15)])
+def test_few_nodes_and_many_dimensions_are_left_as_they_are(points):
+    assert coarse_points(points) is points
+
+
 def test_phase_retrieval_has_its_exact_error_and_drift():
     Q, R, T, lr, lr_v = 0.7, 0.4, 1.2, 0.3, 0.5
     state = OrderParameters(*(np.array([[each]]) for each in (Q, R, 1.0)))
@@ -78,7 +101,7 @@ def test_phase_retrieval_has_its_exact_error_and_drift():
     assert_allclose(curve.generalization_error, error, rtol=1e-10)
     with jax.enable_x64(True):
         moved = sampled_drift(
-            state, teacher, hyperparameters(lr=lr, lr_v=lr_v), default_points(2, True),
+            state, teacher, hyperparameters(lr=lr, lr_v=lr_v), default_points(2, True, 1),
             rule=RULES["bp"], activation=square,
         )  # fmt: skip
     pull = 3 * Q**2 - Q * T - 2 * R**2
