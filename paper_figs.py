@@ -703,7 +703,7 @@ def plateau(
         courses = [solve(*start(a), times=times, **training) for a in scan]
         lengths = np.array([length_of_plateau(course, height) for course in courses])
         predicted = lengths[0] - np.log(scan / scan[0]) / found.escape_rate
-        simulated, error = np.full((2, n), np.nan)
+        simulated, error = np.full((2, scan.size), np.nan)
         for index in np.flatnonzero(np.isin(scan, spots)):
             network = network_with_overlaps(*start(scan[index]), N=N, seed=seed)
             runs = simulate_chain(
