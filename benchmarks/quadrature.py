@@ -55,10 +55,8 @@ def main():
         print(f"afa K = {K}, M = {M}, {len(points.nodes)} points: {error('afa', K, M, points):.1e}")
     for rule in ("pepita", "pepita-hebbian"):
         for K, fine in ((1, 128), (2, 44)):
-            points, reference = (
-                default_points(2 * K, smooth=True, students=K),
-                gauss_hermite(2 * K, fine),
-            )
+            points = default_points(2 * K, smooth=True, students=K)
+            reference = gauss_hermite(2 * K, fine)
             print(f"{rule} K = M = {K}, default: {error(rule, K, K, points, reference):.1e}")
     for m in (16, 24, 32, 40):
         points = gauss_hermite(4, m)
