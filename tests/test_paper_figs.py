@@ -30,7 +30,7 @@ FEW = {
     },
     "fluctuation_band": {"rules": ("bp",)},
     "rules_compared": {"rules": ("bp", "fa-mirror")},
-    "plateau": {"rates": (0.5,), "n": 2, "span": 40.0},
+    "plateau": {"rates": (0.5,), "n": 2, "span": 40.0, "spots": (0.03,)},
     "degeneracy_breaking": {"n_networks": 1},
     "optimal_schedule": {"t": 5.0, "n_pieces": 1},
 }  # fmt: skip
@@ -51,6 +51,12 @@ def tiny(monkeypatch):
     }
     monkeypatch.setattr(paper_figs, "FIGURES", figures)
     return figures
+
+
+@pytest.mark.parametrize("name", paper_figs.FIGURES)
+def test_the_sizes_here_stand_for_the_quick_and_the_full_form(name):
+    figure = paper_figs.FIGURES[name]
+    assert small(name, figure.quick) == small(name, figure.full)
 
 
 def counting(figure):
