@@ -12,11 +12,8 @@ import subprocess
 import sys
 import time
 
-import jax
-
-from odes import RULES, drift, gauss_hermite, hyperparameters, sobol
-from odes.averages import Erf
-from odes.local_fields import compiled, sampled_drift
+from odes import drift, gauss_hermite, hyperparameters, sobol
+from odes.problem import prepare
 from odes.quadrature import default_points
 from simulations import sample_network
 
@@ -33,19 +30,24 @@ times = np.geomspace(0.1, {t}, 20)
 def error(rule, K, M, points, reference=None):
     """Largest error over the states, against the closed form or against reference points."""
     parameters = hyperparameters(lr=1.0)
-    moved = compiled(sampled_drift, RULES[rule], Erf)
+
+    def moved(state, teacher, points):
+        problem = prepare(
+            state, teacher, rule=rule, activation="erf", points=points, parameters=parameters
+        )
+        return problem.changes(problem.velocity()(0.0, problem.pack(problem.initial)))
+
     gaps = []
     for scale in (0.5, 1.0):
         for seed in range(6):
             network = sample_network(N=100, K=K, M=M, student_scale=scale, seed=seed)
             state, teacher = network.overlaps(rule)
-            with jax.enable_x64(True):
-                if reference is None:
-                    exact = drift(state, teacher, parameters, rule=RULES[rule])
-                else:
-                    exact = moved(state, teacher, parameters, reference)
-                ours = moved(state, teacher, parameters, points)
-                gaps += [float(abs(a - b).max()) for a, b in zip(ours, exact, strict=True)]
+            if reference is None:
+                exact = drift(state, teacher, parameters, rule=rule)
+            else:
+                exact = moved(state, teacher, reference)
+            ours = moved(state, teacher, points)
+            gaps += [float(abs(a - b).max()) for a, b in zip(ours, exact, strict=True)]
     return max(gaps)
 
 

@@ -38,9 +38,9 @@ from odes.order_parameters import (
     joint_covariance,
     state_of,
 )
+from odes.problem import Problem, check_feedback, choose, has_closed_form
 from odes.quadrature import Points
-from odes.rules import RULES
-from odes.solve import check_feedback, choose, has_closed_form
+from odes.rules import RULES, is_smooth
 
 ROUNDING = 1e-12
 """Updates smaller than this, squared and relative to what cancels in them, have no direction.
@@ -205,7 +205,7 @@ def _update_overlaps(
     checked = [check_overlaps(one, teacher, needs, "state") for one in compress(entries, reached)]
     for one, _ in checked[:1]:
         check_feedback(rule, one)
-    found: list[Any]
+    found: list[Any] = []
     if points is None and has_closed_form(rule, activation):
         with np.errstate(over="ignore", invalid="ignore"):
             found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]
@@ -214,18 +214,8 @@ def _update_overlaps(
             "Argument `per_output` must be False for a rule or an activation without closed forms: "
             "all outputs together are averaged over points."
         )
-    else:
-        from odes.local_fields import sampled_products  # imports JAX
-
-        sampled = sampled_products(checked, parameters, points, rule=rule, activation=activation)
-        found = [
-            [
-                overlap,
-                norm,
-                norm_BP if norm_BP > ROUNDING**2 * _terms(one, fixed, one.v) else np.nan,
-            ]
-            for (overlap, norm, norm_BP), (one, fixed) in zip(sampled, checked, strict=True)
-        ]
+    elif checked:
+        found = _averaged(checked, parameters, rule, activation, points)
     if np.any(np.isinf(found)):
         raise ValueError(
             f"Argument `noise` must leave updates that are finite, but is {parameters.noise:g}, "
@@ -236,6 +226,30 @@ def _update_overlaps(
     if checked:
         products[reached] = np.reshape(found, (len(checked), *products.shape[1:]))
     return np.moveaxis(products.reshape(*leading, *products.shape[1:]), -1, 0)
+
+
+def _averaged(
+    given: list[tuple[OrderParameters, Teacher]],
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+    points: int | Points | None,
+) -> list[Any]:
+    """The three numbers of every state, averaged over points."""
+    from odes.local_fields import check_averaged, choose_points, products  # imports JAX
+
+    (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
+    check_averaged(rule, activation, K, O)
+    check_averaged(RULES["bp"], activation, K, O)
+    dimensions = K + M + (O if parameters.noise > 0 else 0)
+    nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
+    found = []
+    for state, teacher in given:
+        problem = Problem(state, teacher, rule, activation, nodes, moving=())
+        overlap, norm, norm_BP = problem.compiled(products)(parameters)
+        has_direction = norm_BP > ROUNDING**2 * _terms(state, teacher, state.v)
+        found.append([overlap, norm, norm_BP if has_direction else np.nan])
+    return found
 
 
 def _entry(

@@ -35,6 +35,9 @@ are good to about that."""
 LONG = 300
 """Characters of a value that an error shows."""
 
+AS_FIRST = ("lr_v", "weight_decay_v")
+"""The parameters of the readout that may be None."""
+
 DECAYED = 1e-2
 """Vectors whose squared length is below this times that of the longest count as long as that in a
 correlation matrix: what is left of a unit that decayed to nothing is rounding."""
@@ -212,12 +215,29 @@ def hyperparameters(
 
     Raises ValueError for anything but finite numbers >= 0.
     """
-    lr = check_number("lr", lr)
-    lr_v = lr if lr_v is None else check_number("lr_v", lr_v)
-    if weight_decay_v is None:
-        weight_decay_v = weight_decay if lr_v else 0.0
-    values = Hyperparameters(lr, lr_v, noise, weight_decay, weight_decay_v, feedback_scale)
-    return Hyperparameters(*map(check_number, Hyperparameters._fields, values))
+    return completed(
+        {"lr": lr, "lr_v": lr_v, "noise": noise, "weight_decay": weight_decay,
+         "weight_decay_v": weight_decay_v, "feedback_scale": feedback_scale},
+        check_number,
+    )  # fmt: skip
+
+
+def completed(given: dict[str, Any], check: Callable[[str, Any], Any]) -> Hyperparameters:
+    """Hyperparameters of what ``check(name, value)`` makes of numbers, arrays or schedules.
+
+    Those of the readout that are None are as those of the first layer, but the decay 0 where
+    ``lr_v`` is 0.
+    """
+    values = {
+        name: check(name, each)
+        for name, each in given.items()
+        if not (each is None and name in AS_FIRST)
+    }
+    lr_v = values.setdefault("lr_v", values["lr"])
+    if "weight_decay_v" not in values:
+        learns = 1.0 if callable(lr_v) else lr_v != 0
+        values["weight_decay_v"] = values["weight_decay"] * learns
+    return Hyperparameters(**values)
 
 
 def is_activation(own: Any) -> bool:
@@ -278,10 +298,11 @@ def check_states(name: str, state: Any, teacher: Any) -> None:
 
 
 def check_arrays(
-    name: str, state: Any, teacher: Any, needs: tuple[str, ...], axes: bool
+    name: str, state: Any, teacher: Any, needs: tuple[str, ...], axes: bool, beside: Any = None
 ) -> tuple[Any, Any]:
     """The two, if they hold arrays in float64 whose shapes agree, NumPy's or, if one is, JAX's.
 
+    So they are if ``beside`` is one of JAX.
     ``needs`` lists the optional ones that are looked at, and ``axes`` says whether those of the
     state may have leading axes.  Nothing is said about the numbers.
     """
@@ -311,7 +332,9 @@ def check_arrays(
                 f"{given['R'].shape}, but has {array.shape}."
             )
     jax = sys.modules.get("jax")
-    if jax is None or not any(isinstance(given[each], jax.Array) for each in seen):
+    if jax is None or not any(
+        isinstance(each, jax.Array) for each in (beside, *(given[name] for name in seen))
+    ):
         return state, teacher
     given |= {each: jax.numpy.asarray(given[each]) for each in seen}
     return (

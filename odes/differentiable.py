@@ -7,6 +7,7 @@ integrates the same equations in JAX.  Importing this module imports JAX and dif
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,11 +23,9 @@ from odes.checks import (
     check_number,
     check_times,
     check_traceable,
+    completed,
     is_traced,
-    shape_overlaps,
 )
-from odes.drift import unchecked_drift
-from odes.local_fields import compiled, error_of, moments_over, points_of
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
@@ -35,29 +34,18 @@ from odes.order_parameters import (
     OrderParameters,
     Teacher,
 )
+from odes.problem import Problem, prepare
 from odes.quadrature import Points
+from odes.rules import is_smooth
 from odes.schedules import (
     SCHEDULED,
     PiecewiseConstant,
     check_jumps,
-    check_scale,
     check_schedule,
-    in_time,
     jumps_of,
-    scale_feedback,
+    parameters_at,
 )
-from odes.solve import (
-    ROUGH,
-    STEP,
-    check_feedback,
-    check_feedback_drift,
-    check_tolerances,
-    choose,
-    has_closed_form,
-    is_smooth,
-    packing,
-    reported,
-)
+from odes.solve import ROUGH, STEP, check_tolerances
 
 SMALLEST_STEP = 1e-13
 """Steps are not made shorter than this times the last time, and so do not end at a singularity."""
@@ -127,16 +115,16 @@ def flow(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    solved, given = prepared(
+    solved, given = solution_of(
         initial, teacher, rule=rule, lr=lr, lr_v=lr_v, feedback_scale=feedback_scale, noise=noise,
         weight_decay=weight_decay, weight_decay_v=weight_decay_v, activation=activation,
         times=times, rtol=rtol, atol=atol, max_steps=max_steps, points=points,
     )  # fmt: skip
-    curve, counts = solved(given)
+    curve, counts = solved(*given)
     return Flow(*curve, *counts)
 
 
-def prepared(
+def solution_of(
     initial: OrderParameters,
     teacher: Teacher,
     *,
@@ -148,38 +136,23 @@ def prepared(
     max_steps: Any,
     points: int | Points | None,
     **scalars: Any,
-) -> tuple[Callable[[tuple], tuple[tuple, tuple]], tuple]:
+) -> tuple[Callable[..., tuple[tuple, tuple]], tuple]:
     """What :func:`flow` calls, and with what, from checked arguments."""
     check_double_precision(jnp.zeros(()))
-    rule, activation = choose(rule, activation)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
-    initial, teacher = shape_overlaps(initial, teacher, rule.needs, check_traceable)
-    check_feedback(rule, initial)
-    if scalars["lr_v"] is None:
-        scalars["lr_v"] = scalars["lr"]
-    scalars = {
-        name: _checked(name, value)
-        for name, value in scalars.items()
-        if not (name == "weight_decay_v" and value is None)
-    }
-    noisy = is_traced(scalars["noise"]) or scalars["noise"] > 0
-    if points is not None or not has_closed_form(rule, activation):
-        points = points_of(initial, teacher, points, noisy, rule, activation)
-    if "weight_decay_v" not in scalars:
-        frozen = False if callable(scalars["lr_v"]) else jnp.asarray(scalars["lr_v"]) == 0
-        scalars["weight_decay_v"] = jnp.where(frozen, 0.0, scalars["weight_decay"])
     times = jnp.asarray(times, float) if is_traced(times) else jnp.asarray(check_times(times))
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
-    given = Hyperparameters(**scalars)
-    check_scale(rule.learns_feedback, given)
-    jumps = np.array(jumps_of(given, np.inf))
-    parameters = Hyperparameters(*map(_as_arrays, given))
-    static: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
-    solved = compiled(_by_columns, rule, activation, **static)
-    if any(isinstance(each, Converted) for each in parameters):  # of this call: not to be kept
-        solved = jax.jit(partial(_by_columns, rule=rule, activation=activation, **static))
-    return solved, (initial, teacher, parameters, times, points, jumps)
+    parameters = completed(scalars, _checked)
+    problem = prepare(
+        initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
+        traced=True,
+    )  # fmt: skip
+    jumps = np.array(jumps_of(parameters, np.inf))
+    parameters = Hyperparameters(*map(_as_arrays, parameters))
+    anew = any(isinstance(each, Converted) for each in parameters)  # of this call: not to be kept
+    solved = problem.jitted(_by_columns, rtol=rtol, atol=atol, max_steps=max_steps, anew=anew)
+    return solved, (parameters, times, jumps)
 
 
 class Converted(NamedTuple):
@@ -221,15 +194,19 @@ def _as_arrays(value: Any) -> Any:
     return jnp.asarray(value, float)
 
 
-def _by_columns(given: tuple, **static: Any) -> tuple[tuple, tuple]:
+def _by_columns(
+    problem: Problem, parameters: Hyperparameters, times: Array, jumps: Array, **static: Any
+) -> tuple[tuple, tuple]:
     """The three arrays of a Flow that have derivatives, and the two counts."""
 
     def solution(given: tuple) -> tuple[tuple, tuple]:
-        *others, jumps = given
-        curve = integrate(*others, jumps=jumps, **static)
+        initial, teacher, points, parameters, times, jumps = given
+        around = replace(problem, initial=initial, teacher=teacher, points=points)
+        curve = integrate(around, parameters, times, jumps=jumps, **static)
         return curve[:3], curve[3:]
 
-    return by_columns(solution)(given)
+    arrays = problem.initial, problem.teacher, problem.points
+    return by_columns(solution)((*arrays, parameters, times, jumps))
 
 
 def by_columns(function: Callable[[Any], tuple[Any, Any]]) -> Callable[[Any], tuple[Any, Any]]:
@@ -289,39 +266,23 @@ def check_shape(name: str, value: Any) -> None:
 
 
 def integrate(
-    initial: OrderParameters,
-    teacher: Teacher,
+    problem: Problem,
     parameters: Hyperparameters,
     times: Array,
-    points: Points | None,
     *,
     jumps: Any,
-    rule: Any,
-    activation: Any,
     rtol: float,
     atol: float,
     max_steps: int,
 ) -> Flow:
-    """:func:`flow` of arrays in double precision, with points None for closed forms.
+    """:func:`flow` of arrays in double precision.
 
     The parameters jump at ``jumps`` (n,).  To be differentiated in forward mode.
     """
-    scale = parameters.feedback_scale
-    if not callable(scale):
-        initial, teacher = scale_feedback(initial, teacher, scale)
-    if points is not None and not is_smooth(rule, activation):
+    problem = replace(problem, parameters=parameters).begun()
+    if problem.points is not None and not is_smooth(problem.rule, problem.activation):
         rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
-
-    pack, unpack = packing(initial)
-
-    change = partial(
-        unchecked_drift, rule=rule, activation=activation, moments=moments_over(points)
-    )
-
-    def velocity(t: Any, state: OrderParameters, teacher: Teacher) -> OrderParameters:
-        return in_time(change, teacher, parameters)(t, state)
-
-    check_feedback_drift(initial, jax.eval_shape(velocity, times[0], initial, teacher))
+    start = problem.pack(problem.initial)
 
     def beyond(y: Array) -> Array:
         return ~(jnp.max(jnp.abs(y), axis=-1) <= MAGNITUDE_LIMIT)
@@ -333,22 +294,21 @@ def integrate(
     if len(jumps):
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, teacher: pack(velocity(t, unpack(y), teacher))),
+        diffrax.ODETerm(lambda t, y, _: problem.drift(y, parameters_at(problem.parameters, t))),
         diffrax.Tsit5(),
         t0=0.0,
         t1=end,
         dt0=None,
-        y0=pack(initial),
-        args=teacher,
+        y0=start,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=controller,
-        event=diffrax.Event(lambda t, y, teacher, **_: beyond(y)),
+        event=diffrax.Event(lambda t, y, args, **_: beyond(y)),
         max_steps=max_steps,
         adjoint=diffrax.ForwardMode(),
         throw=False,
     )
     y, (last,) = solution.ys
-    y = jnp.where(times[:, None] == 0, pack(initial), y)
+    y = jnp.where(times[:, None] == 0, start, y)
     ended = solution.result
     status = jnp.select(
         [
@@ -360,14 +320,12 @@ def integrate(
         STATUS.index("nonfinite"),
     )
     reached = jnp.cumsum(beyond(y)) == 0
-    y = jnp.where(reached[:, None], y, pack(initial))  # where the error has a finite gradient
-    error = error_of(unpack(y), teacher, points, rule=rule, activation=activation)
-    states = unpack(jnp.where(reached[:, None], y, jnp.nan))
-    if callable(scale):
-        states, _ = scale_feedback(states, teacher, jax.vmap(scale)(times)[:, None, None])
+    y = jnp.where(reached[:, None], y, start)  # where the error has a finite gradient
+    error = problem.error(problem.unpack(y))
+    states = problem.unpack(jnp.where(reached[:, None], y, jnp.nan))
     return Flow(
         times,
-        reported(rule, states),
+        problem.sent_back(states, times),
         jnp.where(reached, error, jnp.nan),
         status,
         solution.stats["num_steps"],

@@ -43,8 +43,9 @@ from odes.order_parameters import (
     OrderParameters,
     Teacher,
     joint_covariance,
+    scale_feedback,
 )
-from odes.rules import RULES, Learning, Rule, differentiates
+from odes.rules import RULES, Learning, Rule, check_feedback_drift, differentiates
 
 CLOSED = {name: own for name, own in ACTIVATIONS.items() if hasattr(own, "second_moment")}
 """The activations with closed forms."""
@@ -119,8 +120,8 @@ def drift(
     Args:
         state: Q (K, K), R (K, M), v (K, O) and what else the rule needs, such as B (K, O).
         teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O).
-        parameters: learning rates, noise and decays; the feedback scale is not looked at, since B,
-            S and P are those of the F that is fed back.
+        parameters: learning rates, noise, decays, and the scale of the feedback: what is fed back
+            is F, and B of FA, times that.
         rule: a rule object of :mod:`odes.rules`, or its name.
         activation: closed forms of :mod:`odes.averages`, or their name; or what ``moments`` takes
             instead.
@@ -144,13 +145,21 @@ def drift(
             "Argument `parameters` must be Hyperparameters(...), such as hyperparameters() makes, "
             f"but is {quoted(parameters)}."
         )
-    for name, value in parameters._asdict().items():
-        if not is_traced(value):
-            check_number(f"parameters.{name}", value)
-    state, teacher = check_arrays("state", state, teacher, rule.needs, axes=False)
-    return unchecked_drift(
-        state, teacher, parameters, rule=rule, activation=activation, moments=moments
+    parameters = Hyperparameters(
+        *(
+            value if is_traced(value) else check_number(f"parameters.{name}", value)
+            for name, value in parameters._asdict().items()
+        )
     )
+    state, teacher = check_arrays(
+        "state", state, teacher, rule.needs, axes=False, beside=parameters.feedback_scale
+    )
+    teacher = teacher._replace(**{name: None for name in "SP" if name not in rule.needs})
+    check_feedback_drift(rule, state, teacher, activation)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return unchecked_drift(
+            state, teacher, parameters, rule=rule, activation=activation, moments=moments
+        )
 
 
 def unchecked_drift(
@@ -165,41 +174,34 @@ def unchecked_drift(
     """:func:`drift` of what was checked before."""
     check_double_precision(state.v)
     v = state.v
-    lr, lr_v, _, decay, decay_v, _ = parameters
+    lr, lr_v, _, decay, decay_v, scale = parameters
     xp = v.__array_namespace__()
     C = joint_covariance(state, teacher)
-    averages = moments(C, state, teacher, parameters, rule, activation)
+    fed_back = scale_feedback(state, teacher, scale)
+    averages = moments(C, *fed_back, parameters, rule, activation)
 
-    def along(overlaps: Array, with_F: Array | None = None) -> Array:
-        """d(w_k . u / N)/dt from the overlaps of directions u with all units and with F."""
+    def along(overlaps: Array, with_F: Array | None = None, scale: Array = scale) -> Array:
+        """d(w_k . u / N)/dt from the overlaps of directions u with all units, and with F."""
         change = averages.along(overlaps)
         if averages.gamma_error is not None:
-            change = change + averages.gamma_error @ with_F
+            change = change + scale * (averages.gamma_error @ with_F)
         return -lr * change - decay * overlaps[: v.shape[0]]
 
     units_with_F = None
     if averages.gamma_error is not None:
-        S, _ = rule.feedback_matrix(state, teacher)
-        units_with_F = xp.concat([rule.feedback(state), S]).T
-    along_units = along(C, units_with_F)
+        S, _ = rule.feedback_matrix(*fed_back)
+        units_with_F = xp.concat([rule.feedback(fed_back[0]), S]).T
+    along_units = along(C, units_with_F, 1.0)  # of the F that is fed back
     dQ, dR = along_units[:, : v.shape[0]], along_units[:, v.shape[0] :]
     dv = -lr_v * averages.readout - decay_v * v
-    moved = rule.feedback_drift(state, teacher, Learning(along, dv, parameters, activation))
-    if not isinstance(moved, dict):
-        raise ValueError(
-            "Argument `rule` must have a feedback_drift that returns a dictionary of what moves, "
-            f"but it returned {moved!r}."
-        )
-    feedback = {name: each for name, each in state._asdict().items() if name in FEEDBACK}
-    given = {name: each for name, each in feedback.items() if each is not None}
-    still = {name: each.__array_namespace__().zeros_like(each) for name, each in given.items()}
-    unknown = [name for name in moved if name not in still]
-    if unknown:
-        raise ValueError(
-            "Argument `rule` must have a feedback_drift of order parameters of the feedback that "
-            f"it needs, {', '.join(still) or 'none'}, but it returned one of {unknown[0]!r}."
-        )
-    change = {**still, **moved}
+    still = {
+        name: 0 * each
+        for name, each in state._asdict().items()
+        if name in FEEDBACK and each is not None
+    }
+    change = still | rule.feedback_drift(
+        state, teacher, Learning(along, dv, parameters, activation)
+    )
     return state._replace(Q=dQ + dQ.T + lr * lr * averages.delta_delta, R=dR, v=dv, **change)
 
 

@@ -28,6 +28,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,18 +37,19 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import expm
 
-from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
-from odes.local_fields import compiled, error_of, moments_over, packed_drift, points_of, updates_at
+from odes.drift import Moments
+from odes.local_fields import points_of, updates_at
 from odes.order_parameters import (
     Fluctuations,
     Hyperparameters,
     OrderParameters,
-    Teacher,
     joint_covariance,
+    scale_feedback,
 )
+from odes.problem import Problem, packing
 from odes.quadrature import Points
 from odes.schedules import parameters_at
-from odes.solve import Step, has_closed_form, packing
+from odes.solve import Step
 
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
@@ -56,32 +59,22 @@ PLACES = 2**8
 
 
 def linear_noise(
-    initial: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
+    problem: Problem,
     *,
     points: int | Points | None,
-    rule: Any,
-    activation: Any,
     steps: list[Step],
     times: np.ndarray,
     y: np.ndarray,
 ) -> Fluctuations:
-    """The fluctuations at ``times``, around the states y (n, D), which the steps lead to.
+    """The fluctuations at ``times``, around the packed states y (n, D), which the steps lead to.
 
-    The rest is as the caller of ``solve`` gave it, and B, S and P in units of the F that is fed
-    back, whose scale is a number.  Within a step, J and D are taken at its middle,
-    which was good to 1e-3 of Sigma at K = M = 1, less than what the points of D cost.
+    ``points`` is as the caller of ``solve`` gave it.  Within a step, J and D are taken at its
+    middle, which was good to 1e-3 of Sigma at K = M = 1, less than what the points of D cost.
     """
+    initial, teacher, parameters = problem.initial, problem.teacher, problem.parameters
     noisy = parameters.noise > 0
+    rule, activation = problem.rule, problem.activation
     noise_points = points_of(initial, teacher, points or POINTS, noisy, rule, activation)
-    drift_points = None
-    if points is not None or not has_closed_form(rule, activation):
-        drift_points = points_of(initial, teacher, points, noisy, rule, activation)
-    _, unpack = packing(initial)
-    shared: dict[str, Any] = {"rule": rule, "activation": activation}
-    given = initial, teacher
-    closed = drift_points is None
     then = [parameters_at(parameters, (step.start + step.end) / 2) for step in steps]
     in_steps = Hyperparameters(
         *map(_padded, np.reshape(then, (-1, len(Hyperparameters._fields))).T)
@@ -89,25 +82,33 @@ def linear_noise(
     middles = _padded(np.reshape([step.middle for step in steps], (-1, y.shape[1])))
     each_step, each_time = (len(steps), middles), (len(y), _padded(y))
 
-    with jax.enable_x64(True):
-        rates = compiled(_rates, **shared)(*each_step, in_steps, *given, drift_points, noise_points)
-        slope = np.asarray(compiled(_slopes, **shared)(*each_time, *given, drift_points))[: len(y)]
-    J, D = map(np.asarray, rates)
+    J, D = problem.compiled(_rates)(*each_step, in_steps, noise_points)
+    slope = problem.compiled(_slopes)(*each_time)[: len(y)]
     Sigma, between = _covariances(J, D, steps, times)
     Sigma[np.any(np.isnan(y), axis=1)] = np.nan
-    variances = unpack(Sigma.diagonal(0, -2, -1))
     bias = None
-    if closed:
-        with jax.enable_x64(True):
-            drives = compiled(_drives, **shared)(
-                *each_step, in_steps, between, *given, noise_points
-            )
-            curvature = compiled(_curvatures, **shared)(*each_time, *given)
-        m = _shifts(J, np.asarray(drives), steps, times)
-        curved = np.asarray(curvature)[: len(y)] * Sigma
+    if problem.points is None:
+        drives = problem.compiled(_drives)(*each_step, in_steps, between, noise_points)
+        m = _shifts(J, drives, steps, times)
+        curved = problem.compiled(_curvatures)(*each_time)[: len(y)] * Sigma
         bias = np.sum(slope * m, axis=1) + np.sum(curved, axis=(1, 2)) / 2
     variance = np.maximum(np.einsum("na,nab,nb->n", slope, Sigma, slope), 0)  # but for rounding
-    return Fluctuations(Sigma, variances, variance, bias)
+    covariance = _of_all(problem, Sigma)
+    variances = packing(initial)[1](covariance.diagonal(0, -2, -1))
+    return Fluctuations(covariance, variances, variance, bias)
+
+
+def _of_all(problem: Problem, Sigma: np.ndarray) -> np.ndarray:
+    """The covariance of all order parameters, as the rule sends B back, from that of y."""
+    pack, _ = packing(problem.initial)
+    ones = problem.changes(np.ones_like(problem.pack(problem.initial)))
+    scale = problem.parameters.feedback_scale
+    sizes = pack(scale_feedback(ones, problem.teacher, scale)[0])
+    moving = np.flatnonzero(pack(ones))
+    found = np.zeros((len(Sigma), sizes.size, sizes.size))
+    found[:, moving[:, None], moving] = Sigma
+    found[np.isnan(Sigma).any(axis=(1, 2))] = np.nan
+    return found * np.outer(sizes, sizes)
 
 
 def _padded(array: np.ndarray) -> np.ndarray:
@@ -185,52 +186,35 @@ def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.nd
 
 
 def _rates(
-    count: Any,
-    middles: Any,
-    in_steps: Hyperparameters,
-    initial: OrderParameters,
-    teacher: Teacher,
-    points: Points | None,
-    noise_points: Points,
-    *,
-    rule: Any,
-    activation: Any,
+    problem: Problem, count: Any, middles: Any, in_steps: Hyperparameters, noise_points: Points
 ) -> tuple[Any, Any]:
     """J and D at the first states, (places, D, D) each; the parameters have that axis, too."""
-    _, unpack = packing(initial)
-    shared = {"rule": rule, "activation": activation}
 
     def one(then: tuple[Any, Hyperparameters]) -> tuple[Any, Any]:
         y, parameters = then
-        D = diffusion(unpack(y), teacher, parameters, noise_points, **shared)
-        around = initial, teacher, parameters, moments_over(points)
-        return jax.jacfwd(packed_drift)(y, *around, **shared), D
+        J = jax.jacfwd(lambda y: problem.drift(y, parameters))(y)
+        return J, diffusion(replace(problem, points=noise_points), y, parameters)
 
     return _first(count, one, (middles, in_steps))
 
 
 def _drives(
+    problem: Problem,
     count: Any,
     middles: Any,
     in_steps: Hyperparameters,
     Sigma: Any,
-    initial: OrderParameters,
-    teacher: Teacher,
-    points: Points,
-    *,
-    rule: Any,
-    activation: Any,
+    noise_points: Points,
 ) -> Any:
     """What drives m at the first states, (places, D), for rules with closed forms."""
-    pack, unpack = packing(initial)
+    over_points = replace(problem, points=noise_points)
 
     def one(then: tuple[Any, Hyperparameters, Any]) -> Any:
         y, parameters, Sigma = then
         lr, decay = parameters.lr, parameters.weight_decay
 
         def velocity(y: Any) -> Any:
-            around = initial, teacher, parameters, closed_moments
-            return packed_drift(y, *around, rule=rule, activation=activation)
+            return problem.drift(y, parameters)
 
         def along(y: Any, direction: Any) -> Any:
             return jax.jvp(velocity, (y,), (direction,))[1]
@@ -241,56 +225,53 @@ def _drives(
         def twice(column: Any) -> Any:
             return jax.jvp(lambda y: along(y, column), (y,), (column,))[1]
 
-        state = unpack(y)
-        C = joint_covariance(state, teacher)
-        update, _, _ = updates_at(points.nodes, C, state, teacher, parameters, rule, activation)
-        z = points.nodes[:, : len(C)]
-        longer = points.weights * (jnp.sum(z * z, axis=1) - len(C))  # |x|^2 - N beside delta
+        state = problem.unpack(y)
+        update, _, _, z = _updates(over_points, state, parameters)
+        weights = noise_points.weights
+        longer = weights * (jnp.sum(z * z, axis=1) - z.shape[1])  # |x|^2 - N beside delta
         delta_delta, with_length = (
-            (weight[:, None] * update.delta).T @ update.delta for weight in (points.weights, longer)
+            (weight[:, None] * update.delta).T @ update.delta for weight in (weights, longer)
         )
         f = velocity(y)
-        still = jax.tree.map(jnp.zeros_like, state)
-        f_2 = lr**2 * with_length + decay * (lr**2 * delta_delta - unpack(f).Q - decay * state.Q)
+        dQ = problem.changes(f).Q
+        f_2 = lr**2 * with_length + decay * (lr**2 * delta_delta - dQ - decay * state.Q)
+        of_Q = problem.pack(problem.changes(0 * y)._replace(Q=f_2))
         curved = jnp.sum(jax.vmap(twice)(columns), axis=0)
-        return curved / 2 + pack(still._replace(Q=f_2)) - along(y, f) / 2
+        return curved / 2 + of_Q - along(y, f) / 2
 
     return _first(count, one, (middles, in_steps, Sigma))
 
 
-def _curvatures(
-    count: Any,
-    y: Any,
-    initial: OrderParameters,
-    teacher: Teacher,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
+def _slopes(problem: Problem, count: Any, y: Any) -> Any:
+    """Gradient of the generalization error at the first states, (places, D)."""
+    return _first(count, jax.grad(partial(_error, problem)), y)
+
+
+def _curvatures(problem: Problem, count: Any, y: Any) -> Any:
     """Second derivatives of the generalization error at the first states, (places, D, D)."""
-    _, unpack = packing(initial)
-
-    def error(y: Any) -> Any:
-        return unchecked_error(unpack(y), teacher, activation)
-
-    return _first(count, jax.hessian(error), y)
+    return _first(count, jax.hessian(partial(_error, problem)), y)
 
 
-def diffusion(
-    state: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """D of the module docstring, in the order of :class:`odes.Fluctuations`."""
-    pack, _ = packing(state)
-    C = joint_covariance(state, teacher)
-    update, error, inverse = updates_at(
-        points.nodes, C, state, teacher, parameters, rule, activation
-    )
+def _error(problem: Problem, y: Any) -> Any:
+    """The generalization error of a packed state."""
+    return problem.error(problem.unpack(y[None]))[0]
+
+
+def _updates(
+    problem: Problem, state: OrderParameters, parameters: Hyperparameters
+) -> tuple[Any, Any, Any, Any]:
+    """What the rule does at the points: see ``updates_at``, and the normals of the fields."""
+    C = joint_covariance(state, problem.teacher)
+    fed_back = scale_feedback(state, problem.teacher, parameters.feedback_scale)
+    nodes = problem.points.nodes
+    made = updates_at(nodes, C, *fed_back, parameters, problem.rule, problem.activation)
+    return *made, nodes[:, : len(C)]
+
+
+def diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
+    """D of the module docstring at a packed state, averaged over the points of the problem."""
+    state, teacher, weights = problem.unpack(y), problem.teacher, problem.points.weights
+    update, error, inverse, z = _updates(problem, state, parameters)
 
     def increment(update: Any, error: Any, z: Any) -> Any:
         """What one sample does: the drift, with its own moments in place of averages."""
@@ -301,39 +282,16 @@ def diffusion(
             readout=update.readout,
             gamma_error=gamma_error,
         )
-        change = unchecked_drift(
-            state, teacher, parameters, rule=rule, activation=activation, moments=lambda *_: own
-        )
-        return pack(change)
+        return problem.drift(y, parameters, lambda *_: own)
 
-    a = jax.vmap(increment)(update, error, points.nodes[:, : len(C)])
-    a = a - points.weights @ a
-    D = (points.weights[:, None] * a).T @ a
-    if state.B is not None and teacher.P is not None and "S" in rule.needs:
+    a = jax.vmap(increment)(update, error, z)
+    a = a - weights @ a
+    D = (weights[:, None] * a).T @ a
+    if state.B is not None and teacher.P is not None and "S" in problem.rule.needs:
         explained = inverse @ jnp.concatenate([state.B, jnp.asarray(teacher.S)])
         unexplained = teacher.P - explained.T @ explained
-        delta_delta = (points.weights[:, None] * update.delta).T @ update.delta
+        delta_delta = (weights[:, None] * update.delta).T @ update.delta
         size = state.B.size
         kicks = parameters.lr**2 * jnp.kron(delta_delta, unexplained)
         D = D.at[-size:, -size:].add(kicks)
     return D
-
-
-def _slopes(
-    count: Any,
-    y: Any,
-    initial: OrderParameters,
-    teacher: Teacher,
-    points: Points | None,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """Gradient of the generalization error at the first states, (places, D)."""
-    _, unpack = packing(initial)
-
-    def error(y: Any) -> Any:
-        states = jax.tree.map(lambda entry: entry[None], unpack(y))
-        return error_of(states, teacher, points, rule=rule, activation=activation)[0]
-
-    return _first(count, jax.grad(error), y)

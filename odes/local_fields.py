@@ -16,7 +16,7 @@ module imports JAX.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ import numpy as np
 
 from odes.averages import ACTIVATIONS, NORMALISED
 from odes.checks import check_array, check_count
-from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
+from odes.drift import Moments
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -33,8 +33,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, mirrored_sobol
-from odes.rules import HOOKS, RULES, Sample, Update, differentiates, predicts_by_readout
-from odes.solve import has_averages, is_smooth, packing
+from odes.rules import Sample, Update, differentiates, is_smooth
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times its size count as zero."""
@@ -185,38 +184,14 @@ def sampled_moments(
     )
 
 
-def sampled_products(
-    given: list[tuple[OrderParameters, Teacher]],
-    parameters: Hyperparameters,
-    points: int | Points | None,
-    *,
-    rule: Any,
-    activation: Any,
-) -> list[np.ndarray]:
-    """``sum_k`` of <delta delta_BP>, <delta delta> and <delta_BP delta_BP> at every state, (3,)."""
-    if not given:
-        return []
-    (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
-    check_averaged(rule, activation, K, O)
-    check_averaged(RULES["bp"], activation, K, O)
-    dimensions = K + M + (O if parameters.noise > 0 else 0)
-    nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
-    products = compiled(_products, rule, activation)
-    with jax.enable_x64(True):
-        return [np.asarray(products(*one, parameters, nodes)) for one in given]
+def products(problem: Any, parameters: Hyperparameters) -> Any:
+    """``sum_k`` of <delta delta_BP>, <delta delta> and <delta_BP delta_BP>, (3,).
 
-
-def _products(
-    state: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """The three numbers of one state, (3,); backpropagation's is the gradient of the error."""
-    given = state, teacher, parameters, rule, activation
+    Of the initial state; delta_BP is the gradient of the error.
+    """
+    state, teacher, rule, activation = (
+        problem.initial, problem.teacher, problem.rule, problem.activation
+    )  # fmt: skip
     C = joint_covariance(state, teacher)
     n, K = len(C), len(state.v)
     root, _ = field_roots(C, K)
@@ -229,146 +204,57 @@ def _products(
             prediction = rule.predict(own, state.v, activities(activation))
             return jnp.sum((prediction - label) ** 2) / 2
 
-        return update_at(fields, zeta, *given)[0].delta, jax.grad(error)(fields[:K])
+        update, _ = update_at(fields, zeta, state, teacher, parameters, rule, activation)
+        return update.delta, jax.grad(error)(fields[:K])
 
-    delta, exact = jax.vmap(one)(points.nodes)
+    delta, exact = jax.vmap(one)(problem.points.nodes)
     pairs = (delta, exact), (delta, delta), (exact, exact)
-    return jnp.stack([points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
+    return jnp.stack([problem.points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
 
 
-def moments_over(points: Points | None) -> Callable[..., Moments]:
-    """How to average: over points, or for None in closed form."""
-    return closed_moments if points is None else partial(sampled_moments, points=points)
-
-
-def packed_drift(
-    y: Any,
-    like: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    moments: Callable[..., Moments],
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """:func:`odes.drift` of a state as one vector, of the sizes of ``like``, as one vector."""
-    pack, unpack = packing(like)
-    change = unchecked_drift(
-        unpack(y), teacher, parameters, rule=rule, activation=activation, moments=moments
-    )
-    return pack(change)
-
-
-def sampled_drift(
-    state: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points,
-    *,
-    rule: Any,
-    activation: Any,
-) -> OrderParameters:
-    """:func:`odes.drift` with moments averaged over points."""
-    moments = moments_over(points)
-    return unchecked_drift(
-        state, teacher, parameters, rule=rule, activation=activation, moments=moments
-    )
-
-
-def error_of(
-    states: OrderParameters,
-    teacher: Teacher,
-    points: Any,  # None only where the error has a closed form
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """Generalization error of states with leading axis n, (n,): averaged over points if need be."""
-    if rule.classifies:
-        return misclassified(states, teacher, points, rule=rule, activation=activation)
-    if predicts_by_readout(rule) and has_averages(activation):
-        return unchecked_error(states, teacher, activation)
+def sampled_error(problem: Any, states: OrderParameters) -> Any:
+    """Generalization error of states with leading axis n, (n,), averaged over points."""
+    if problem.rule.classifies:
+        return misclassified(problem, states)
 
     def one(state: OrderParameters) -> Any:
-        prediction, label = predictions(state, teacher, points, rule=rule, activation=activation)
-        return jnp.sum(points.weights @ (prediction - label) ** 2) / 2
+        prediction, label = predictions(problem, state)
+        return jnp.sum(problem.points.weights @ (prediction - label) ** 2) / 2
 
     return jax.lax.map(one, states)
 
 
-def misclassified(
-    states: OrderParameters,
-    teacher: Teacher,
-    points: Any,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
+def misclassified(problem: Any, states: OrderParameters) -> Any:
     """Share of outputs of the wrong sign, of states with leading axis n, (n,)."""
 
     def one(state: OrderParameters) -> Any:
-        prediction, label = predictions(state, teacher, points, rule=rule, activation=activation)
+        prediction, label = predictions(problem, state)
         wrong = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is no sign
-        return points.weights @ jnp.mean(wrong, axis=1)
+        return problem.points.weights @ jnp.mean(wrong, axis=1)
 
     return jax.lax.map(one, states)
 
 
 def share_misclassified(
-    states: OrderParameters,
-    teacher: Teacher,
-    points: int | Points | None,
-    *,
-    rule: Any,
-    activation: Any,
+    problem: Any, states: OrderParameters, points: int | Points | None
 ) -> np.ndarray:
     """:func:`misclassified` of NumPy states, over the points that the caller of ``solve`` gave."""
     K, O = states.v.shape[1:]
-    check_prediction(rule, K, O, activation)
+    check_prediction(problem.rule, K, O, problem.activation)
     if not isinstance(points, Points):
         points = mirrored_sobol(K + states.R.shape[2], points or SIGNS, K)
-    with jax.enable_x64(True):
-        share = compiled(misclassified, rule, activation)
-        return np.asarray(share(states, teacher, points))
+    return replace(problem, points=points).compiled(misclassified)(states)
 
 
-def predictions(
-    state: OrderParameters,
-    teacher: Teacher,
-    points: Points,
-    *,
-    rule: Any,
-    activation: Any,
-) -> tuple[Any, Any]:
+def predictions(problem: Any, state: OrderParameters) -> tuple[Any, Any]:
     """What student and noiseless teacher put out at every node, (nodes, O) each."""
     K = state.v.shape[0]
-    C = joint_covariance(state, teacher)
-    fields = points.nodes[:, : len(C)] @ field_roots(C, K)[0].T
-    student = jax.vmap(lambda each: rule.predict(each, state.v, activities(activation)))
-    return student(fields[:, :K]), activation.g(fields[:, K:]) @ teacher.v_star
-
-
-def sampled_system(
-    points: Points, *, rule: Any, activation: Any
-) -> tuple[Callable[..., OrderParameters], Callable[..., Any]]:
-    """Drift of a NumPy state, teacher and parameters, and error of states and teacher, in float64.
-
-    The points are those of :func:`points_of`.
-    """
-    moved = compiled(sampled_drift, rule, activation)
-    measured = compiled(error_of, rule, activation)
-
-    def change(
-        state: OrderParameters, teacher: Teacher, parameters: Hyperparameters
-    ) -> OrderParameters:
-        with jax.enable_x64(True):
-            return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
-
-    def error(states: OrderParameters, teacher: Teacher) -> Any:
-        with jax.enable_x64(True):
-            return np.asarray(measured(states, teacher, points))
-
-    return change, error
+    C = joint_covariance(state, problem.teacher)
+    fields = problem.points.nodes[:, : len(C)] @ field_roots(C, K)[0].T
+    g = activities(problem.activation)
+    student = jax.vmap(lambda each: problem.rule.predict(each, state.v, g))
+    label = problem.activation.g(fields[:, K:]) @ problem.teacher.v_star
+    return student(fields[:, :K]), label
 
 
 def points_of(
@@ -412,43 +298,6 @@ def check_averaged(rule: Any, activation: Any, K: int, O: int) -> bool:
             "the length of the activities."
         )
     return has_gamma
-
-
-def way_of_averaging(points: Points | None) -> str:
-    """How a result was averaged, in words; None for closed forms."""
-    return "closed forms" if points is None else f"{len(points.weights)} {points.kind}"
-
-
-def known_name(rule: Any) -> str | None:
-    """The name of one of the packages' own rules; None for one of the user's, which may change."""
-    names = [name for name, own in RULES.items() if rule is own]
-    return names[0] if names and is_own(rule) else None
-
-
-def is_own(rule: Any) -> bool:
-    """Whether a rule is of the packages' own classes, with none of its hooks replaced."""
-    return type(rule).__module__ == Update.__module__ and not set(HOOKS) & set(vars(rule))
-
-
-def compiled(
-    function: Callable[..., Any], rule: Any, activation: Any, **static: Any
-) -> Callable[..., Any]:
-    """``function`` of this rule, activation and further constants under jit.
-
-    What is compiled for the packages' own rules and activations is kept.  A user's objects, and
-    ``schedules``, may change between calls, and are compiled at each.
-    """
-    known = is_own(rule) and any(activation is own for own in ACTIVATIONS.values())
-    if known and not static.get("schedules"):
-        return _kept(function, rule, activation, **static)
-    return jax.jit(partial(function, rule=rule, activation=activation, **static))
-
-
-@cache
-def _kept(
-    function: Callable[..., Any], rule: Any, activation: Any, **static: Any
-) -> Callable[..., Any]:
-    return jax.jit(partial(function, rule=rule, activation=activation, **static))
 
 
 def choose_points(

@@ -131,7 +131,7 @@ class Hyperparameters(NamedTuple):
     noise: Array  # standard deviation of the label noise
     weight_decay: Array  # of the first layer, per unit of t
     weight_decay_v: Array  # of the readout, per unit of t
-    feedback_scale: Array = 1.0  # multiplies F and FA's B; the overlaps in `drift` have it already
+    feedback_scale: Array = 1.0  # multiplies F and FA's B
 
 
 class Fluctuations(NamedTuple):
@@ -205,6 +205,23 @@ def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
     if R.ndim > 2:
         T = xp.broadcast_to(T, R.shape[:-2] + T.shape)
     return xp.concat([xp.concat([Q, R], axis=-1), xp.concat([R.mT, T], axis=-1)], axis=-2)
+
+
+def scale_feedback(
+    state: OrderParameters, teacher: Teacher, scale: Array
+) -> tuple[OrderParameters, Teacher]:
+    """The overlaps with F times ``scale``: B, S and F2 times it, and P times its square."""
+    if isinstance(scale, float) and scale == 1:
+        return state, teacher
+
+    def times(overlap: Array | None, factor: Array) -> Array | None:
+        return None if overlap is None else factor * overlap
+
+    scaled = {"B", "F2"} & set(state._fields)
+    return (
+        state._replace(**{name: times(getattr(state, name), scale) for name in scaled}),
+        teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
+    )
 
 
 def trajectory_of_runs(

@@ -8,6 +8,7 @@ differences between the R_km grow, at the rate of the largest eigenvalue there.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from scipy.optimize import brentq
 
 from odes.checks import check_number, check_overlaps, hyperparameters, quoted
 from odes.order_parameters import FEEDBACK, OrderParameters, Teacher, Trajectory, state_of
+from odes.problem import packing
 from odes.quadrature import Points
-from odes.solve import packing, reported
 
 SPAN = 200.0
 """Learning rate times the time for which the way to the plateau is followed before what rounding
@@ -79,27 +80,26 @@ def symmetric_plateau(
         feedback_scale=feedback_scale,
     )  # fmt: skip
     problem = prepared(initial, teacher, rule, activation, points, scalars, "initial")
-    state = _undecided(problem.guess)
+    state = _undecided(problem.initial)
     _check_alike(problem.teacher)
-    pack, unpack = packing(state)
     for _ in range(SPANS):
-        reached, status = follow(problem, scalars, pack(state), SPAN / lr)
+        reached, status = follow(problem, problem.pack(state), SPAN / lr)
         if status != "ok":
             raise ValueError(
                 "Argument `initial` must lead to a plateau, but with all R_km equal its solution "
                 f'ends with the status "{status}".'
             )
-        before, state = state, _undecided(unpack(reached))
-        if np.max(abs(pack(state) - pack(before))) < SETTLED:
+        before, state = state, _undecided(problem.unpack(reached))
+        if np.max(abs(problem.pack(state) - problem.pack(before))) < SETTLED:
             break
     try:
-        plateau = find(problem._replace(guess=state), scalars)
+        plateau = find(replace(problem, initial=state))
     except ValueError as error:
         raise ValueError(
             "Argument `initial` must lead to a plateau, but with all R_km equal the search for the "
             f"fixed point fails. {error}"
         ) from None
-    pairs = zip(plateau.order_parameters, reported(problem.rule, state), strict=True)
+    pairs = zip(plateau.order_parameters, problem.sent_back(state), strict=True)
     moved = max(np.max(abs(found - near)) for found, near in pairs if found is not None)
     if moved > NEAR:
         raise ValueError(

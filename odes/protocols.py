@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from odes.checks import check_count, check_number, check_overlaps
-from odes.differentiable import flow, prepared
-from odes.local_fields import way_of_averaging
+from odes.checks import check_count, check_number
+from odes.differentiable import flow, solution_of
 from odes.order_parameters import OrderParameters, Teacher
+from odes.problem import prepare, way_of_averaging
+from odes.rules import is_smooth
 from odes.schedules import (
     SCHEDULED,
     PiecewiseConstant,
     probed,
     scheduled_hyperparameters,
 )
-from odes.solve import choose, has_closed_form, is_smooth
 
 LOST = 20.0
 """Logarithm that counts as that of the error of a solution that does not get to the end."""
@@ -97,33 +97,31 @@ def optimal_schedule(
                 f"Argument `{name}` is unknown; known are {', '.join(sorted(known))}, and `t`, "
                 "`within` and `max_iterations`."
             )
-    chosen, activation = choose(rule, parameters.get("activation", "erf"))
-    if chosen.classifies:
-        raise ValueError(
-            "Argument `rule` must have an error with a gradient, which a share of wrong classes "
-            f"over points has not, and so not be one that `classifies`, but is {rule!r}."
-        )
-    points = parameters.get("points")
-    closed = points is None and has_closed_form(chosen, activation)
-    if not closed and not is_smooth(chosen, activation):
-        raise ValueError(
-            "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
-            "error is differentiated at points; wrap a smooth function as odes.Activation(g)."
-        )
-    check_overlaps(initial, teacher, chosen.needs)
     scalars = ("noise", "weight_decay", "weight_decay_v")
     checked = scheduled_hyperparameters(
         lr=lr, lr_v=lr_v, feedback_scale=feedback_scale,
         **{name: parameters[name] for name in scalars if name in parameters},
     )  # fmt: skip
     probed(checked, t)
+    problem = prepare(
+        initial, teacher, rule=rule, activation=parameters.get("activation", "erf"),
+        points=parameters.get("points"), parameters=checked,
+    )  # fmt: skip
+    if problem.rule.classifies:
+        raise ValueError(
+            "Argument `rule` must have an error with a gradient, which a share of wrong classes "
+            f"over points has not, and so not be one that `classifies`, but is {rule!r}."
+        )
+    if problem.points is not None and not is_smooth(problem.rule, problem.activation):
+        raise ValueError(
+            "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
+            "error is differentiated at points; wrap a smooth function as odes.Activation(g)."
+        )
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
     arguments = signature.bind(initial, teacher, rule=rule, times=[t], **given, **parameters)
     arguments.apply_defaults()
     with jax.enable_x64(True):
-        solved, (*overlaps, untuned, times, nodes, jumps) = prepared(
-            *arguments.args, **arguments.kwargs
-        )
+        solved, (untuned, times, jumps) = solution_of(*arguments.args, **arguments.kwargs)
     tuned: dict[str, PiecewiseConstant] = {
         name: getattr(checked, name).function
         for name, each in given.items()
@@ -151,7 +149,7 @@ def optimal_schedule(
         now = schedules(logs)
         if lr_v is None and "lr" in now:
             now["lr_v"] = now["lr"]
-        (_, _, (error,)), _ = solved((*overlaps, untuned._replace(**now), times, nodes, jumps))
+        (_, _, (error,)), _ = solved(untuned._replace(**now), times, jumps)
         value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOST)))
         return value, value
 
@@ -176,4 +174,6 @@ def optimal_schedule(
             name: PiecewiseConstant(each.jumps, np.asarray(each.values))
             for name, each in schedules(found.x).items()
         }
-    return Optimum(tuned, float(np.exp(found.fun)), float(np.exp(before)), way_of_averaging(nodes))
+    return Optimum(
+        tuned, float(np.exp(found.fun)), float(np.exp(before)), way_of_averaging(problem.points)
+    )

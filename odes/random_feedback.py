@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import diffrax
 import jax
-import jax.numpy as jnp
 import lineax
 import numpy as np
 
@@ -30,16 +30,7 @@ from odes.checks import (
     check_times,
     hyperparameters,
 )
-from odes.drift import unchecked_drift
-from odes.local_fields import (
-    check_averaged,
-    choose_points,
-    compiled,
-    error_of,
-    moments_over,
-    roots,
-    way_of_averaging,
-)
+from odes.local_fields import check_averaged, roots
 from odes.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -48,15 +39,12 @@ from odes.order_parameters import (
     joint_covariance,
     trajectory_of_runs,
 )
+from odes.problem import Problem, choose, has_closed_form, prepare, way_of_averaging
 from odes.quadrature import Points
-from odes.rules import FACTORS
-from odes.solve import (
-    check_feedback,
-    check_moves_with_F,
-    choose,
-    has_closed_form,
-    reported,
-)
+from odes.rules import FACTORS, Rule, check_moves_with_F
+
+POINTS = 2**10
+"""Sobol points where there is no closed form, unless the caller chose others."""
 
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
@@ -128,6 +116,51 @@ def solve_paths(
     if dt is None:
         dt = 0.01 / max(parameters.lr, parameters.lr_v, 0.01)
     dt = check_number("dt", dt, positive=True)
+    check_diffuses(rule)
+    draws_F = getattr(initial, "B", False) is None and getattr(teacher, "S", False) is None
+    if draws_F:
+        initial, teacher = check_overlaps(initial, teacher, ("P",))
+        initial = initial._replace(B=0 * initial.v)
+        teacher = teacher._replace(S=0 * teacher.v_star)
+    if points is None and not has_closed_form(rule, activation):
+        points = POINTS
+    problem = prepare(
+        initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
+        with_P=True, aligned=False,
+    )  # fmt: skip
+    (K, _), O = problem.initial.R.shape, problem.initial.v.shape[1]
+    if check_averaged(rule, activation, K, O):
+        raise ValueError(
+            "Argument `rule` must not move W along F (gamma) if F is random: that kicks B by O(1) "
+            "at every sample, so that no limit of large N exists.  Use an aligned F and solve(), "
+            'or the rule "pepita".'
+        )
+
+    if times[-1] > MOST * dt:
+        raise ValueError(
+            f"Argument `dt` must be at least {times[-1] / MOST:.3g} up to the last of `times`, but "
+            f"is {dt:.3g}; unless given, it is 0.01 over the larger of `lr` and `lr_v`."
+        )
+    grid = _steps(times, dt)
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), n_paths)
+        if draws_F:
+            overlaps = _draw_overlaps(problem.initial, problem.teacher, keys)
+        else:
+            given = np.concatenate([problem.initial.B, problem.teacher.S])
+            overlaps = np.tile(given, (n_paths, 1, 1))
+    states, errors = problem.compiled(_paths)(parameters, keys, overlaps, grid, times)
+    return trajectory_of_runs(
+        times,
+        states,
+        errors,
+        errors if rule.classifies else None,
+        averages=way_of_averaging(problem.points),
+    )
+
+
+def check_diffuses(rule: Rule) -> None:
+    """ValueError for a rule whose B does not diffuse with a random F, or not as that of AFA."""
     if set(FACTORS) & set(rule.needs) or (rule.mirrors and "S" in rule.needs):
         raise ValueError(
             "Argument `rule` must not learn F from mirrors (`mirrors`), and not have it in factors "
@@ -139,46 +172,6 @@ def solve_paths(
             "solve() is exact for it."
         )
     check_moves_with_F(rule, "rule", "be one for solve()")
-    draws_F = getattr(initial, "B", False) is None and getattr(teacher, "S", False) is None
-    needs = {*rule.needs, "P"} - ({"B", "S"} if draws_F else set())
-    initial, teacher = check_overlaps(initial, teacher, tuple(needs))
-    (K, M), O = initial.R.shape, initial.v.shape[1]
-    check_feedback(rule, initial._replace(B=0 * initial.v) if draws_F else initial)
-    if check_averaged(rule, activation, K, O):
-        raise ValueError(
-            "Argument `rule` must not move W along F (gamma) if F is random: that kicks B by O(1) "
-            "at every sample, so that no limit of large N exists.  Use an aligned F and solve(), "
-            'or the rule "pepita".'
-        )
-    if points is not None or not has_closed_form(rule, activation):
-        dimensions = K + M + (O if parameters.noise > 0 else 0)
-        points = choose_points(2**10 if points is None else points, dimensions, False, K)
-
-    if times[-1] > MOST * dt:
-        raise ValueError(
-            f"Argument `dt` must be at least {times[-1] / MOST:.3g} up to the last of `times`, but "
-            f"is {dt:.3g}; unless given, it is 0.01 over the larger of `lr` and `lr_v`."
-        )
-    grid = _steps(times, dt)
-    with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), n_paths)
-        if draws_F:
-            overlaps = _draw_overlaps(initial, teacher, keys)
-        else:
-            overlaps = np.tile(np.concatenate([initial.B, teacher.S]), (n_paths, 1, 1))
-        states, errors = jax.tree.map(
-            np.array,
-            compiled(_paths, rule, activation)(
-                initial, teacher, parameters, points, keys, overlaps, grid, times
-            ),
-        )
-    return trajectory_of_runs(
-        times,
-        states,
-        errors,
-        errors if rule.classifies else None,
-        averages=way_of_averaging(points),
-    )
 
 
 def _steps(times: np.ndarray, dt: float) -> np.ndarray:
@@ -216,55 +209,50 @@ def _draw_overlaps(initial: OrderParameters, teacher: Teacher, keys: Any) -> Any
 
 
 def _paths(
-    initial: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points | None,
-    keys: Any,
-    overlaps: Any,
-    grid: Any,
-    times: Any,
-    *,
-    rule: Any,
-    activation: Any,
+    problem: Problem, parameters: Hyperparameters, keys: Any, overlaps: Any, grid: Any, times: Any
 ) -> tuple[OrderParameters, Any]:
-    """States and errors at ``times`` of all paths; points None for closed forms."""
-    K, O = initial.v.shape
-    moments = moments_over(points)
-    shared = {"rule": rule, "activation": activation}
+    """States and errors at ``times`` of all paths."""
+    problem = replace(problem, parameters=parameters)
+    K, O = problem.initial.v.shape
 
-    def velocity(t: Any, state: OrderParameters, fixed: Teacher) -> OrderParameters:
-        return unchecked_drift(state, fixed, parameters, moments=moments, **shared)
-
-    def kicks(t: Any, state: OrderParameters, fixed: Teacher) -> Any:
-        C = joint_covariance(state, fixed)
-        delta_delta = moments(C, state, fixed, parameters, **shared).delta_delta
-        left, right = parameters.lr * roots(delta_delta)[0], roots(fixed.P)[0]
-        still = jax.tree.map(jnp.zeros_like, state)
+    def kicks(path: Problem, y: Any) -> Any:
+        state, teacher = path.unpack(y), path.teacher
+        C = joint_covariance(state, teacher)
+        averages = path.moments(C, state, teacher, parameters, path.rule, path.activation)
+        left = parameters.lr * roots(averages.delta_delta)[0]
+        right = roots(teacher.P)[0]
+        still = path.changes(0 * y)
         return lineax.FunctionLinearOperator(
-            lambda dW: still._replace(B=left @ dW @ right),
-            jax.ShapeDtypeStruct((K, O), initial.v.dtype),
+            lambda dW: path.pack(still._replace(B=left @ dW @ right)),
+            jax.ShapeDtypeStruct((K, O), y.dtype),
         )
 
     def one_path(drawn: tuple[Any, Any]) -> tuple[OrderParameters, Any]:
         key, B_S = drawn
-        fixed = teacher._replace(S=B_S[K:])
+        path = replace(
+            problem,
+            initial=problem.initial._replace(B=B_S[:K]),
+            teacher=problem.teacher._replace(S=B_S[K:]),
+        )
         brownian = diffrax.VirtualBrownianTree(
             0.0, grid[-1], tol=BROWNIAN_RESOLUTION * grid[-1], shape=(K, O), key=key
         )
-        states = diffrax.diffeqsolve(
-            diffrax.MultiTerm(diffrax.ODETerm(velocity), diffrax.ControlTerm(kicks, brownian)),
+        y = diffrax.diffeqsolve(
+            diffrax.MultiTerm(
+                diffrax.ODETerm(lambda t, y, _: path.drift(y, parameters)),
+                diffrax.ControlTerm(lambda t, y, _: kicks(path, y), brownian),
+            ),
             diffrax.Euler(),
             t0=0.0,
             t1=grid[-1],
             dt0=None,
-            y0=initial._replace(B=B_S[:K]),
-            args=fixed,
+            y0=path.pack(path.initial),
             saveat=diffrax.SaveAt(ts=times),
             stepsize_controller=Steps(ts=grid),
             max_steps=grid.size,
             throw=False,
         ).ys
-        return reported(rule, states), error_of(states, fixed, points, **shared)
+        states = path.unpack(y)
+        return path.sent_back(states), path.error(states)
 
     return jax.lax.map(one_path, (keys, overlaps), batch_size=LANES)

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from odes.checks import check_mirror, check_number, quoted
-from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
+from odes.order_parameters import FEEDBACK, Array, Hyperparameters, OrderParameters, Teacher
 
 
 class Sample(NamedTuple):
@@ -77,16 +79,15 @@ class Rule:
     backpropagation with B in place of v.  ``needs`` names the overlaps that a caller must supply
     beyond Q, R, v, T and v_star; a rule with gamma needs B, S and P.  ``smooth`` is to be False for
     an update that jumps or has kinks as a function of the fields.  ``classifies`` says that only
-    the sign of the prediction has a meaning, ``learns_feedback`` that B or F learns,
-    ``mirrors`` that it does so from noise, and ``uses_goodness`` that the length of the hidden
-    activities is what counts.  What a rule may override counts in every function, or is refused
-    there by name: the table is in ``docs/rules.md``.
+    the sign of the prediction has a meaning, ``mirrors`` that B or F learns from noise, and
+    ``uses_goodness`` that the length of the hidden activities is what counts.  What a rule may
+    override counts in every function, or is refused there by name: the table is in
+    ``docs/rules.md``.
     """
 
     needs: tuple[str, ...] = ("B",)
     smooth: bool = True
     classifies: bool = False
-    learns_feedback: bool = False
     mirrors: bool = False
     uses_goodness: bool = False
 
@@ -105,7 +106,9 @@ class Rule:
 
         ``learning.along(u, with_F)`` is ``d(w_k . u / N) / dt`` for directions u in input space,
         given by their overlaps with all units, (K + M, number of directions), students first, and
-        with F, (O, number of directions), which only rules with gamma look at.
+        with F, (O, number of directions), which only rules with gamma look at.  Unless this is that
+        of :class:`Rule` or of :class:`AFA`, the feedback counts as learned: its scale is the one
+        that it starts with.
         """
         return {}
 
@@ -122,8 +125,8 @@ class Rule:
 
 
 HOOKS = (
-    "needs", "smooth", "classifies", "learns_feedback", "mirrors", "uses_goodness", "feedback",
-    "feedback_matrix", "feedback_drift", "predict", "update",
+    "needs", "smooth", "classifies", "mirrors", "uses_goodness", "feedback", "feedback_matrix",
+    "feedback_drift", "predict", "update",
 )  # fmt: skip
 """What a rule may override."""
 
@@ -151,6 +154,27 @@ def predicts_by_readout(rule: Any) -> bool:
     return not overrides(rule, "predict") and not rule.classifies
 
 
+def is_smooth(rule: Any, activation: Any) -> bool:
+    """Whether averages over points are smooth functions of the state."""
+    return rule.smooth and getattr(activation, "smooth", False)
+
+
+def learns_feedback(rule: Any) -> bool:
+    """Whether B or F moves in a way of its own, and not only as W takes B along."""
+    return overrides(rule, "feedback_drift") and overrides(rule, "feedback_drift", AFA)
+
+
+def is_own(rule: Any) -> bool:
+    """Whether a rule is of the packages' own classes, with none of its hooks replaced."""
+    return type(rule).__module__ == __name__ and not set(HOOKS) & set(vars(rule))
+
+
+def known_name(rule: Any) -> str | None:
+    """The name of one of the packages' own rules; None for one of the user's, which may change."""
+    names = [name for name, own in RULES.items() if rule is own]
+    return names[0] if names and is_own(rule) else None
+
+
 def check_rule(rule: Any) -> None:
     """ValueError unless a rule needs overlaps that there are, and all of those that belong to F."""
     needs = tuple(rule.needs)
@@ -166,6 +190,53 @@ def check_rule(rule: Any) -> None:
             raise ValueError(
                 f"Argument `rule` must have {', '.join(missing)} in its `needs`, since they hold "
                 f"{name}, but they are {needs}."
+            )
+
+
+def check_feedback_drift(
+    rule: Rule, initial: OrderParameters, teacher: Teacher, activation: Any
+) -> tuple[str, ...]:
+    """What moves of the feedback; ValueError unless it is of the shapes of what there is of it."""
+    learning = Learning(
+        along=lambda overlaps, with_F=None: overlaps[: len(initial.v)],
+        dv=initial.v,
+        parameters=Hyperparameters(1.0, 1.0, 0.0, 0.0, 0.0),
+        activation=activation,
+    )
+    with np.errstate(all="ignore"):
+        moved = rule.feedback_drift(initial, teacher, learning)
+    if not isinstance(moved, dict):
+        raise ValueError(
+            "Argument `rule` must have a feedback_drift that returns a dictionary of what moves, "
+            f"but it returned {moved!r}."
+        )
+    given: dict[str, Array] = {
+        name: each
+        for name, each in initial._asdict().items()
+        if name in FEEDBACK and each is not None
+    }
+    for name, change in moved.items():
+        if name not in given:
+            raise ValueError(
+                "Argument `rule` must have a feedback_drift of order parameters of the feedback "
+                f"that it needs, {', '.join(given) or 'none'}, but it returned one of {name!r}."
+            )
+        if np.shape(change) != given[name].shape:
+            raise ValueError(
+                f"Argument `rule` must have a feedback_drift of shape {given[name].shape} for "
+                f"{name}, but it is of shape {np.shape(change)}."
+            )
+    return tuple(name for name in given if name in moved)
+
+
+def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
+    """ValueError for a B that is the overlap of W with F and does not move as AFA's does."""
+    for hook, base in (("feedback_drift", AFA), ("feedback_matrix", Rule)):
+        if overrides(rule, hook, base):
+            raise ValueError(
+                f"Argument `{argument}` must {remedy} for a rule that feeds back through F and has "
+                f"a `{hook}` of its own, since samples kick B by what F has beyond the units, as B "
+                f"of odes.rules.AFA moves with W; but the rule is {rule!r}."
             )
 
 
@@ -280,8 +351,6 @@ class KolenPollack(FA):
     ``d(B - v)/dt = -kappa_v (B - v)``, so that decay makes them one.
     """
 
-    learns_feedback = True
-
     def feedback_drift(self, state, teacher, learning):
         return {"B": learning.dv + learning.parameters.weight_decay_v * (state.v - state.B)}
 
@@ -300,7 +369,6 @@ class MirroredFA(FA):
     noise: float = 1.0
     decay: float = 0.1
 
-    learns_feedback = True
     mirrors = True
 
     def __post_init__(self):
@@ -334,7 +402,6 @@ class MirroredAFA(AFA):
     normalised: bool = False
 
     needs = ("B1", "S1", "P1", "F2")
-    learns_feedback = True
     mirrors = True
 
     def __post_init__(self):

@@ -16,14 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_array, check_number, check_traceable, hyperparameters, is_traced
-from odes.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
+from odes.checks import check_array, check_number, check_traceable, completed, is_traced
+from odes.order_parameters import Hyperparameters
 
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
 """The parameters that may change with time."""
-
-LEAST_SCALE = 1e-100
-"""The scale of a feedback that is switched off: B, S and P are kept in units of it."""
 
 PARTED = 1e-12
 """Jumps that are no further apart than this times the last time count as one: no integrator takes
@@ -59,11 +56,6 @@ class PiecewiseConstant(NamedTuple):
 def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
     """The numbers at time t."""
     return Hyperparameters(*(each(t) if callable(each) else each for each in parameters))
-
-
-def is_scheduled(parameters: Hyperparameters) -> bool:
-    """Whether some of them change with time."""
-    return any(map(callable, parameters))
 
 
 def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
@@ -103,13 +95,12 @@ def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
 
     A schedule becomes a function whose values are checked whenever it is called.
     """
-    schedules = {
-        name: check_schedule(name, given[name]) for name in SCHEDULED if callable(given.get(name))
-    }
-    if "lr" in schedules and given.get("lr_v") is None:
-        schedules["lr_v"] = schedules["lr"]
-    numbers = hyperparameters(**given | dict.fromkeys(schedules, 1.0))
-    return numbers._replace(**schedules)
+
+    def check(name: str, value: Any) -> Any:
+        scheduled = callable(value) and name in SCHEDULED
+        return check_schedule(name, value) if scheduled else check_number(name, value)
+
+    return completed({"noise": 0.0, "weight_decay": 0.0} | given, check)
 
 
 def check_scale(learns_feedback: bool, parameters: Hyperparameters) -> None:
@@ -202,42 +193,3 @@ def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:
     for t in times.tolist():
         parameters_at(parameters, t)
     return Hyperparameters(*(getattr(each, "function", each) for each in parameters))
-
-
-def scale_feedback(
-    initial: OrderParameters, teacher: Teacher, scale: Array
-) -> tuple[OrderParameters, Teacher]:
-    """The overlaps with F times ``scale``: B, S and F2 times it, and P times its square."""
-
-    def times(overlap: Array | None, factor: Array) -> Array | None:
-        return None if overlap is None else factor * overlap
-
-    scaled = {"B", "F2"} & set(initial._fields)
-    return (
-        initial._replace(**{name: times(getattr(initial, name), scale) for name in scaled}),
-        teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
-    )
-
-
-def in_time(
-    change: Callable[[OrderParameters, Teacher, Hyperparameters], OrderParameters],
-    teacher: Teacher,
-    parameters: Hyperparameters,
-) -> Callable[[Any, OrderParameters], OrderParameters]:
-    """``change``, the drift, as a function of time and state.
-
-    B, S and P are those of F before it is scaled, if its scale changes with time, and otherwise
-    those of the F that is fed back.
-    """
-
-    def rescaled(t: Any, state: OrderParameters) -> OrderParameters:
-        now = parameters_at(parameters, t)
-        scale = now.feedback_scale + LEAST_SCALE
-        moved = change(*scale_feedback(state, teacher, scale), now)
-        return scale_feedback(moved, teacher, 1 / scale)[0]
-
-    if callable(parameters.feedback_scale):
-        return rescaled
-    if is_scheduled(parameters):
-        return lambda t, state: change(state, teacher, parameters_at(parameters, t))
-    return lambda t, state: change(state, teacher, parameters)

@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import LSODA
 
-from odes.averages import ACTIVATIONS, Activation, distinct_pairs
-from odes.checks import (
-    check_count,
-    check_feedback_matrix,
-    check_flag,
-    check_number,
-    check_overlaps,
-    check_times,
-    is_activation,
-    lookup,
-)
-from odes.drift import unchecked_drift, unchecked_error
+from odes.checks import check_count, check_flag, check_number, check_times
 from odes.order_parameters import (
     MAGNITUDE_LIMIT,
-    SYMMETRIC,
     Array,
     OrderParameters,
     Teacher,
     Trajectory,
 )
+from odes.problem import Problem, has_closed_form, prepare, way_of_averaging
 from odes.quadrature import Points, coarse_points
-from odes.rules import (
-    AFA,
-    FACTORS,
-    RULES,
-    Rule,
-    check_rule,
-    differentiates,
-    overrides,
-    predicts_by_readout,
-)
-from odes.schedules import (
-    Stretch,
-    check_scale,
-    in_time,
-    jumps_of,
-    parameters_at,
-    scale_feedback,
-    scheduled_hyperparameters,
-    stretches,
-)
+from odes.rules import FACTORS, check_moves_with_F, is_smooth
+from odes.schedules import Stretch, jumps_of, scheduled_hyperparameters, stretches
 
 STEP = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
@@ -179,7 +150,6 @@ def solve(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    rule, activation = choose(rule, activation)
     parameters = scheduled_hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
@@ -188,108 +158,51 @@ def solve(
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     fluctuations = check_flag("fluctuations", fluctuations)
     misclassification = check_flag("misclassification", misclassification)
-    needs = rule.needs
-    if fluctuations and "S" in needs:
-        needs = (*needs, "P")
-    initial, teacher = check_overlaps(initial, teacher, needs)
-    if "P" in needs:
-        check_feedback_matrix(initial, teacher)
-    check_feedback(rule, initial)
-    scale_in_time = callable(parameters.feedback_scale)
-    check_scale(rule.learns_feedback, parameters)
-    if not scale_in_time:
-        initial, teacher = scale_feedback(initial, teacher, parameters.feedback_scale)
-
-    shared = {"rule": rule, "activation": activation}
-    if fluctuations and not has_closed_form(**shared) and not is_smooth(**shared):
-        raise ValueError(
-            "Argument `fluctuations` must be False for a rule or an activation with jumps or "
-            "kinks, since the drift is differentiated; wrap a smooth function as "
-            "odes.Activation(g), or simulate_chain() many runs."
-        )
+    problem = prepare(
+        initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
+        with_P=fluctuations,
+    )  # fmt: skip
     if fluctuations:
-        check_scatter(rule)
-    if fluctuations and scale_in_time:
-        raise ValueError(
-            "Argument `feedback_scale` must be a number with fluctuations, but is "
-            f"{feedback_scale!r}; simulate_chain() many runs."
-        )
-    if points is None and has_closed_form(**shared):
-        change, error = _closed_system(**shared)
-        coarse = change
-        averages = "closed forms"
-    else:
-        from odes.local_fields import points_of, sampled_system, way_of_averaging  # imports JAX
-
-        nodes = points_of(initial, teacher, points, parameters.noise > 0, **shared)
-        change, error = sampled_system(nodes, **shared)
-        coarse, _ = sampled_system(coarse_points(nodes), **shared)
-        averages = way_of_averaging(nodes)
-        if not is_smooth(**shared):
+        check_scatter(problem)
+    problem = problem.begun()
+    coarse = problem
+    if problem.points is not None:
+        coarse = replace(problem, points=coarse_points(problem.points))
+        if not is_smooth(problem.rule, problem.activation):
             rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
 
-    moving, nearly = (in_time(each, teacher, parameters) for each in (change, coarse))
-    with np.errstate(all="ignore"):
-        check_feedback_drift(initial, moving(0.0, initial))
-
-    pack, unpack = packing(initial)
     steps: list[Step] = []
     with np.errstate(all="ignore"):
         y, status, stopped = integrated(
-            lambda t, y: pack(moving(t, unpack(y))),
-            pack(initial),
+            problem.velocity(),
+            problem.pack(problem.initial),
             times,
-            jumps_of(parameters, times[-1]),
+            jumps_of(problem.parameters, times[-1]),
             STEP * rtol,
             STEP * atol,
             max_steps,
             steps if fluctuations else None,
-            lambda t, y: pack(nearly(t, unpack(y))),
+            coarse.velocity(),
         )
-        states = unpack(y)
-        if scale_in_time:
-            scales = np.array([parameters_at(parameters, t).feedback_scale for t in times.tolist()])
-            states, _ = scale_feedback(states, teacher, scales[:, None, None])
-        states = covariant(states, teacher, rtol, atol)
+        states = covariant(problem.unpack(y), problem.teacher, rtol, atol)
+        errors = problem.measured_error(states)
         trajectory = Trajectory(
-            times, reported(rule, states), error(states, teacher), status, averages=averages,
-            stopped=stopped,
+            times, problem.sent_back(states, times), errors, status,
+            averages=way_of_averaging(problem.points), stopped=stopped,
         )  # fmt: skip
-    if rule.classifies:
-        trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
+    if problem.rule.classifies:
+        trajectory = trajectory._replace(misclassification=errors)
     elif misclassification:
         from odes.local_fields import share_misclassified  # imports JAX
 
-        share = share_misclassified(states, teacher, points, **shared)
+        share = share_misclassified(problem, states, points)
         trajectory = trajectory._replace(misclassification=share)
     if not fluctuations:
         return trajectory
     from odes.fluctuations import linear_noise  # imports JAX
 
-    scatter = linear_noise(
-        initial, teacher, parameters, points=points, steps=steps, times=times, y=y, **shared
-    )
+    scatter = linear_noise(problem, points=points, steps=steps, times=times, y=y)
     return trajectory._replace(fluctuations=scatter)
-
-
-def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
-    """The rule and the activation of those names, or the user's own; ValueError otherwise."""
-    rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: isinstance(own, Rule))
-    check_rule(rule)
-    activation = lookup(
-        "activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation
-    )
-    return rule, activation if hasattr(activation, "g") else Activation(activation, smooth=False)
-
-
-def _closed_system(
-    *, rule: Rule, activation: Any
-) -> tuple[Callable[..., OrderParameters], Callable[..., Array]]:
-    """Drift of a state, teacher and parameters, and generalization error of states and teacher."""
-    return (
-        partial(unchecked_drift, rule=rule, activation=activation),
-        partial(unchecked_error, activation=activation),
-    )
 
 
 def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float, int]:
@@ -303,29 +216,24 @@ def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float
     return rtol, atol, check_count("max_steps", max_steps)
 
 
-def check_feedback(rule: Rule, initial: OrderParameters) -> None:
-    """ValueError unless the rule feeds back something of the shape of v."""
-    sent_back = np.shape(rule.feedback(initial))
-    if sent_back != initial.v.shape:
+def check_scatter(problem: Problem) -> None:
+    """ValueError where networks scatter in a way that is not in ``linear_noise``."""
+    rule, activation = problem.rule, problem.activation
+    if (
+        problem.points is not None
+        and not has_closed_form(rule, activation)
+        and not is_smooth(rule, activation)
+    ):
         raise ValueError(
-            f"Argument `rule` must feed back a B of shape {initial.v.shape}, "
-            f"but it is of shape {sent_back}."
+            "Argument `fluctuations` must be False for a rule or an activation with jumps or "
+            "kinks, since the drift is differentiated; wrap a smooth function as "
+            "odes.Activation(g), or simulate_chain() many runs."
         )
-
-
-def check_feedback_drift(initial: OrderParameters, change: OrderParameters) -> None:
-    """ValueError unless dB/dt and its like are of the shapes of B and its like."""
-    for name, before, moved in zip(initial._fields, initial, change, strict=True):
-        shapes = [getattr(each, "shape", ()) for each in (before, moved)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"Argument `rule` must have a feedback_drift of shape {shapes[0]} for {name}, "
-                f"but it is of shape {shapes[1]}."
-            )
-
-
-def check_scatter(rule: Rule) -> None:
-    """ValueError for a rule whose networks scatter in a way that is not in ``linear_noise``."""
+    if callable(problem.parameters.feedback_scale):
+        raise ValueError(
+            "Argument `feedback_scale` must be a number with fluctuations, but is "
+            f"{problem.parameters.feedback_scale.function!r}; simulate_chain() many runs."
+        )
     if rule.mirrors:
         raise ValueError(
             "Argument `fluctuations` must be False for a rule with weight mirrors, whose noise is "
@@ -343,17 +251,6 @@ def check_scatter(rule: Rule) -> None:
         )
     if "S" in rule.needs:
         check_moves_with_F(rule, "fluctuations", "be False")
-
-
-def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
-    """ValueError for a B that is the overlap of W with F and does not move as AFA's does."""
-    for hook, base in (("feedback_drift", AFA), ("feedback_matrix", Rule)):
-        if overrides(rule, hook, base):
-            raise ValueError(
-                f"Argument `{argument}` must {remedy} for a rule that feeds back through F and has "
-                f"a `{hook}` of its own, since samples kick B by what F has beyond the units, as B "
-                f"of odes.rules.AFA moves with W; but the rule is {rule!r}."
-            )
 
 
 def covariant(
@@ -374,72 +271,6 @@ def covariant(
     Q = states.Q.copy()
     Q[known] += (vectors * missing[:, None]) @ vectors.mT
     return states._replace(Q=Q)
-
-
-def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
-    """The states, of one leading axis or none, with B what the rule sends back; None for v."""
-    if states.v.ndim == 2:
-        sent_back = rule.feedback(states)
-        return states._replace(B=None if sent_back is states.v else sent_back)
-
-    def at(index: int) -> OrderParameters:
-        return type(states)(*(each if each is None else each[index] for each in states))
-
-    def sent_back_in(state: OrderParameters) -> Array:
-        return reported(rule, state).B
-
-    if sent_back_in(at(0)) is None:
-        return states._replace(B=None)
-    if states.v.__array_namespace__() is np:
-        B = np.stack([sent_back_in(at(index)) for index in range(len(states.v))])
-        return states._replace(B=B)
-    import jax
-
-    return states._replace(B=jax.vmap(sent_back_in)(states))
-
-
-def is_smooth(rule: Any, activation: Any) -> bool:
-    """Whether averages over points are smooth functions of the state."""
-    return rule.smooth and getattr(activation, "smooth", False)
-
-
-def has_closed_form(rule: Rule, activation: Any) -> bool:
-    """Whether ``closed_moments`` covers this rule with this activation."""
-    return differentiates(rule) and predicts_by_readout(rule) and has_averages(activation)
-
-
-def has_averages(activation: Any) -> bool:
-    """Whether an activation has closed forms, and no function of all fields of its own."""
-    return hasattr(activation, "second_moment") and getattr(activation, "hidden", None) is None
-
-
-def packing(like: OrderParameters) -> tuple[Callable, Callable]:
-    """Functions between order parameters and one vector, which holds each distinct Q_kl once."""
-    k, l, pair = distinct_pairs(len(like.v))
-    shapes = {name: each.shape for name, each in like._asdict().items() if each is not None}
-    sizes = [k.size if name in SYMMETRIC else math.prod(shape) for name, shape in shapes.items()]
-    ends = np.cumsum(sizes).tolist()
-
-    def pack(state: OrderParameters) -> Array:
-        parts = [
-            getattr(state, name)[k, l] if name in SYMMETRIC else getattr(state, name).ravel()
-            for name in shapes
-        ]
-        return state.v.__array_namespace__().concat(parts)
-
-    def unpack(y: Array) -> OrderParameters:
-        return like._replace(
-            **{
-                name: y[..., start + pair]
-                if name in SYMMETRIC
-                else y[..., start:end].reshape(*y.shape[:-1], *shape)
-                for (name, shape), start, end in zip(
-                    shapes.items(), [0, *ends[:-1]], ends, strict=True
-                )
-            }
-        )
-
-    return pack, unpack
 
 
 def integrated(

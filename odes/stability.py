@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,43 +27,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq, root
 
-from odes.checks import (
-    PSD_TOLERANCE,
-    check_feedback_matrix,
-    check_overlaps,
-    hyperparameters,
-)
-from odes.drift import Moments, closed_moments, drift
-from odes.local_fields import (
-    compiled,
-    error_of,
-    field_roots,
-    moments_over,
-    packed_drift,
-    points_of,
-    update_at,
-    way_of_averaging,
-)
-from odes.order_parameters import (
-    Hyperparameters,
-    OrderParameters,
-    Teacher,
-    joint_covariance,
-)
+from odes.checks import PSD_TOLERANCE, hyperparameters
+from odes.drift import Moments
+from odes.local_fields import field_roots, update_at
+from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
+from odes.problem import Problem, prepare, way_of_averaging
 from odes.quadrature import Points
-from odes.rules import Learning, Rule
-from odes.schedules import scale_feedback
-from odes.solve import (
-    STEP,
-    check_feedback,
-    check_feedback_drift,
-    choose,
-    has_closed_form,
-    integrated,
-    is_smooth,
-    packing,
-    reported,
-)
+from odes.rules import is_smooth
+from odes.solve import STEP, integrated
 
 AT_REST = 1e-11
 """A state is a fixed point if no order parameter moves faster than this times the learning rate."""
@@ -120,13 +92,8 @@ class FixedPoint(NamedTuple):
 
 def error_beside(plateau: FixedPoint, state: OrderParameters, teacher: Teacher) -> float:
     """The generalization error of another state of the same rule, averaged alike."""
-    states = jax.tree.map(lambda array: np.asarray(array)[None], state)
-    given = {"rule": plateau.rule, "activation": plateau.activation}
-    with jax.enable_x64(True):
-        if plateau.points is None:
-            return float(error_of(states, teacher, None, **given)[0])
-        measured = compiled(error_of, **given)
-        return float(np.asarray(measured(states, teacher, plateau.points))[0])
+    averages = plateau.rule, plateau.activation, plateau.points
+    return error_of(Problem(state, teacher, *averages, moving=()), state)
 
 
 def growing_first(eigenvalues: np.ndarray) -> np.ndarray:
@@ -172,21 +139,7 @@ def fixed_point(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    problem = prepared(guess, teacher, rule, activation, points, parameters, "guess")
-    return find(problem, parameters)
-
-
-class Problem(NamedTuple):
-    """The equations of a rule around a guess, checked and compiled."""
-
-    guess: OrderParameters
-    teacher: Teacher
-    rule: Rule
-    activation: Any
-    points: Points | None
-    velocity: Callable[..., Any]
-    jacobian: Callable[..., Any]
-    error: Callable[..., Any]
+    return find(prepared(guess, teacher, rule, activation, points, parameters, "guess"))
 
 
 def prepared(
@@ -198,82 +151,38 @@ def prepared(
     parameters: Hyperparameters,
     name: str,
 ) -> Problem:
-    """The Problem of arguments of :func:`fixed_point`, and of its noise and feedback scale.
+    """The Problem of arguments of :func:`fixed_point`, whose drift can be differentiated.
 
     ``name`` is that of the argument with the guess.
     """
-    rule, activation = choose(rule, activation)
-    guess, teacher = check_overlaps(guess, teacher, rule.needs, name)
-    if "P" in rule.needs:
-        check_feedback_matrix(guess, teacher)
-    check_feedback(rule, guess)
-    guess, teacher = scale_feedback(guess, teacher, parameters.feedback_scale)
-    closed = points is None and has_closed_form(rule, activation)
-    if not closed and not is_smooth(rule, activation):
+    problem = prepare(
+        guess, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
+        name=name,
+    )  # fmt: skip
+    if problem.points is not None and not is_smooth(problem.rule, problem.activation):
         raise ValueError(
             "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
             "drift is differentiated; wrap a smooth function as odes.Activation(g), or follow "
             "solve() to late times."
         )
-    if not closed:
-        points = points_of(guess, teacher, points, parameters.noise > 0, rule, activation)
-    points = None if closed else points
-    shared: dict[str, Any] = {"rule": rule, "activation": activation}
-    with jax.enable_x64(True):
-        moments = moments_over(points)
-        moved = partial(drift, moments=moments, **shared)
-        check_feedback_drift(guess, jax.eval_shape(moved, guess, teacher, parameters))
-    return Problem(
-        guess, teacher, rule, activation, points,
-        *(compiled(function, rule, activation) for function in (_velocity, _jacobian, error_of)),
-    )  # fmt: skip
+    return problem.begun()
 
 
-def follow(
-    problem: Problem, parameters: Hyperparameters, y: np.ndarray, end: float
-) -> tuple[np.ndarray, str]:
+def follow(problem: Problem, y: np.ndarray, end: float) -> tuple[np.ndarray, str]:
     """The state at time ``end``, from y, as :func:`odes.solve` follows it, and the status."""
-    arguments = problem.guess, problem.teacher, parameters, problem.points
-
-    def velocity(t: float, y: np.ndarray) -> np.ndarray:
-        return np.asarray(problem.velocity(y, *arguments))
-
-    with jax.enable_x64(True), np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         states, status, _ = integrated(
-            velocity, y, np.array([end]), [], STEP * RTOL, STEP * ATOL, MAX_STEPS
+            problem.velocity(), y, np.array([end]), [], STEP * RTOL, STEP * ATOL, MAX_STEPS
         )
     return states[0], status
 
 
-def _velocity(
-    y: Any,
-    guess: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points | None,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """f, of a state as one vector; points None for closed forms."""
-    around = guess, teacher, parameters, moments_over(points)
-    return packed_drift(y, *around, rule=rule, activation=activation)
-
-
-def _jacobian(
-    y: Any,
-    guess: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    points: Points | None,
-    *,
-    rule: Any,
-    activation: Any,
-) -> Any:
-    """J, of a state as one vector, (D, D)."""
-    moments = closed_moments if points is None else partial(differentiable_moments, points=points)
-    around = guess, teacher, parameters, moments
-    return jax.jacfwd(packed_drift)(y, *around, rule=rule, activation=activation)
+def _jacobian(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
+    """J of a packed state, (D, D)."""
+    moments = problem.moments
+    if problem.points is not None:
+        moments = partial(differentiable_moments, points=problem.points)
+    return jax.jacfwd(lambda y: problem.drift(y, parameters, moments))(y)
 
 
 def differentiable_moments(
@@ -336,74 +245,49 @@ def differentiable_moments(
     return Moments(lambda overlaps: slopes @ overlaps, delta_delta, readout, along_F)
 
 
-def _moving(problem: Problem, parameters: Hyperparameters) -> np.ndarray:
-    """Which entries of the state as one vector can move."""
-    guess, teacher = problem.guess, problem.teacher
-    still = jax.tree.map(np.zeros_like, guess)
-    frozen_v = parameters.lr_v == 0 and parameters.weight_decay_v == 0
-    learning = Learning(
-        along=lambda overlaps, with_F=None: overlaps[: len(guess.v)],
-        dv=guess.v,
-        parameters=parameters,
-        activation=problem.activation,
-    )
-    moved = problem.rule.feedback_drift(guess, teacher, learning)
-    feedback = {name: getattr(still, name) + 1 for name in moved}
-    moving = still._replace(Q=still.Q + 1, R=still.R + 1, v=still.v + (not frozen_v), **feedback)
-    return packing(guess)[0](moving) > 0
-
-
-def find(problem: Problem, parameters: Hyperparameters) -> FixedPoint:
-    """The fixed point near the guess of the problem; ValueError where the search fails."""
-    guess, teacher = problem.guess, problem.teacher
-    pack, unpack = packing(guess)
-    y = pack(guess)
-    moving = _moving(problem, parameters)
+def find(problem: Problem) -> FixedPoint:
+    """The fixed point near where the problem starts; ValueError where the search fails."""
+    parameters = problem.parameters
+    start = problem.pack(problem.initial)
     rate = max(parameters.lr, parameters.lr_v) or 1.0
-    arguments = guess, teacher, parameters, problem.points
+    velocity, jacobian = problem.velocity(), problem.compiled(_jacobian)
 
-    def placed(x: np.ndarray) -> np.ndarray:
-        whole = y.copy()
-        whole[moving] = x
-        return whole
+    def speed(y: np.ndarray) -> np.ndarray:
+        return velocity(0.0, y) / rate
 
-    def speed(x: np.ndarray) -> np.ndarray:
-        return np.asarray(problem.velocity(placed(x), *arguments))[moving] / rate
+    def slope(y: np.ndarray) -> np.ndarray:
+        return jacobian(y, parameters) / rate
 
-    def slope(x: np.ndarray) -> np.ndarray:
-        J = np.asarray(problem.jacobian(placed(x), *arguments))
-        return J[np.ix_(moving, moving)] / rate
+    def left(y: np.ndarray) -> float:
+        return float(np.max(abs(speed(y))))
 
-    def left(x: np.ndarray) -> float:
-        return float(np.max(abs(speed(x))))
-
-    with jax.enable_x64(True), warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # SciPy's on the way; where it ends is looked at below
-        x = y[moving]
-        if not np.all(np.isfinite(speed(x))):
+        y = start
+        if not np.all(np.isfinite(speed(y))):
             raise ValueError("Argument `guess` must have a finite drift, but its drift is not.")
         for method in ("hybr", "lm"):
-            if not left(x) <= AT_REST:
-                x = root(speed, y[moving], jac=slope, method=method, options={"xtol": EXACT}).x
-        if not left(x) <= AT_REST:
+            if not left(y) <= AT_REST:
+                y = root(speed, start, jac=slope, method=method, options={"xtol": EXACT}).x
+        if not left(y) <= AT_REST:
             raise ValueError(
                 "Argument `guess` must be closer to a fixed point: the search from it ended where "
-                f"an order parameter moves at {left(x) * rate:.2g} per unit of t."
+                f"an order parameter moves at {left(y) * rate:.2g} per unit of t."
             )
-        J = slope(x) * rate
-        state = unpack(placed(x))
-        error = _error(problem, state)
+        J = slope(y) * rate
+        state = problem.unpack(y)
+        error = error_of(problem, state)
     eigenvalues, columns = np.linalg.eig(J)
     order = np.argsort(-eigenvalues.real)
     eigenvalues = eigenvalues[order].astype(complex)
-    vectors = np.zeros((len(order), y.size), complex)
-    vectors[:, moving] = columns[:, order].T
+    vectors = columns[:, order].T.astype(complex)
+    has_F = "S" in problem.rule.needs
     return FixedPoint(
-        reported(problem.rule, state),
+        problem.sent_back(state),
         error,
         eigenvalues,
-        _deviations(problem, state, unpack(vectors)),
-        physical=_is_physical(state, teacher, "S" in problem.rule.needs) and error > -1e-12,
+        _deviations(problem, state, problem.changes(vectors)),
+        physical=_is_physical(state, problem.teacher, has_F) and error > -1e-12,
         stable=bool(growing_first(eigenvalues)[0].real <= 0),
         rule=problem.rule,
         activation=problem.activation,
@@ -415,13 +299,11 @@ def _deviations(
     problem: Problem, state: OrderParameters, vectors: OrderParameters
 ) -> OrderParameters:
     """The eigenvectors, with their B in terms of what the rule sends back, to first order."""
-    if reported(problem.rule, state).B is None:
+    if problem.sent_back(state).B is None:
         return vectors._replace(B=None)
-    if state.B is None:
-        return vectors
 
     def along(change: OrderParameters) -> Any:
-        return jax.jvp(problem.rule.feedback, (state,), (change,))[1]
+        return jax.jvp(lambda state: problem.sent_back(state).B, (state,), (change,))[1]
 
     with jax.enable_x64(True):
         parts = [
@@ -431,20 +313,15 @@ def _deviations(
     return vectors._replace(B=parts[0] + 1j * parts[1])
 
 
-def _speed(problem: Problem, parameters: Hyperparameters) -> float:
-    """The fastest change of what can move at the guess, per learning rate."""
-    moving = _moving(problem, parameters)
-    y = packing(problem.guess)[0](problem.guess)
-    with jax.enable_x64(True):
-        change = problem.velocity(y, problem.guess, problem.teacher, parameters, problem.points)
-    return float(np.max(abs(np.asarray(change)[moving]))) / max(parameters.lr, parameters.lr_v)
+def _speed(problem: Problem) -> float:
+    """The fastest change of what can move at the start, per learning rate."""
+    change = problem.velocity()(0.0, problem.pack(problem.initial))
+    return float(np.max(abs(change))) / max(problem.parameters.lr, problem.parameters.lr_v)
 
 
-def _error(problem: Problem, state: OrderParameters) -> float:
+def error_of(problem: Problem, state: OrderParameters) -> float:
     """The generalization error of one state."""
-    states = jax.tree.map(lambda array: array[None], state)
-    with jax.enable_x64(True):
-        return float(np.asarray(problem.error(states, problem.teacher, problem.points))[0])
+    return float(problem.measured_error(jax.tree.map(lambda array: array[None], state))[0])
 
 
 def _is_physical(state: OrderParameters, teacher: Teacher, has_F: bool) -> bool:
@@ -503,8 +380,7 @@ def critical_learning_rate(
     problem = prepared(
         solution, teacher, rule, activation, points, parameters(RATES[0]), "solution"
     )
-    error = _error(problem, problem.guess)
-    speed = _speed(problem, parameters(RATES[0]))
+    error, speed = error_of(problem, problem.initial), _speed(problem)
     if error > NO_ERROR or speed > AT_REST:
         raise ValueError(
             "Argument `solution` must be a fixed point of this rule with a generalization error of "
@@ -513,7 +389,7 @@ def critical_learning_rate(
         )
 
     def point(lr: float) -> FixedPoint:
-        return find(problem, parameters(lr))
+        return find(replace(problem, parameters=parameters(lr)))
 
     low = point(RATES[0])
     if low.escape_rate >= 0:

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from odes.checks import (
-    check_count,
-    check_feedback_matrix,
-    check_overlaps,
-    check_progress,
-    check_times,
-)
+from odes.checks import check_count, check_progress, check_times, completed
 from odes.chunks import run_chunks
 from odes.differentiable import check_shape, integrate
 from odes.grid import (
@@ -36,16 +32,12 @@ from odes.grid import (
     labelled,
     make_grid,
 )
-from odes.local_fields import compiled, known_name, points_of, way_of_averaging
 from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
+from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.quadrature import Points
-from odes.schedules import check_scale, jumps_of, probed
-from odes.solve import (
-    check_feedback,
-    check_tolerances,
-    choose,
-    has_closed_form,
-)
+from odes.rules import known_name
+from odes.schedules import jumps_of, probed
+from odes.solve import check_tolerances
 from odes.store import Arrays
 
 LANES = {"cpu": 64}
@@ -62,28 +54,10 @@ GROUPS = 4
 """Groups of lanes in a chunk, on each device."""
 
 
-class Equations(NamedTuple):
-    """The equations of one rule."""
-
-    rule: Any
-    initial: OrderParameters
-    teacher: Teacher
-    activation: Any
-    points: int | Points | None  # as the caller asked for
-    noisy: bool
-
-    def nodes(self) -> Points | None:
-        """The points to average over, or None for closed forms."""
-        rule, initial, teacher, activation, points, noisy = self
-        if points is None and has_closed_form(rule, activation):
-            return None
-        return points_of(initial, teacher, points, noisy, rule, activation)
-
-
 class TheoryJob(NamedTuple):
     """What all chunks of a sweep share; see ``odes/chunks.py``."""
 
-    equations: list[Equations]
+    equations: list[partial[Problem]]  # that make the problem of each rule
     times: np.ndarray
     rtol: float
     atol: float
@@ -95,10 +69,9 @@ class TheoryJob(NamedTuple):
     def prepare(self) -> Any:
         """A function of the index of a rule and of the parameters at its points, (points, 6)."""
         solvers = [
-            compiled(
+            make().jitted(
                 _solve_chunk,
-                equations.rule,
-                equations.activation,
+                anew=bool(self.schedules),
                 rtol=self.rtol,
                 atol=self.atol,
                 max_steps=self.max_steps,
@@ -106,19 +79,17 @@ class TheoryJob(NamedTuple):
                 lanes=self.lanes,
                 schedules=self.schedules,
             )
-            for equations in self.equations
+            for make in self.equations
         ]
-        points = [equations.nodes() for equations in self.equations]
         locks = [threading.Lock() for _ in solvers]
         is_compiled = [False for _ in solvers]
 
         def work(index: int, values: np.ndarray) -> Arrays:
-            _, initial, teacher, *_ = self.equations[index]
             with (
                 jax.enable_x64(True),
                 nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
             ):
-                result = solvers[index](initial, teacher, self.times, points[index], values)
+                result = solvers[index](self.times, values)
                 result = jax.tree.map(np.asarray, result)
                 is_compiled[index] = True
             return result
@@ -196,37 +167,34 @@ def sweep(
         lambda one: choose(one, activation)[0],
         lambda one: known_name(one) or type(one).__name__,
     )
-    chosen_activation = choose("bp", activation)[1]
+    choose("bp", activation)
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
     grid = make_grid(axes, AXES)
-    noise = grid.column("noise", 0.0)
-    equations = []
-    for one in rules.values():
-        state, fixed = check_overlaps(initial, teacher, one.needs)
-        check_feedback(one, state)
-        if "P" in one.needs:
-            check_feedback_matrix(state, fixed)
-        equations.append(Equations(one, state, fixed, chosen_activation, points, bool(noise.any())))
-
-    values = _values(grid, noise)
-    in_time = Hyperparameters(*values[0])._replace(**grid.schedules)
-    in_time = probed(in_time, times[-1])
+    columns = _columns(grid)
+    values = np.stack(columns, axis=1)
+    in_time = probed(Hyperparameters(*values[0])._replace(**grid.schedules), times[-1])
     schedules = tuple((name, getattr(in_time, name)) for name in grid.schedules)
-    for one in rules.values():
-        check_scale(one.learns_feedback, in_time)
+    equations = [
+        partial(
+            prepare, initial, teacher, rule=one, activation=activation, points=points,
+            parameters=columns._replace(**grid.schedules),
+        )
+        for one in rules.values()
+    ]  # fmt: skip
+    problems = [make() for make in equations]
     for name, schedule in schedules:
         check_shape(name, schedule)
-    lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(equations, values)
-    plan = _plan(equations, values, lanes)
+    lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(problems, values)
+    plan = _plan(problems, values, lanes)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)
     parts: dict[str, Any] = {}
-    for each in equations:
+    for each in problems:
         held = each.initial._asdict().items()
         parts |= {name: part for name, part in held if part is not None}
-    given = state_of(parts), equations[0].teacher
+    given = state_of(parts), problems[0].teacher
     results = run_chunks(
         job,
         [(index, values[chosen]) for index, chosen in plan],
@@ -258,7 +226,7 @@ def sweep(
     )
 
     averages = {
-        name: way_of_averaging(each.nodes()) for name, each in zip(rules, equations, strict=True)
+        name: way_of_averaging(each.points) for name, each in zip(rules, problems, strict=True)
     }
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
     dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
@@ -281,29 +249,25 @@ def sweep(
     )
 
 
-def _values(grid: Grid, noise: np.ndarray) -> np.ndarray:
-    """Hyperparameters of every point, (points, 6); 1 where a schedule takes their place."""
-    lr = grid.column("lr", 1.0)
-    lr_v = grid.column("lr_v", 1.0 if "lr_v" in grid.schedules else lr)
-    decay = grid.column("weight_decay", 0.0)
-    decay_v = grid.column("weight_decay_v", np.where(lr_v == 0, 0.0, decay))
-    scale = grid.column("feedback_scale", 1.0)
-    return np.stack(Hyperparameters(lr, lr_v, noise, decay, decay_v, scale), axis=1)
+def _columns(grid: Grid) -> Hyperparameters:
+    """The parameters of every point, (points,) each; 1 where a schedule takes their place."""
+    otherwise = {"noise": 0.0, "weight_decay": 0.0, "feedback_scale": 1.0}
+    otherwise |= dict.fromkeys(grid.schedules, 1.0)
+    columns = {name: grid.column(name, otherwise.get(name)) for name in AXES}
+    given = {name: None if column[0] is None else column for name, column in columns.items()}
+    return completed(given, lambda name, column: column.astype(float))
 
 
-def _default_lanes(equations: list[Equations], values: np.ndarray) -> int:
+def _default_lanes(problems: list[Problem], values: np.ndarray) -> int:
     """Points to solve side by side: no more than there are, a power of two."""
     lanes = LANES.get(jax.default_backend(), LANES_ELSEWHERE)
-    for each in equations:
-        nodes = each.nodes()
-        if nodes is not None:
-            lanes = min(lanes, max(1, NODES // len(nodes.weights)))
+    for each in problems:
+        if each.points is not None:
+            lanes = min(lanes, max(1, NODES // len(each.points.weights)))
     return min(lanes, 2 ** int(np.ceil(np.log2(len(values)))))
 
 
-def _plan(
-    equations: list[Equations], values: np.ndarray, lanes: int
-) -> list[tuple[int, np.ndarray]]:
+def _plan(problems: list[Problem], values: np.ndarray, lanes: int) -> list[tuple[int, np.ndarray]]:
     """Chunks of equal size: the index of the rule, and which points, the costly ones first.
 
     The last chunk of a rule is filled up with copies of its last point.
@@ -311,7 +275,7 @@ def _plan(
     side_by_side = lanes * len(jax.local_devices())
     size = side_by_side * min(GROUPS, -(-len(values) // side_by_side))
     plan = []
-    for index, each in enumerate(equations):
+    for index, each in enumerate(problems):
         cost = values[:, 0] * (1 if each.initial.B is None else values[:, -1])
         order = np.argsort(-cost, kind="stable")
         order = np.append(order, np.repeat(order[-1], -len(order) % size))
@@ -320,14 +284,10 @@ def _plan(
 
 
 def _solve_chunk(
-    initial: OrderParameters,
-    teacher: Teacher,
+    problem: Problem,
     times: Any,
-    points: Points | None,
     values: Any,
     *,
-    rule: Any,
-    activation: Any,
     rtol: float,
     atol: float,
     max_steps: int,
@@ -337,17 +297,14 @@ def _solve_chunk(
 ) -> dict[str, Any]:
     """What is kept of the points with these values, (points, 6), spread over all devices."""
 
-    def one(values: Any, initial: Any, teacher: Any, times: Any, points: Any) -> dict[str, Any]:
+    def one(values: Any, arrays: Any, times: Any) -> dict[str, Any]:
+        initial, teacher, points = arrays
         parameters = Hyperparameters(*values)._replace(**dict(schedules))
         flow = integrate(
-            initial,
-            teacher,
+            replace(problem, initial=initial, teacher=teacher, points=points),
             parameters,
             times,
-            points,
             jumps=np.array(jumps_of(parameters, np.inf)),
-            rule=rule,
-            activation=activation,
             rtol=rtol,
             atol=atol,
             max_steps=max_steps,
@@ -368,8 +325,8 @@ def _solve_chunk(
         batch = jax.shard_map(
             batch,
             mesh=jax.make_mesh((len(devices),), ("devices",), axis_types=(AxisType.Auto,)),
-            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 4),
+            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 2),
             out_specs=PartitionSpec("devices"),
             check_vma=False,
         )
-    return batch(values, initial, teacher, times, points)
+    return batch(values, (problem.initial, problem.teacher, problem.points), times)

@@ -30,7 +30,7 @@ import pytest
 from odes import RULES, OrderParameters, Teacher
 from odes.averages import ACTIVATIONS
 from odes.order_parameters import FactoredOrderParameters, state_of
-from odes.solve import has_closed_form
+from odes.problem import has_closed_form, prepare
 from simulations import blocks
 
 blocks.UNROLLED = 1
@@ -81,6 +81,14 @@ def needed(state, rule):
     """The state without what the rule does not need."""
     needs = ("Q", "R", "v", *RULES[rule].needs)
     return state_of({name: each for name, each in state._asdict().items() if name in needs})
+
+
+def averaged_drift(state, teacher, parameters, points, rule, activation="erf"):
+    """The drift averaged over points, in float64, as NumPy arrays."""
+    problem = prepare(
+        state, teacher, rule=rule, activation=activation, points=points, parameters=parameters
+    )
+    return problem.changes(problem.velocity()(0.0, problem.pack(problem.initial)))
 
 
 def gaussian_grid(covariance, points=40):

@@ -1,18 +1,24 @@
 """Both sides of every rule: registered, of the promised shapes, and agreeing sample by sample."""
 
-import jax
 import numpy as np
 import pytest
 
 from odes import RULES as THEORIES
 from odes import drift, hyperparameters, sobol, solve
-from odes.averages import ACTIVATIONS
 from odes.checks import check_overlaps
-from odes.fluctuations import diffusion
-from odes.local_fields import compiled, sampled_drift
+from odes.fluctuations import _of_all, diffusion
+from odes.problem import prepare
+from odes.rules import learns_feedback
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
-from tests.conftest import BASIC_RULES, CLOSED_RULES, DISTINCT, PEPITA_RULES, quick_and_long
+from tests.conftest import (
+    BASIC_RULES,
+    CLOSED_RULES,
+    DISTINCT,
+    PEPITA_RULES,
+    averaged_drift,
+    quick_and_long,
+)
 
 TRAINING = {"lr": 0.9, "lr_v": 0.6, "noise": 0.5, "weight_decay": 0.3, "weight_decay_v": 0.2}
 K, M, O = 2, 3, 2
@@ -39,7 +45,7 @@ def test_every_rule_stands_on_both_sides():
     assert THEORIES["dfa"] is THEORIES["fa"]
     assert ALGORITHMS["dfa"] is ALGORITHMS["fa"]
     for name, rule in ALGORITHMS.items():
-        assert THEORIES[name].learns_feedback == bool(rule.learns)
+        assert learns_feedback(THEORIES[name]) == bool(rule.learns)
         assert THEORIES[name].mirrors == (rule.mirror is not None)
         assert THEORIES[name].classifies == rule.classifies
 
@@ -72,11 +78,8 @@ def test_drift_is_the_mean_change_of_a_finite_network_in_one_step(rule):
     if rule in CLOSED_RULES:
         exact = drift(initial, teacher, parameters, rule=THEORIES[rule])
     else:
-        with jax.enable_x64(True):
-            moved = compiled(sampled_drift, THEORIES[rule], ACTIVATIONS["erf"])
-            points = sobol(K + M + initial.v.shape[1], 2**15)
-            exact = moved(initial, teacher, parameters, points)
-            exact = jax.tree.map(np.asarray, exact)
+        points = sobol(K + M + initial.v.shape[1], 2**15)
+        exact = averaged_drift(initial, teacher, parameters, points, rule)
     runs = simulate(
         network, rule=rule, **TRAINING, times=[1 / N], n_runs=RUNS, n_test=1, dtype="float64"
     )
@@ -103,10 +106,12 @@ def test_drift_is_the_mean_change_of_a_finite_network_in_one_step(rule):
     if rule not in SCATTERED:
         return
 
-    with jax.enable_x64(True):
-        points = sobol(K + M + initial.v.shape[1], 2**13)
-        scatter = compiled(diffusion, THEORIES[rule], ACTIVATIONS["erf"])
-        D = np.asarray(scatter(initial, teacher, parameters, points))
+    problem = prepare(
+        *overlaps, rule=rule, activation="erf", parameters=parameters, with_P=True,
+        points=sobol(K + M + initial.v.shape[1], 2**13),
+    )  # fmt: skip
+    moving = problem.compiled(diffusion)(problem.pack(problem.initial), parameters)
+    D = _of_all(problem, moving[None])[0]
     k, l = np.triu_indices(K)
     changes["Q"] = changes["Q"][:, k, l]
     columns = np.concatenate([each.reshape(RUNS, -1) for each in changes.values()], axis=1)

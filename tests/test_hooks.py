@@ -37,10 +37,9 @@ from odes import (
     update_cosine,
 )
 from odes.averages import Erf as ERF
-from odes.local_fields import known_name
+from odes.problem import has_closed_form
 from odes.quadrature import Points
-from odes.rules import AFA, BP, FA, HOOKS, ModulatedPEPITA, Rule
-from odes.solve import has_closed_form
+from odes.rules import AFA, BP, FA, HOOKS, ModulatedPEPITA, Rule, known_name
 from simulations import RULES as ALGORITHMS
 from simulations import Rule as Algorithm
 from simulations import pre_mirrored, sample_network, simulate, simulate_chain
@@ -123,12 +122,6 @@ class Rough(Halved):
     """One that is said to jump."""
 
     smooth = False
-
-
-class Learner(Fading):
-    """One that is said to learn its feedback."""
-
-    learns_feedback = True
 
 
 class Mirror(AFA):
@@ -487,13 +480,12 @@ REFUSED = [
     ("feedback_drift", ["solve_paths", "fluctuations"], {"rule": Drifting()}, "`feedback_drift`"),
     ("feedback_matrix", ["solve_paths", "fluctuations"], {"rule": Redirected()},
      "`feedback_matrix`"),
-    ("learns_feedback", [*IN_TIME, "optimal_schedule"], {"rule": Learner(), **SCALE},
+    ("feedback_drift", [*IN_TIME, "optimal_schedule"], {"rule": Fading(), **SCALE},
      "`feedback_scale` must be a number for a rule that learns"),
     ("mirrors", ["solve_paths", "fluctuations"], {"rule": Mirror()}, "mirrors"),
-    ("uses_goodness", [*IN_TIME, "solve_paths", "update_angle"],
+    ("uses_goodness",
+     [*IN_TIME, "solve_paths", "update_angle", "fluctuations", *AT_REST, "optimal_schedule"],
      {"rule": Good(), **NORMED}, "`activation` must not be normalised for Forward-Forward"),
-    ("uses_goodness", ["fluctuations", *AT_REST, "optimal_schedule"],
-     {"rule": Good(), **NORMED}, "activation.* (jumps|kinks)"),
 ]  # fmt: skip
 
 

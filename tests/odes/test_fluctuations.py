@@ -1,5 +1,7 @@
 """The linear-noise approximation against the chain, and its numerics against an ODE solver."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -17,12 +19,12 @@ from odes import (
     hyperparameters,
     solve,
 )
-from odes.averages import Erf, Linear
+from odes.averages import Linear
 from odes.fluctuations import POINTS, _drives, diffusion, propagate
-from odes.local_fields import compiled, roots
+from odes.local_fields import roots
+from odes.problem import packing, prepare
 from odes.quadrature import mirrored_sobol
 from odes.rules import RULES
-from odes.solve import packing
 from simulations import network_with_overlaps, sample_network, simulate_chain
 from tests.conftest import random_problem
 
@@ -93,9 +95,11 @@ def test_one_sample_kicks_by_the_diffusion():
     nodes, weights = tensor_rule(12, 12, 12, 3, 3, 2, 2)
     a = changes_by_one_sample(nodes, np.inf, of_erf)
     a -= weights @ a
-    function = compiled(diffusion, RULES["afa"], Erf)
-    with jax.enable_x64(True):
-        ours = np.asarray(function(*SMALL, PARAMETERS, tensor_rule(12, 12, 12, 3, 3)))
+    problem = prepare(
+        *SMALL, rule="afa", activation="erf", points=tensor_rule(12, 12, 12, 3, 3),
+        parameters=PARAMETERS,
+    )  # fmt: skip
+    ours = problem.compiled(diffusion)(problem.pack(SMALL[0]), PARAMETERS)
     np.testing.assert_allclose(ours, (weights[:, None] * a).T @ a, rtol=1e-9, atol=1e-10)
 
 
@@ -120,9 +124,10 @@ def test_one_sample_moves_the_mean_of_finite_networks_by_what_drives_the_bias():
     J_f = (f(y + h * f(y)) - f(y - h * f(y))) / (2 * h)
     expected = curved / 2 + 10 * (at_10 - at_infinity) - J_f / 2
     batch = jax.tree.map(lambda each: np.array([each]), (y, PARAMETERS, A @ A.T))
-    function = compiled(_drives, RULES["afa"], Linear)
-    with jax.enable_x64(True):
-        (ours,) = np.asarray(function(1, *batch, *SMALL, tensor_rule(4, 4, 4, 2, 2)))
+    problem = prepare(
+        *SMALL, rule="afa", activation="linear", points=None, parameters=PARAMETERS, with_P=True
+    )
+    (ours,) = problem.compiled(_drives)(1, *batch, tensor_rule(4, 4, 4, 2, 2))
     np.testing.assert_allclose(ours, expected, atol=1e-6 * np.max(abs(expected)))
 
 
@@ -211,16 +216,17 @@ def test_the_steps_are_fine_enough():
     initial = OrderParameters(np.array([[0.5]]), np.array([[0.2]]), np.array([[0.4]]))
     teacher = Teacher(np.eye(1), np.ones((1, 1)))
     parameters = hyperparameters(lr=1.5, lr_v=0.5, noise=0.3, weight_decay=0.05)
-    pack, unpack = packing(initial)
-    shared = {"rule": RULES["bp"], "activation": Erf}
+    problem = prepare(
+        initial, teacher, rule="bp", activation="erf", points=None, parameters=parameters
+    )
+    averaged = replace(problem, points=mirrored_sobol(3, POINTS, 1))
 
     def f(y):
-        return pack(drift(unpack(y), teacher, parameters, **shared))
+        return problem.drift(y, parameters)
 
     @jax.jit
     def both(y):
-        D = diffusion(unpack(y), teacher, parameters, mirrored_sobol(3, POINTS, 1), **shared)
-        return f(y), jax.jacfwd(f)(y), D
+        return f(y), jax.jacfwd(f)(y), diffusion(averaged, y, parameters)
 
     def joint(t, z):
         with jax.enable_x64(True):
@@ -229,7 +235,7 @@ def test_the_steps_are_fine_enough():
         return np.concatenate([velocity, (J @ Sigma + Sigma @ J.T + D).ravel()])
 
     times = np.array([0.1, 1.0, 10.0, 200.0])
-    start = np.concatenate([pack(initial), np.zeros(9)])
+    start = np.concatenate([problem.pack(initial), np.zeros(9)])
     exact = solve_ivp(joint, (0, 200), start, method="LSODA", t_eval=times, rtol=1e-6, atol=1e-8)
     ours = solve(
         initial, teacher, rule="bp", lr=1.5, lr_v=0.5, noise=0.3, weight_decay=0.05, times=times,

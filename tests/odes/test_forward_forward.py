@@ -18,14 +18,13 @@ from odes import (
     update_cosine,
 )
 from odes.averages import ACTIVATIONS
-from odes.local_fields import compiled, sampled_drift
 from odes.rules import ForwardForward, Logistic, Sample, SymBa, TopDownForwardForward
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
 from simulations.mirrors import TwoLayerMirror
 from simulations.rules import Sample as Input
 from simulations.rules import forward_forward, forward_forward_topdown, logistic, symba
-from tests.conftest import gaussian_grid, random_problem
+from tests.conftest import averaged_drift, gaussian_grid, random_problem
 
 
 def losses(loss):
@@ -65,9 +64,7 @@ def test_drift_is_the_average_increment(loss):
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=decay, weight_decay_v=decay_v
     )
-    with jax.enable_x64(True):
-        moved = compiled(sampled_drift, ForwardForward(loss), ACTIVATIONS["erf"])
-        ours = moved(state._replace(B=None), teacher, parameters, sobol(4, 2**17))
+    ours = averaged_drift(state, teacher, parameters, sobol(4, 2**17), ForwardForward(loss))
     for found, expected in zip(ours, exact, strict=False):
         np.testing.assert_allclose(found, expected, atol=3e-4)
 
@@ -271,7 +268,9 @@ def test_networks_with_normalised_activities_follow_the_theory():
     [
         (lambda s, t: solve(s, t, rule="ff", lr=0.1, times=[1.0]), ("`v`", "one output", "2")),
         (
-            lambda s, t: solve(s, t, rule="ff", lr=0.1, times=[1.0], fluctuations=True),
+            lambda s, t: solve(
+                *random_problem(2, 1, 1), rule="ff", lr=0.1, times=[1.0], fluctuations=True
+            ),
             ("`fluctuations`", "jumps"),
         ),
         (lambda s, t: update_cosine(s, t, rule="ff"), ("`rule`", "prediction")),
@@ -288,7 +287,7 @@ def test_networks_with_normalised_activities_follow_the_theory():
         ),
         (
             lambda s, t: optimal_schedule(
-                s, t, rule="ff", t=1.0, lr=PiecewiseConstant([], [0.1])
+                *random_problem(2, 1, 1), rule="ff", t=1.0, lr=PiecewiseConstant([], [0.1])
             ),
             ("`rule`", "gradient"),
         ),

@@ -21,19 +21,19 @@ from odes import (
     solve,
 )
 from odes.averages import ACTIVATIONS
-from odes.local_fields import check_activation, compiled, field_roots, roots, sampled_drift
+from odes.local_fields import check_activation, field_roots, roots
 from odes.rules import AFA
 from simulations import sample_network, simulate
-from tests.conftest import BASIC_RULES, PEPITA_RULES, gaussian_grid, quick_and_long, random_problem
+from tests.conftest import (
+    BASIC_RULES,
+    PEPITA_RULES,
+    averaged_drift,
+    gaussian_grid,
+    quick_and_long,
+    random_problem,
+)
 
 PARAMETERS = hyperparameters(lr=0.7, lr_v=0.3, noise=0.4, weight_decay=0.05, weight_decay_v=0.02)
-
-
-def sampled(state, teacher, parameters, points, rule, activation="erf"):
-    """The drift averaged over points, in float64, as NumPy arrays."""
-    with jax.enable_x64(True):
-        moved = compiled(sampled_drift, RULES[rule], ACTIVATIONS[activation])
-        return jax.tree.map(np.asarray, moved(state, teacher, parameters, points))
 
 
 def largest_gap(a, b):
@@ -81,7 +81,7 @@ def brute_force(state, teacher, parameters, rule, points=14):
 def test_drift_is_the_average_increment(rule, K, M):
     state, teacher = random_problem(K, M, 1, seed=K, scale=0.5)
     exact = brute_force(state, teacher, PARAMETERS, rule)
-    ours = sampled(state, teacher, PARAMETERS, gauss_hermite(K + M + 1, 30), rule)
+    ours = averaged_drift(state, teacher, PARAMETERS, gauss_hermite(K + M + 1, 30), rule)
     assert largest_gap(ours, exact) < 2e-8
 
 
@@ -93,7 +93,7 @@ def test_closed_forms_are_reproduced(rule, K, per_axis):
     if rule == "bp":
         state = state._replace(B=None)
     exact = drift(state, teacher, quiet, rule=RULES[rule])
-    ours = sampled(state, teacher, quiet, gauss_hermite(2 * K, per_axis), rule)
+    ours = averaged_drift(state, teacher, quiet, gauss_hermite(2 * K, per_axis), rule)
     assert largest_gap(ours, exact) < 1e-6
 
 
@@ -111,7 +111,7 @@ def test_linear_units_are_averaged_exactly_even_where_the_covariance_is_singular
     state = OrderParameters(teacher.T, teacher.T, teacher.v_star, teacher.S)
     linear = ACTIVATIONS["linear"]
     exact = drift(state, teacher, PARAMETERS, rule=RULES["afa"], activation=linear)
-    ours = sampled(state, teacher, PARAMETERS, gauss_hermite(5, 5), "afa", "linear")
+    ours = averaged_drift(state, teacher, PARAMETERS, gauss_hermite(5, 5), "afa", "linear")
     assert largest_gap(ours, exact) < 1e-5  # the weight of the nodes that are left out
 
 
@@ -143,9 +143,9 @@ def test_gauss_hermite_converges_geometrically(rule):
     """Two more nodes an axis gain a factor of five or more."""
     state, teacher = random_problem(1, 2, 1, seed=4)
     quiet = PARAMETERS._replace(noise=0.0)
-    finest = sampled(state, teacher, quiet, gauss_hermite(3, 56), rule)
+    finest = averaged_drift(state, teacher, quiet, gauss_hermite(3, 56), rule)
     gaps = [
-        largest_gap(sampled(state, teacher, quiet, gauss_hermite(3, m), rule), finest)
+        largest_gap(averaged_drift(state, teacher, quiet, gauss_hermite(3, m), rule), finest)
         for m in (6, 8, 10, 12)
     ]
     assert gaps[0] < 0.1
@@ -157,9 +157,9 @@ def test_sobol_points_agree_with_gauss_hermite(rule):
     """Within 4e-3 with 2^10 points and 4e-4 with 2^15."""
     state, teacher = random_problem(1, 2, 1, seed=4)
     quiet = PARAMETERS._replace(noise=0.0)
-    finest = sampled(state, teacher, quiet, gauss_hermite(3, 48), rule)
+    finest = averaged_drift(state, teacher, quiet, gauss_hermite(3, 48), rule)
     for n, bound in ((2**10, 4e-3), (2**15, 4e-4)):
-        assert largest_gap(sampled(state, teacher, quiet, sobol(3, n), rule), finest) < bound
+        assert largest_gap(averaged_drift(state, teacher, quiet, sobol(3, n), rule), finest) < bound
 
 
 def scaled(state, teacher, scale):
@@ -194,7 +194,7 @@ def test_small_feedback_limit(rule):
         )
     gaps = []
     for scale in (0.02, 0.01):
-        ours = sampled(*scaled(state, teacher, scale), gauss_hermite(2, 64), rule)
+        ours = averaged_drift(*scaled(state, teacher, scale), gauss_hermite(2, 64), rule)
         gaps.append(largest_gap(ours._replace(B=ours.B / scale), limit))
     assert gaps[1] < 0.05
     assert 1.7 < gaps[0] / gaps[1] < 2.3

@@ -3,16 +3,14 @@
 from itertools import product
 from math import prod
 
-import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import erf
 
 from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, sobol, solve
-from odes.local_fields import sampled_drift
 from odes.quadrature import coarse_points, default_points, mirrored_sobol
-from odes.rules import RULES
+from tests.conftest import averaged_drift
 
 NODES = {2: 648, 3: 6872, 4: 70_656}
 """By dimension, those of the default, which no processor may choose differently."""
@@ -99,11 +97,9 @@ def test_phase_retrieval_has_its_exact_error_and_drift():
     curve = solve(state, teacher, rule="bp", lr=lr, lr_v=lr_v, activation=square, times=[0.0])
     error = (3 * Q**2 - 2 * (Q * T + 2 * R**2) + 3 * T**2) / 2
     assert_allclose(curve.generalization_error, error, rtol=1e-10)
-    with jax.enable_x64(True):
-        moved = sampled_drift(
-            state, teacher, hyperparameters(lr=lr, lr_v=lr_v), default_points(2, True, 1),
-            rule=RULES["bp"], activation=square,
-        )  # fmt: skip
+    parameters = hyperparameters(lr=lr, lr_v=lr_v)
+    points = default_points(2, True, 1)
+    moved = averaged_drift(state, teacher, parameters, points, "bp", square)
     pull = 3 * Q**2 - Q * T - 2 * R**2
     spread = 15 * Q**3 - 2 * (3 * Q**2 * T + 12 * Q * R**2) + 3 * Q * T**2 + 12 * T * R**2
     assert_allclose(moved.Q, -4 * lr * pull + 4 * lr**2 * spread, rtol=1e-10)

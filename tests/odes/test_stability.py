@@ -1,5 +1,7 @@
 """Fixed points and their eigenvalues, against known answers, late times and finite differences."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +19,8 @@ from odes import (
     hyperparameters,
     solve,
 )
-from odes.averages import Erf
-from odes.local_fields import packed_drift, sampled_moments
-from odes.solve import packing
+from odes.local_fields import sampled_moments
+from odes.problem import prepare
 from odes.stability import differentiable_moments
 from tests.conftest import PEPITA_RULES, random_problem
 
@@ -85,17 +86,15 @@ def test_price_gives_the_derivative_of_averages_over_points(rule):
     initial, teacher = random_problem(1, 1, 1, scale=0.5)
     parameters = hyperparameters(lr=0.7, lr_v=0.3)
     points = gauss_hermite(2, 40)
-    pack, _ = packing(initial)
+    problem = prepare(
+        initial, teacher, rule=rule, activation="erf", points=points, parameters=parameters
+    )
 
     def velocity(y, moments):
-        def averaged(*arguments):
-            return moments(*arguments, points=points)
-
-        arguments = initial, teacher, parameters, averaged
-        return packed_drift(y, *arguments, rule=RULES[rule], activation=Erf)
+        return problem.drift(y, parameters, partial(moments, points=points))
 
     with jax.enable_x64(True):
-        y = jnp.asarray(pack(initial))
+        y = jnp.asarray(problem.pack(initial))
         ours = jax.jit(jax.jacfwd(lambda y: velocity(y, differentiable_moments)))(y)
         sampled = jax.jit(lambda y: velocity(y, sampled_moments))
         step = 1e-5

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import xarray
 
-from odes import RULES, OrderParameters, Rule, solve, sweep, sweeps
+from odes import OrderParameters, Rule, hyperparameters, solve, sweep, sweeps
+from odes.problem import prepare
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 1.0, 10.0, 40.0])
@@ -195,9 +196,12 @@ def test_axes_and_rules_may_be_given_in_many_forms():
 def test_points_of_similar_cost_share_their_lanes():
     """The product of learning rate and feedback scale falls from chunk to chunk."""
     initial, teacher = random_problem(1, 1, 1)
-    equations = [sweeps.Equations(RULES["afa"], initial, teacher, None, None, False)]
+    problem = prepare(
+        initial, teacher, rule="afa", activation="erf", points=None,
+        parameters=hyperparameters(lr=1.0),
+    )  # fmt: skip
     values = np.random.default_rng(0).uniform(0.1, 1, (21, 6))
-    plan = sweeps._plan(equations, values, lanes=2)
+    plan = sweeps._plan([problem], values, lanes=2)
     sizes = [len(chosen) for _, chosen in plan]
     assert sizes == [8, 8, 8]
     order = np.concatenate([chosen for _, chosen in plan])

@@ -1,0 +1,334 @@
+"""One problem of the theory: arguments checked once, and a state as one vector of what can move.
+
+All that integrates, differentiates or looks for fixed points does so through a :class:`Problem`.
+Importing this module does not import JAX; averages over points and compiled code do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from odes.averages import ACTIVATIONS, Activation, distinct_pairs
+from odes.checks import (
+    check_feedback_matrix,
+    check_overlaps,
+    check_traceable,
+    is_activation,
+    is_traced,
+    lookup,
+    shape_overlaps,
+)
+from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
+from odes.order_parameters import (
+    SYMMETRIC,
+    Array,
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    scale_feedback,
+)
+from odes.quadrature import Points
+from odes.rules import (
+    RULES,
+    Rule,
+    check_feedback_drift,
+    check_rule,
+    differentiates,
+    is_own,
+    learns_feedback,
+    predicts_by_readout,
+)
+from odes.schedules import check_scale, parameters_at
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A rule and an activation, where a student starts, and what stays as it is.
+
+    B, S and P are those of the feedback before it is scaled, whose scale the drift knows; but a
+    rule that learns its feedback starts with it scaled.
+    """
+
+    initial: OrderParameters
+    teacher: Teacher
+    rule: Rule
+    activation: Any
+    points: Any  # averaged over; None for closed forms
+    moving: tuple[str, ...]  # the order parameters that can move, by name
+    parameters: Any = None  # numbers or schedules; None where compiled code is given them
+
+    @cached_property
+    def _packing(self) -> tuple[Callable[..., Array], Callable[..., OrderParameters]]:
+        return packing(self.initial, self.moving)
+
+    def pack(self, state: OrderParameters) -> Array:
+        """What can move of a state, as one vector, each distinct Q_kl once."""
+        return self._packing[0](state)
+
+    def unpack(self, y: Array) -> OrderParameters:
+        """The state of such a vector, or states of several; what cannot move is as it was."""
+        return self._packing[1](y)
+
+    def changes(self, y: Array) -> OrderParameters:
+        """The same of a difference of such vectors; 0 in what cannot move."""
+        still = {name: 0 * each for name, each in _given(self.initial).items()}
+        return packing(self.initial._replace(**still), self.moving)[1](y)
+
+    @property
+    def moments(self) -> Callable[..., Moments]:
+        """How averages over inputs are taken."""
+        if self.points is None:
+            return closed_moments
+        from odes.local_fields import sampled_moments
+
+        return partial(sampled_moments, points=self.points)
+
+    def drift(
+        self, y: Array, parameters: Hyperparameters, moments: Callable[..., Moments] | None = None
+    ) -> Array:
+        """d/dt of a packed state."""
+        change = unchecked_drift(
+            self.unpack(y), self.teacher, parameters,
+            rule=self.rule, activation=self.activation, moments=moments or self.moments,
+        )  # fmt: skip
+        return self.pack(change)
+
+    def velocity(self) -> Callable[[float, np.ndarray], np.ndarray]:
+        """The drift of a packed NumPy state at time t."""
+        drift = self.drift if self.points is None else self.compiled(Problem.drift)
+        return lambda t, y: drift(y, parameters_at(self.parameters, t))
+
+    @property
+    def has_closed_error(self) -> bool:
+        """Whether the generalization error has a closed form."""
+        return predicts_by_readout(self.rule) and has_averages(self.activation)
+
+    def error(self, states: OrderParameters) -> Array:
+        """The generalization error of states with leading axis n, (n,)."""
+        if self.has_closed_error:
+            return unchecked_error(states, self.teacher, self.activation)
+        from odes.local_fields import sampled_error
+
+        return sampled_error(self, states)
+
+    def measured_error(self, states: OrderParameters) -> np.ndarray:
+        """The same of NumPy states."""
+        return (self.error if self.has_closed_error else self.compiled(Problem.error))(states)
+
+    def sent_back(self, states: OrderParameters, times: Any = None) -> OrderParameters:
+        """The states with B what the rule sends back; None where that is v.
+
+        A state, or states at times (n,).
+        """
+        scale = self.parameters.feedback_scale
+        if callable(scale) and states.v.__array_namespace__() is np:
+            scale = np.array([scale(t) for t in times.tolist()])[:, None, None]
+        elif callable(scale):
+            import jax
+
+            scale = jax.vmap(scale)(times)[:, None, None]
+        return reported(self.rule, scale_feedback(states, self.teacher, scale)[0])
+
+    def begun(self) -> Problem:
+        """The problem in which feedback that learns starts with its scale."""
+        if not learns_feedback(self.rule):
+            return self
+        scale = self.parameters.feedback_scale
+        initial, teacher = scale_feedback(self.initial, self.teacher, scale)
+        parameters = self.parameters._replace(feedback_scale=1.0)
+        return replace(self, initial=initial, teacher=teacher, parameters=parameters)
+
+    def compiled(self, function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+        """:meth:`jitted` in double precision, from and to NumPy arrays."""
+        run = self.jitted(function, **how)
+
+        def in_double_precision(*arguments: Any) -> Any:
+            import jax
+
+            with jax.enable_x64(True):
+                return jax.tree.map(np.asarray, run(*arguments))
+
+        return in_double_precision
+
+    def jitted(
+        self, function: Callable[..., Any], anew: bool = False, **static: Any
+    ) -> Callable[..., Any]:
+        """``function(problem, ...)`` under jit, with further constants.
+
+        What is compiled for the packages' own rules and activations is kept, unless it is to be
+        compiled ``anew``.  A user's objects may change between calls, and are, at each.
+        """
+        known = is_own(self.rule) and any(self.activation is own for own in ACTIVATIONS.values())
+        make = _kept if known and not anew else _jitted
+        run = make(function, self.rule, self.activation, self.moving, **static)
+        return partial(run, (self.initial, self.teacher, self.points))
+
+
+def _jitted(
+    function: Callable[..., Any], rule: Any, activation: Any, moving: Any, **static: Any
+) -> Callable[..., Any]:
+    """``function(problem, ...)`` under jit, as a function of the problem's arrays."""
+    import jax
+
+    def run(arrays: tuple[Any, Any, Any], *arguments: Any) -> Any:
+        initial, teacher, points = arrays
+        problem = Problem(initial, teacher, rule, activation, points, moving)
+        return function(problem, *arguments, **static)
+
+    return jax.jit(run)
+
+
+_kept = cache(_jitted)
+
+
+def prepare(
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    rule: Any,
+    activation: Any,
+    points: int | Points | None,
+    parameters: Hyperparameters,
+    name: str = "initial",
+    with_P: bool = False,
+    aligned: bool = True,
+    traced: bool = False,
+) -> Problem:
+    """The Problem of arguments of :func:`odes.solve`, of which parameters are checked already.
+
+    A parameter may be an array, of which one entry that is not zero counts.  ``name`` is that of
+    the argument with the state; ``with_P`` asks for P wherever there is an F, whose scaling is
+    ``aligned`` or random; and ``traced`` says that arrays may be traced by JAX, whose shapes alone
+    are checked.
+
+    Raises ValueError, which names the argument, what it must be and what it was.
+    """
+    rule, activation = choose(rule, activation)
+    needs = (*rule.needs, "P") if with_P and "S" in rule.needs else tuple(rule.needs)
+    if traced:
+        initial, teacher = shape_overlaps(initial, teacher, needs, check_traceable)
+    else:
+        initial, teacher = check_overlaps(initial, teacher, needs, name)
+        if "P" in needs and aligned:
+            check_feedback_matrix(initial, teacher)
+    check_feedback(rule, initial)
+    moved = check_feedback_drift(rule, initial, teacher, activation)
+    frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
+    moving = ("Q", "R", *(() if frozen else ("v",)), *moved)
+    nodes = None
+    if points is not None or not has_closed_form(rule, activation):
+        from odes.local_fields import points_of
+
+        noisy = not _is_zero(parameters.noise)
+        nodes = points_of(initial, teacher, points, noisy, rule, activation)
+    check_scale(learns_feedback(rule), parameters)
+    return Problem(initial, teacher, rule, activation, nodes, moving, parameters)
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a parameter is known to be zero, everywhere and at all times."""
+    return not callable(value) and not is_traced(value) and not np.any(value)
+
+
+def _given(state: OrderParameters) -> dict[str, Array]:
+    """The order parameters that a state has, by name."""
+    return {name: each for name, each in state._asdict().items() if each is not None}
+
+
+def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
+    """The rule and the activation of those names, or the user's own; ValueError otherwise."""
+    rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: isinstance(own, Rule))
+    check_rule(rule)
+    activation = lookup(
+        "activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation
+    )
+    return rule, activation if hasattr(activation, "g") else Activation(activation, smooth=False)
+
+
+def check_feedback(rule: Rule, initial: OrderParameters) -> None:
+    """ValueError unless the rule feeds back something of the shape of v."""
+    sent_back = np.shape(rule.feedback(initial))
+    if sent_back != initial.v.shape:
+        raise ValueError(
+            f"Argument `rule` must feed back a B of shape {initial.v.shape}, "
+            f"but it is of shape {sent_back}."
+        )
+
+
+def has_closed_form(rule: Rule, activation: Any) -> bool:
+    """Whether ``closed_moments`` covers this rule with this activation."""
+    return differentiates(rule) and predicts_by_readout(rule) and has_averages(activation)
+
+
+def has_averages(activation: Any) -> bool:
+    """Whether an activation has closed forms, and no function of all fields of its own."""
+    return hasattr(activation, "second_moment") and getattr(activation, "hidden", None) is None
+
+
+def way_of_averaging(points: Points | None) -> str:
+    """How a result was averaged, in words; None for closed forms."""
+    return "closed forms" if points is None else f"{len(points.weights)} {points.kind}"
+
+
+def packing(
+    like: OrderParameters, names: tuple[str, ...] | None = None
+) -> tuple[Callable[..., Array], Callable[..., OrderParameters]]:
+    """Functions between order parameters of these names and one vector, with each Q_kl once.
+
+    None stands for all that there are.  The way back takes the others from ``like``.
+    """
+    k, l, pair = distinct_pairs(len(like.v))
+    shapes = {name: each.shape for name, each in _given(like).items()}
+    if names is not None:
+        shapes = {name: shape for name, shape in shapes.items() if name in names}
+    sizes = [k.size if name in SYMMETRIC else math.prod(shape) for name, shape in shapes.items()]
+    ends = np.cumsum(sizes).tolist()
+    still = {name: each for name, each in _given(like).items() if name not in shapes}
+
+    def pack(state: OrderParameters) -> Array:
+        parts = [
+            getattr(state, name)[k, l] if name in SYMMETRIC else getattr(state, name).ravel()
+            for name in shapes
+        ]
+        return state.v.__array_namespace__().concat(parts)
+
+    def unpack(y: Array) -> OrderParameters:
+        parts = {
+            name: y[..., start + pair]
+            if name in SYMMETRIC
+            else y[..., start:end].reshape(*y.shape[:-1], *shape)
+            for (name, shape), start, end in zip(shapes.items(), [0, *ends[:-1]], ends, strict=True)
+        }
+        if y.ndim > 1:  # NaN where the solution has stopped
+            parts |= {name: each + 0 * y[..., :1, None] for name, each in still.items()}
+        return like._replace(**parts)
+
+    return pack, unpack
+
+
+def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
+    """The states, of one leading axis or none, with B what the rule sends back; None for v."""
+    if states.v.ndim == 2:
+        sent_back = rule.feedback(states)
+        return states._replace(B=None if sent_back is states.v else sent_back)
+
+    def at(index: int) -> OrderParameters:
+        return type(states)(*(each if each is None else each[index] for each in states))
+
+    def sent_back_in(state: OrderParameters) -> Array:
+        return reported(rule, state).B
+
+    if sent_back_in(at(0)) is None:
+        return states._replace(B=None)
+    if states.v.__array_namespace__() is np:
+        B = np.stack([sent_back_in(at(index)) for index in range(len(states.v))])
+        return states._replace(B=B)
+    import jax
+
+    return states._replace(B=jax.vmap(sent_back_in)(states))
