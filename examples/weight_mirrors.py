@@ -10,24 +10,22 @@ import numpy as np
 from figures import add_key, paper_style, plot_overlay, variants
 from figures.style import ANGLE_LABEL
 from odes import feedback_angle, solve
-from odes.rules import MirroredFA
-from simulations import RULES, pre_mirrored, sample_network, simulate
-from simulations.mirrors import ReadoutMirror
+from odes.rules import Mirrored
+from simulations import pre_mirrored, sample_network, simulate
 
 network = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], v=[0.6, -0.4], B=[-0.5, 0.8], seed=1)
-mirror = {"lr": 0.3, "noise": 1.0, "decay": 0.3}
-beside = RULES["fa-mirror"]._replace(mirror=ReadoutMirror(**mirror))
+beside = Mirrored("fa", lr=0.3, noise=1.0, decay=0.3)
 times = np.geomspace(0.1, 30, 61)
 ways = {
-    "fixed": (network, "fa", "fa"),
-    "mirror": (network, MirroredFA(**mirror), beside),
-    "mirrored before": (pre_mirrored(network, rule=beside, t=10.0), "fa", "fa"),
+    "fixed": (network, "fa"),
+    "mirror": (network, beside),
+    "mirrored before": (pre_mirrored(network, rule=beside, t=10.0), "fa"),
 }
 with paper_style():
     figure, (above, below) = plt.subplots(2, 1, figsize=(3.4, 4.2), sharex=True)
-    for (name, (start, rule, algorithm)), look in zip(ways.items(), variants("fa", 3), strict=True):
-        theory = solve(*start.overlaps("fa"), rule=rule, lr=0.5, times=times)
-        simulation = simulate(start, rule=algorithm, lr=0.5, times=times[::4], n_runs=8)
+    for (name, (start, rule)), look in zip(ways.items(), variants("fa", 3), strict=True):
+        theory = solve(*start.overlaps(rule), rule=rule, lr=0.5, times=times)
+        simulation = simulate(start, rule=rule, lr=0.5, times=times[::4], n_runs=8)
         plot_overlay(theory, simulation, ax=below, label=name, **look)
         angle = lambda each: feedback_angle(each.order_parameters)  # noqa: E731
         plot_overlay(theory, simulation, observable=angle, ax=above, **look)

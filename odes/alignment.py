@@ -204,6 +204,7 @@ def _update_overlaps(
     reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
     checked = [check_overlaps(one, teacher, needs, "state") for one in compress(entries, reached)]
     for one, _ in checked[:1]:
+        rule.check(len(one.v), one.v.shape[1], activation)
         check_feedback(rule, one)
     found: list[Any] = []
     if points is None and has_closed_form(rule, activation):
@@ -240,7 +241,7 @@ def _averaged(
 
     (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
     check_averaged(rule, activation, K, O)
-    check_averaged(RULES["bp"], activation, K, O)
+    RULES["bp"].check(K, O, activation)
     dimensions = K + M + (O if parameters.noise > 0 else 0)
     nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
     found = []

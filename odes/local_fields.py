@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.averages import ACTIVATIONS, NORMALISED
+from odes.averages import ACTIVATIONS
 from odes.checks import check_array, check_count
 from odes.drift import Moments
 from odes.order_parameters import (
@@ -33,7 +33,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, mirrored_sobol
-from odes.rules import Sample, Update, differentiates, is_smooth
+from odes.rules import Sample, Update, is_smooth
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times its size count as zero."""
@@ -286,17 +286,6 @@ def check_averaged(rule: Any, activation: Any, K: int, O: int) -> bool:
         check_activation(activation)
         has_gamma = check_update(rule, K, O, activation)
         check_prediction(rule, K, O, activation)
-    if K == 2 and getattr(activation, "hidden", None) in NORMALISED and differentiates(rule):
-        raise ValueError(
-            "Argument `activation` must not be normalised for two hidden units and a rule that "
-            "differentiates the activities: as 1 / |h|, the derivative has an infinite variance.  "
-            "Use three units or more, or PEPITA."
-        )
-    if getattr(activation, "hidden", None) in NORMALISED and rule.uses_goodness:
-        raise ValueError(
-            "Argument `activation` must not be normalised for Forward-Forward, whose goodness is "
-            "the length of the activities."
-        )
     return has_gamma
 
 

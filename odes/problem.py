@@ -217,6 +217,7 @@ def prepare(
         initial, teacher = check_overlaps(initial, teacher, needs, name)
         if "P" in needs and aligned:
             check_feedback_matrix(initial, teacher)
+    rule.check(len(initial.v), initial.v.shape[1], activation)
     check_feedback(rule, initial)
     moved = check_feedback_drift(rule, initial, teacher, activation)
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)

@@ -161,10 +161,10 @@ def solve_paths(
 
 def check_diffuses(rule: Rule) -> None:
     """ValueError for a rule whose B does not diffuse with a random F, or not as that of AFA."""
-    if set(FACTORS) & set(rule.needs) or (rule.mirrors and "S" in rule.needs):
+    if set(FACTORS) & set(rule.needs):
         raise ValueError(
-            "Argument `rule` must not learn F from mirrors (`mirrors`), and not have it in factors "
-            "(`needs`), since it is aligned then: use solve()."
+            "Argument `rule` must not have an F in factors (`needs`), such as mirrors learn, since "
+            "it is aligned then: use solve()."
         )
     if "S" not in rule.needs:
         raise ValueError(

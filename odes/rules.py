@@ -14,12 +14,13 @@ themselves and are averaged numerically.  The same rules acting on the weights o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_mirror, check_number, quoted
+from odes.averages import NORMALISED
+from odes.checks import check_mirror, check_number, lookup, quoted
 from odes.order_parameters import FEEDBACK, Array, Hyperparameters, OrderParameters, Teacher
 
 
@@ -78,18 +79,33 @@ class Rule:
     Unless a rule says otherwise, B is a constant of motion and the update is that of
     backpropagation with B in place of v.  ``needs`` names the overlaps that a caller must supply
     beyond Q, R, v, T and v_star; a rule with gamma needs B, S and P.  ``smooth`` is to be False for
-    an update that jumps or has kinks as a function of the fields.  ``classifies`` says that only
-    the sign of the prediction has a meaning, ``mirrors`` that B or F learns from noise, and
-    ``uses_goodness`` that the length of the hidden activities is what counts.  What a rule may
-    override counts in every function, or is refused there by name: the table is in
-    ``docs/rules.md``.
+    an update that jumps or has kinks as a function of the fields, and ``classifies`` says that only
+    the sign of the prediction has a meaning.  What a rule may override counts in every function, or
+    is refused there by name: the table is in ``docs/rules.md``.
+
+    ``algorithm`` is the same rule as a :class:`simulations.Rule`, with which ``simulate`` and
+    ``network.overlaps`` take this object, too; those of the packages have one by themselves.
     """
 
     needs: tuple[str, ...] = ("B",)
     smooth: bool = True
     classifies: bool = False
-    mirrors: bool = False
-    uses_goodness: bool = False
+    algorithm: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(sorted(vars(self).items()))))
+
+    def check(self, K: int, O: int, activation: Any) -> None:
+        """ValueError for hidden units, outputs or an activation that the rule cannot do with."""
+        if K == 2 and differentiates(self) and is_normalised(activation):
+            raise ValueError(
+                "Argument `activation` must not be normalised for two hidden units and a rule that "
+                "differentiates the activities: as 1 / |h|, the derivative has an infinite "
+                "variance.  Use three units or more, or PEPITA."
+            )
 
     def feedback(self, state: OrderParameters) -> Array:
         """The feedback signal B, shape (K, O)."""
@@ -125,8 +141,8 @@ class Rule:
 
 
 HOOKS = (
-    "needs", "smooth", "classifies", "mirrors", "uses_goodness", "feedback", "feedback_matrix",
-    "feedback_drift", "predict", "update",
+    "needs", "smooth", "classifies", "check", "feedback", "feedback_matrix", "feedback_drift",
+    "predict", "update",
 )  # fmt: skip
 """What a rule may override."""
 
@@ -144,14 +160,25 @@ def overrides(rule: Any, method: str, base: type[Rule] = Rule) -> bool:
     return getattr(getattr(rule, method), "__func__", None) is not getattr(base, method)
 
 
+def said_by(rule: Any, method: str) -> Any:
+    """The rule whose method of this name counts: for one with mirrors, the rule within."""
+    inherits = isinstance(rule, Mirrored) and not overrides(rule, method, Mirrored)
+    return rule.rule if inherits else rule
+
+
 def differentiates(rule: Any) -> bool:
     """Whether a rule changes the hidden weights by ``g' (B e)``."""
-    return not overrides(rule, "update")
+    return not overrides(said_by(rule, "update"), "update")
 
 
 def predicts_by_readout(rule: Any) -> bool:
     """Whether a rule puts out the weighted sum of its hidden activities, and nothing else."""
-    return not overrides(rule, "predict") and not rule.classifies
+    return not overrides(said_by(rule, "predict"), "predict") and not rule.classifies
+
+
+def is_normalised(activation: Any) -> bool:
+    """Whether the hidden activities are those of the packages that have unit length."""
+    return getattr(activation, "hidden", None) in NORMALISED
 
 
 def is_smooth(rule: Any, activation: Any) -> bool:
@@ -166,12 +193,14 @@ def learns_feedback(rule: Any) -> bool:
 
 def is_own(rule: Any) -> bool:
     """Whether a rule is of the packages' own classes, with none of its hooks replaced."""
+    if isinstance(rule, Mirrored) and not is_own(rule.rule):
+        return False
     return type(rule).__module__ == __name__ and not set(HOOKS) & set(vars(rule))
 
 
 def known_name(rule: Any) -> str | None:
     """The name of one of the packages' own rules; None for one of the user's, which may change."""
-    names = [name for name, own in RULES.items() if rule is own]
+    names = [name for name, own in RULES.items() if rule == own]
     return names[0] if names and is_own(rule) else None
 
 
@@ -356,36 +385,19 @@ class KolenPollack(FA):
 
 
 @dataclass(frozen=True)
-class MirroredFA(FA):
-    """FA whose B is a weight mirror of v (Akrout et al. 2019).
+class Mirrored(Rule):
+    """A rule whose feedback mirrors the weights of the way forward (Akrout et al. 2019).
 
-    Beside each sample, hidden noise xi of standard deviation ``noise`` is sent to the outputs, and
-    B learns from what arrives, ``B += lr / N xi (v^T xi)^T - decay / N B``::
+    Beside each sample, hidden noise xi of standard deviation s = ``noise`` is sent to the outputs,
+    and B learns from what arrives, ``B += lr / N xi (v^T xi)^T - decay / N B``::
 
-        dB/dt = lr noise^2 v - decay B
-    """
+        dB/dt = lr s^2 v - decay B
 
-    lr: float = 0.1
-    noise: float = 1.0
-    decay: float = 0.1
-
-    mirrors = True
-
-    def __post_init__(self):
-        check_mirror(self)
-
-    def feedback_drift(self, state, teacher, learning):
-        return {"B": self.lr * self.noise**2 * state.v - self.decay * state.B}
-
-
-@dataclass(frozen=True)
-class MirroredAFA(AFA):
-    """AFA whose F, in two factors, mirrors the weights of both layers (Srinivasan et al. 2024).
-
-    ``F = F1 F2 / sqrt(N)``, aligned.  Beside each sample, F2 (K, O) learns from hidden noise as in
-    :class:`MirroredFA`, and the columns f_j of F1 (N, K) from noise xi in the input, of the same
-    standard deviation s, ``f_j += lr / sqrt(N) a_j xi - decay / N f_j`` with the field
-    ``a_j = w_j . xi / sqrt(N)``, or g of it if ``nonlinear``.  Besides what learning does to B1::
+    A rule that feeds back through F has it in two factors (Srinivasan et al. 2024),
+    ``F = F1 F2 / sqrt(N)``, aligned.  F2 (K, O) learns as B does, and the columns f_j of F1 (N, K)
+    from noise xi in the input, of the same standard deviation, ``f_j += lr / sqrt(N) a_j xi -
+    decay / N f_j`` with the field ``a_j = w_j . xi / sqrt(N)``, or g of it if ``nonlinear``.
+    Besides what learning does to B1::
 
         dB1_kj/dt = lr s^2 c_j Q_kj - decay B1_kj,      dS1_mj/dt = lr s^2 c_j R_jm - decay S1_mj
         dP1_ij/dt = lr s^2 (c_i B1_ij + c_j B1_ji) - 2 decay P1_ij + lr^2 s^2 <a_i a_j>
@@ -393,34 +405,77 @@ class MirroredAFA(AFA):
 
     with ``c_j = 1``, or ``<g'(a_j)>``.  The noise averages out of all but P1.  If ``normalised``,
     both factors are scaled back to their Frobenius norm after each step, in place of the decay.
+    ``rule`` is any rule, or the name of one, that feeds back B or F and leaves it as it is.
     """
 
+    rule: Any
     lr: float = 0.1
     noise: float = 1.0
     decay: float = 0.1
     nonlinear: bool = False
     normalised: bool = False
 
-    needs = ("B1", "S1", "P1", "F2")
-    mirrors = True
-
     def __post_init__(self):
+        rule = self.rule
+        if not isinstance(rule, Rule):
+            rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: False)
+        if "B" not in rule.needs or learns_feedback(rule):
+            raise ValueError(
+                "Argument `rule` must feed back a B or an F that it does not learn itself, to have "
+                f"mirrors, but is {self.rule!r}."
+            )
+        object.__setattr__(self, "rule", rule)
         check_mirror(self)
 
+    @property
+    def has_F(self) -> bool:
+        """Whether the mirrors are of both layers."""
+        return "S" in self.rule.needs
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """B, or an F in factors."""
+        return FACTORS if self.has_F else ("B",)
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.smooth
+
+    @property
+    def classifies(self) -> bool:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.classifies
+
+    def check(self, K, O, activation):
+        self.rule.check(K, O, activation)
+
+    def predict(self, fields, v, g):
+        return self.rule.predict(fields, v, g)
+
+    def update(self, sample):
+        return self.rule.update(sample)
+
     def feedback(self, state):
-        return state.B1 @ state.F2
+        B = state.B1 @ state.F2 if self.has_F else state.B
+        return self.rule.feedback(OrderParameters(state.Q, state.R, state.v, B))
 
     def feedback_matrix(self, state, teacher):
-        return state.S1 @ state.F2, state.F2.mT @ state.P1 @ state.F2
+        if self.has_F:
+            S, P = state.S1 @ state.F2, state.F2.mT @ state.P1 @ state.F2
+            teacher = teacher._replace(S=S, P=P)
+        return self.rule.feedback_matrix(state, teacher)
 
     def feedback_drift(self, state, teacher, learning):
+        v, pull = state.v, self.lr * self.noise**2
+        if not self.has_F:
+            return {"B": pull * v - self.decay * state.B}
         Q, R, v, _, B1, S1, P1, F2 = state
         xp = v.__array_namespace__()
         variance = self.noise**2
         c, a_a = xp.ones_like(Q[0]), variance * Q
         if self.nonlinear:
             c, a_a = _noise_through(learning.activation, variance * Q)
-        pull = self.lr * variance
         grown = pull * (c[:, None] * B1 + (c[:, None] * B1).T) + self.lr**2 * variance * a_a
         decay1 = decay2 = self.decay
         if self.normalised:
@@ -453,10 +508,24 @@ def _noise_through(activation: Any, covariance: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class MirroredPEPITA(MirroredAFA):
-    """PEPITA, presynaptic x, with the weight mirrors of :class:`MirroredAFA`."""
+class MirroredFA(Mirrored):
+    """FA with mirrors."""
 
-    update = PEPITA.update
+    rule: Any = field(default=FA(), init=False, repr=False)
+
+
+@dataclass(frozen=True)
+class MirroredAFA(Mirrored):
+    """AFA with mirrors."""
+
+    rule: Any = field(default=AFA(), init=False, repr=False)
+
+
+@dataclass(frozen=True)
+class MirroredPEPITA(Mirrored):
+    """PEPITA, presynaptic x, with mirrors."""
+
+    rule: Any = field(default=PEPITA(), init=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -510,6 +579,15 @@ def check_loss(loss: Any) -> None:
         )
 
 
+def check_length(activation: Any) -> None:
+    """ValueError for hidden activities of unit length, which are the goodness."""
+    if is_normalised(activation):
+        raise ValueError(
+            "Argument `activation` must not be normalised for Forward-Forward, whose goodness is "
+            "the length of the activities."
+        )
+
+
 @dataclass(frozen=True)
 class ForwardForward(Rule):
     """Forward-Forward (Hinton 2022): a contrast of two passes, without any error.
@@ -532,7 +610,14 @@ class ForwardForward(Rule):
     needs = ()
     smooth = False
     classifies = True
-    uses_goodness = True
+
+    def check(self, K, O, activation):
+        check_length(activation)
+        if O != 1:
+            raise ValueError(
+                "Argument `v` must have one output for Forward-Forward, whose label is a sign, but "
+                f"has {O}."
+            )
 
     def feedback(self, state):
         return state.v
@@ -544,11 +629,6 @@ class ForwardForward(Rule):
     def update(self, sample):
         import jax
 
-        if sample.v.shape[1] != 1:
-            raise ValueError(
-                "Argument `v` must have one output for Forward-Forward, whose label is a sign, but "
-                f"has {sample.v.shape[1]}."
-            )
         u = sample.v[:, 0] * jax.numpy.sign(sample.label)
         passes = [sample._replace(fields=sample.fields + sign * u) for sign in (1, -1)]
         slopes = self.loss.slopes(*(each.h @ each.h for each in passes))
@@ -577,7 +657,9 @@ class TopDownForwardForward(AFA):
         check_loss(self.loss)
 
     needs = ("B", "S", "P")
-    uses_goodness = True
+
+    def check(self, K, O, activation):
+        check_length(activation)
 
     def update(self, sample):
         second = sample._replace(fields=sample.fields - sample.B @ sample.error)

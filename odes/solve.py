@@ -21,7 +21,7 @@ from odes.order_parameters import (
 )
 from odes.problem import Problem, has_closed_form, prepare, way_of_averaging
 from odes.quadrature import Points, coarse_points
-from odes.rules import FACTORS, check_moves_with_F, is_smooth
+from odes.rules import FACTORS, Mirrored, check_moves_with_F, is_smooth
 from odes.schedules import Stretch, jumps_of, scheduled_hyperparameters, stretches
 
 STEP = 0.03
@@ -234,7 +234,7 @@ def check_scatter(problem: Problem) -> None:
             "Argument `feedback_scale` must be a number with fluctuations, but is "
             f"{problem.parameters.feedback_scale.function!r}; simulate_chain() many runs."
         )
-    if rule.mirrors:
+    if isinstance(rule, Mirrored):
         raise ValueError(
             "Argument `fluctuations` must be False for a rule with weight mirrors, whose noise is "
             "not in the theory of fluctuations; simulate() many runs."

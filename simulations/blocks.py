@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from odes.order_parameters import Hyperparameters
 from simulations.networks import Network
-from simulations.rules import Rule, Sample
+from simulations.rules import Rule, as_matrix, see
 
 UNROLLED = 4
 """Steps that are compiled together; more gained nothing."""
@@ -67,12 +67,13 @@ def step(
     lr, lr_v, _, decay, decay_v, scale = parameters
     n = x.size
     fed_back = network if scale is None else scaled(network, scale)
-    dW, *others = rule.update(fed_back, Sample(x, y, g, lr * n / N))
+    dW, *others = rule.update(fed_back, see(fed_back, x, y, g, lr * n / N))
     moved = {
         name: (1 - decay_v / N) * getattr(network, name) - lr_v / N * change
         for name, change in zip("vB", others, strict=False)
     }
-    return network._replace(W=network.W - lr * n**0.5 / N * dW - decay / N * network.W, **moved)
+    W = network.W - lr * n**0.5 / N * as_matrix(dW) - decay / N * network.W
+    return network._replace(W=W, **moved)
 
 
 def mirrored(

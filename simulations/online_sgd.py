@@ -45,7 +45,7 @@ from odes.store import Arrays, load_arrays, open_store, save_arrays
 from simulations.activations import Units, check_units, choose_units
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_learned, check_network, overlaps_of
-from simulations.rules import Rule, Sample, choose_rule, known_name, outputs
+from simulations.rules import Rule, as_matrix, choose_rule, known_name, outputs, see
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -299,14 +299,15 @@ def whole_steps(times: np.ndarray, N: int, name: str = "times") -> list[int]:
 def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
     """ValueError unless what a rule returns has the shapes of the weights that it is about."""
     (K, N), O = network.W.shape, network.v.shape[1]
-    sample = Sample(jnp.ones(N), jnp.ones(O), g, 1.0)
     on_jax = jax.tree.map(jnp.asarray, network)
     if rule.equivariant:
         on_jax = on_jax._replace(W_star=None)
+    sample = see(on_jax, jnp.ones(N), jnp.ones(O), g, 1.0)
     names = ("dW", "dv", "dB") if "B" in rule.learns and rule.mirror is None else ("dW", "dv")
 
     def called() -> dict[str, Any]:
         found = dict(zip(names, rule.update(on_jax, sample), strict=True))
+        found["dW"] = as_matrix(found["dW"])
         found |= {
             "B": rule.feedback(on_jax),
             "a prediction": rule.predict(on_jax, jnp.ones((3, N)), g),

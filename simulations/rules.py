@@ -4,9 +4,11 @@ A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop th
 
     W <- W - lr / sqrt(N) dW,        v <- v - lr_v / N dv
 
-with dW (K, N) and dv (K, O); a rule that learns B as it learns v returns its dB as well.  Beside it
-stands how to measure the feedback signal B that the theory ascribes to the rule.  Nothing here
-knows the theory's averages.
+dW is given as a list of pairs of what the hidden units, (K,), and the inputs, (N,), contribute,
+``dW = sum_pairs post pre^T``, as papers write it; an array (K, N) will do.  dv is (K, O), and a
+rule that learns B as it learns v returns its dB as well.  Weights of the first layer are seen
+through ``sample.fields`` and ``sample.forward``.  Beside the function stands how to measure the
+feedback signal B that the theory ascribes to the rule.  Nothing here knows the theory's averages.
 
 All rules here but those with mirrors are *equivariant*: a rotation of input space, of x, the rows
 of W and the columns of F together, rotates the rows of dW and leaves dv and B as they are; N is
@@ -18,7 +20,7 @@ sight.  Inputs have no preferred directions, so that such a rule may be run in o
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -58,16 +60,73 @@ class Sample(NamedTuple):
     y: Any  # (O,)
     g: Callable  # the activation
     lr: Any  # learning rate of the first layer
+    fields: Callable  # of any u in input space, (N,): the student's ``W u / sqrt(N)``, (K,)
+
+    def forward(self, u: Any) -> Any:
+        """Hidden activities of the student for an input u, (K,)."""
+        return self.g(self.fields(u))
+
+
+def see(network: Any, x: Any, y: Any, g: Callable, lr: Any) -> Sample:
+    """An input (N,) and its label (O,), as the student of a network sees them."""
+    return Sample(x, y, g, lr, lambda u: network.W @ u / u.shape[0] ** 0.5)
+
+
+def as_matrix(dW: Any) -> Any:
+    """The sum of the outer products of pairs, (K, N); an array as it is."""
+    return dW if hasattr(dW, "shape") else sum(jnp.outer(*pair) for pair in dW)
 
 
 def choose_rule(rule: Any) -> Rule:
-    """The rule of that name, or a Rule itself; ValueError with the names for anything else."""
-    return lookup("rule", RULES, rule, "a simulations.Rule", lambda own: isinstance(own, Rule))
+    """The rule of that name, a Rule itself, or that of an ``odes.Rule``; ValueError otherwise."""
+    algorithm = getattr(rule, "algorithm", None)
+    if algorithm is None and type(rule).__module__ == "odes.rules":
+        algorithm = of_theory(rule)
+    return lookup(
+        "rule", RULES, rule if algorithm is None else algorithm,
+        "a simulations.Rule, or an odes.Rule with one as its `algorithm`",
+        lambda own: isinstance(own, Rule),
+    )  # fmt: skip
 
 
-def preactivation(W: Any, x: Any) -> Any:
-    """``lambda_k = w_k . x / sqrt(N)``, shape (K,)."""
-    return W @ x / x.shape[0] ** 0.5
+@cache
+def of_theory(rule: Any) -> Rule | None:
+    """The algorithm of one of the rules of ``odes.rules``, by the name of its class."""
+    kind = type(rule).__name__
+    if hasattr(rule, "loss"):
+        return with_loss(CLASSES[kind], rule.loss)
+    if hasattr(rule, "normalised"):
+        mirror = {name: getattr(rule, name) for name in ("lr", "noise", "decay")}
+        if not rule.has_F:
+            return with_mirror(choose_rule(rule.rule), ReadoutMirror(**mirror))
+        mirror |= {name: getattr(rule, name) for name in ("nonlinear", "normalised")}
+        return with_mirror(choose_rule(rule.rule), TwoLayerMirror(**mirror))
+    return RULES.get(CLASSES.get(kind, ""))
+
+
+def with_loss(name: str, loss: Any) -> Rule:
+    """A rule of Forward-Forward with the loss of one of ``odes.rules``."""
+    kind = type(loss).__name__
+    if kind not in LOSSES:
+        raise ValueError(
+            f"Argument `rule` must have one of the losses {', '.join(LOSSES)} for networks, "
+            f"but has {loss!r}."
+        )
+    train = {"ff": forward_forward, "ff-topdown": forward_forward_topdown}[name]
+    return RULES[name]._replace(update=train(LOSSES[kind](*vars(loss).values())))
+
+
+def with_mirror(rule: Rule, mirror: Any) -> Rule:
+    """A rule with a mirror beside each sample, of its B, or of both factors of its F."""
+    rule = rule._replace(mirror=mirror, equivariant=False)
+    if not isinstance(mirror, TwoLayerMirror):
+        return rule._replace(learns=("B",))
+    return rule._replace(
+        update=in_factors(rule.update),
+        feedback=in_factors(rule.feedback),
+        aligned_only=True,
+        learns=("F1", "F2"),
+    )
 
 
 def forward(network: Any, sample: Sample) -> tuple[Any, Callable, Any]:
@@ -76,14 +135,21 @@ def forward(network: Any, sample: Sample) -> tuple[Any, Callable, Any]:
     The way back takes a signal (K,) at the activities to the fields: it multiplies by g', unless
     the activities are normalised.
     """
-    h, back = jax.vjp(sample.g, preactivation(network.W, sample.x))
+    h, back = jax.vjp(sample.g, sample.fields(sample.x))
     return h, lambda signal: back(signal)[0], h @ network.v - sample.y
+
+
+def two_passes(network: Any, sample: Sample) -> tuple[Any, Any, Any, Any]:
+    """h and h_err (K,), of x and of ``x - F e``; the error e (O,); and ``x - F e`` (N,)."""
+    h, _, e = forward(network, sample)
+    x_err = sample.x - network.F @ e
+    return h, sample.forward(x_err), e, x_err
 
 
 def bp(network, sample):
     """Backpropagation: the gradient, ``delta = g' * (v e)``."""
     h, through, e = forward(network, sample)
-    return jnp.outer(through(network.v @ e), sample.x), jnp.outer(h, e)
+    return [(through(network.v @ e), sample.x)], jnp.outer(h, e)
 
 
 def fa(network, sample):
@@ -92,14 +158,13 @@ def fa(network, sample):
     With one hidden layer also direct feedback alignment, "dfa".
     """
     h, through, e = forward(network, sample)
-    return jnp.outer(through(network.B @ e), sample.x), jnp.outer(h, e)
+    return [(through(network.B @ e), sample.x)], jnp.outer(h, e)
 
 
 def afa(network, sample):
     """Adaptive feedback alignment (Srinivasan et al. 2024): ``delta = g' * (W F e / sqrt(N))``."""
     h, through, e = forward(network, sample)
-    fed_back = preactivation(network.W, network.F @ e)
-    return jnp.outer(through(fed_back), sample.x), jnp.outer(h, e)
+    return [(through(sample.fields(network.F @ e)), sample.x)], jnp.outer(h, e)
 
 
 def sign_symmetry(network, sample):
@@ -124,9 +189,8 @@ def pepita(network, sample):
     A second forward pass sees ``x - F e``; its hidden activity h_err replaces a gradient:
     ``dW = (h - h_err) x^T``.
     """
-    h, _, e = forward(network, sample)
-    h_err = sample.g(preactivation(network.W, sample.x - network.F @ e))
-    return jnp.outer(h - h_err, sample.x), jnp.outer(h, e)
+    h, h_err, e, _ = two_passes(network, sample)
+    return [(h - h_err, sample.x)], jnp.outer(h, e)
 
 
 def pepita_modulated(network, sample):
@@ -134,10 +198,8 @@ def pepita_modulated(network, sample):
 
     ``dW = (h - h_err) (x - F e)^T`` and ``dv = h_err e^T``.
     """
-    h, _, e = forward(network, sample)
-    x_err = sample.x - network.F @ e
-    h_err = sample.g(preactivation(network.W, x_err))
-    return jnp.outer(h - h_err, x_err), jnp.outer(h_err, e)
+    h, h_err, e, x_err = two_passes(network, sample)
+    return [(h - h_err, x_err)], jnp.outer(h_err, e)
 
 
 def pepita_hebbian(network, sample):
@@ -146,23 +208,22 @@ def pepita_hebbian(network, sample):
     ``dW = h x^T - h_err (x - F e)^T``, and the readout sees the prediction in the first pass and
     the label in the second: ``dv = h prediction^T - h_err y^T``.
     """
-    h, _, e = forward(network, sample)
-    x_err = sample.x - network.F @ e
-    h_err = sample.g(preactivation(network.W, x_err))
-    dW = jnp.outer(h, sample.x) - jnp.outer(h_err, x_err)
-    return dW, jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    h, h_err, e, x_err = two_passes(network, sample)
+    dv = jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    return [(h, sample.x), (-h_err, x_err)], dv
 
 
 def pepita_tl(network, sample):
     """Time-local PEPITA: the step of the first pass is taken before the second pass is run."""
     h, _, e = forward(network, sample)
-    first = jnp.outer(h, sample.x)
     x_err = sample.x - network.F @ e
-    stepped = network.W - sample.lr / sample.x.size**0.5 * first
-    h_err = sample.g(preactivation(stepped, x_err))
-    return first - jnp.outer(h_err, x_err), jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    stepped = sample.fields(x_err) - sample.lr / sample.x.size * (sample.x @ x_err) * h
+    h_err = sample.g(stepped)
+    dv = jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    return [(h, sample.x), (-h_err, x_err)], dv
 
 
+@cache
 def logistic(threshold):
     """The loss of Hinton (2022): ``softplus(threshold - G+) + softplus(G- - threshold)``."""
     return partial(_logistic, threshold)
@@ -172,6 +233,7 @@ def _logistic(threshold, positive, negative):
     return jax.nn.softplus(threshold - positive) + jax.nn.softplus(negative - threshold)
 
 
+@cache
 def symba(alpha):
     """The loss of the Trifecta (Dooms et al. 2023): ``softplus(-alpha (G+ - G-))``."""
     return partial(_symba, alpha)
@@ -186,22 +248,23 @@ def difference(positive, negative):
     return positive - negative
 
 
-def goodness(W, v, x, label, g):
-    """``sum_k h_k^2`` of the activities for an input x (N,) and a label (O,), weighted by v."""
-    h = g(preactivation(W, x) + v @ label)
+def goodness(fields, v, label, g):
+    """``sum_k h_k^2`` of the activities for fields (K,) and a label (O,), weighted by v."""
+    h = g(fields + v @ label)
     return h @ h
 
 
 def contrast(network, sample, positive, negative, loss):
     """dW and dv of gradient descent on ``loss(G+, G-)``, for x with either label, (O,)."""
 
-    def of_both(W, v):
-        return loss(*(goodness(W, v, sample.x, y, sample.g) for y in (positive, negative)))
+    def of_both(fields, v):
+        return loss(*(goodness(fields, v, y, sample.g) for y in (positive, negative)))
 
-    dW, dv = jax.grad(of_both, (0, 1))(network.W, network.v)
-    return sample.x.size**0.5 * dW, dv
+    delta, dv = jax.grad(of_both, (0, 1))(sample.fields(sample.x), network.v)
+    return [(delta, sample.x)], dv
 
 
+@cache
 def forward_forward(loss):
     """Forward-Forward (Hinton 2022): :func:`contrast` of the teacher's sign and the other one.
 
@@ -222,14 +285,13 @@ def better_label(network, X, g):
     """Goodness with the label 1 minus goodness with the label -1, (block, 1)."""
     one = jnp.ones(1, X.dtype)
 
-    def gain(x):
-        return goodness(network.W, network.v, x, one, g) - goodness(
-            network.W, network.v, x, -one, g
-        )
+    def gain(fields):
+        return goodness(fields, network.v, one, g) - goodness(fields, network.v, -one, g)
 
-    return jax.vmap(gain)(X)[:, None]
+    return jax.vmap(gain)(X @ network.W.T / X.shape[1] ** 0.5)[:, None]
 
 
+@cache
 def forward_forward_topdown(loss):
     """Forward-Forward between x and ``x - F e``, with half the square of activities as goodness.
 
@@ -241,16 +303,14 @@ def forward_forward_topdown(loss):
 
 def _forward_forward_topdown(loss, network, sample):
     """Forward-Forward between the input x and ``x - F e``."""
-    h, _, e = forward(network, sample)
-    x_err = sample.x - network.F @ e
+    h, h_err, e, x_err = two_passes(network, sample)
 
-    def of_both(W):
-        passes = (sample.g(preactivation(W, x)) for x in (sample.x, x_err))
-        return loss(*(each @ each / 2 for each in passes))
+    def of_both(fields, fields_err):
+        return loss(*(h @ h / 2 for h in (sample.g(fields), sample.g(fields_err))))
 
-    h_err = sample.g(preactivation(network.W, x_err))
-    dW = sample.x.size**0.5 * jax.grad(of_both)(network.W)
-    return dW, jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    plus, minus = jax.grad(of_both, (0, 1))(sample.fields(sample.x), sample.fields(x_err))
+    dv = jnp.outer(h, e + sample.y) - jnp.outer(h_err, sample.y)
+    return [(plus, sample.x), (minus, x_err)], dv
 
 
 def composed(network):
@@ -258,13 +318,14 @@ def composed(network):
     return network._replace(F=network.F1 @ network.F2 / network.W.shape[1] ** 0.5)
 
 
+@cache
 def in_factors(function):
     """The same function of a network whose F is in two factors."""
     return partial(_in_factors, function)
 
 
 def _in_factors(function, network, *sample):
-    """A rule that feeds back through F, with the F whose two factors learn from mirrors."""
+    """A function of a network, with the F whose two factors learn from mirrors."""
     return function(composed(network), *sample)
 
 
@@ -293,12 +354,6 @@ def signed(network):
     return jnp.sign(network.v) * jnp.abs(network.B)
 
 
-MIRRORED: dict[str, Any] = {
-    "feedback": in_factors(overlap_with_F),
-    "aligned_only": True,
-    "learns": ("F1", "F2"),
-    "mirror": TwoLayerMirror(),
-}
 LABELLED: dict[str, Any] = {"equivariant": True, "predict": better_label, "classifies": True}
 
 RULES = {
@@ -312,9 +367,9 @@ RULES = {
     "sign-symmetry": Rule(sign_symmetry, signs, equivariant=True),
     "sign-random": Rule(sign_random, signed, equivariant=True),
     "kolen-pollack": Rule(kolen_pollack, fixed_feedback, equivariant=True, learns=("B",)),
-    "fa-mirror": Rule(fa, fixed_feedback, learns=("B",), mirror=ReadoutMirror()),
-    "afa-mirror": Rule(in_factors(afa), **MIRRORED),
-    "pepita-mirror": Rule(in_factors(pepita), **MIRRORED),
+    "fa-mirror": with_mirror(Rule(fa, fixed_feedback), ReadoutMirror()),
+    "afa-mirror": with_mirror(Rule(afa, overlap_with_F), TwoLayerMirror()),
+    "pepita-mirror": with_mirror(Rule(pepita, overlap_with_F), TwoLayerMirror()),
     "ff": Rule(forward_forward(logistic(1.0)), no_feedback, **LABELLED),
     "ff-symba": Rule(forward_forward(symba(4.0)), no_feedback, **LABELLED),
     "ff-topdown": Rule(
@@ -323,9 +378,22 @@ RULES = {
 }
 RULES["dfa"] = RULES["fa"]
 
+CLASSES = {
+    "BP": "bp", "FA": "fa", "AFA": "afa", "PEPITA": "pepita", "ModulatedPEPITA": "pepita-modulated",
+    "HebbianPEPITA": "pepita-hebbian", "TimeLocalPEPITA": "pepita-tl",
+    "SignSymmetry": "sign-symmetry", "RandomSignSymmetry": "sign-random",
+    "KolenPollack": "kolen-pollack", "ForwardForward": "ff", "TopDownForwardForward": "ff-topdown",
+}  # fmt: skip
+"""The rules of ``odes.rules`` but those with mirrors, by their classes."""
+
+LOSSES: dict[str, Callable] = {
+    "Logistic": logistic, "SymBa": symba, "Difference": lambda: difference
+}  # fmt: skip
+"""Losses from the parameters of those of ``odes.rules``, by their classes."""
+
 
 def known_name(rule: Rule) -> str | None:
     """The name of one of the package's own rules; None for one of the user's."""
-    names = [name for name, own in RULES.items() if rule is own]
+    names = [name for name, own in RULES.items() if rule == own]
     update = getattr(rule.update, "func", rule.update)
     return names[0] if names and update.__module__ == __name__ else None

@@ -8,9 +8,10 @@ from odes import drift, hyperparameters, sobol, solve
 from odes.checks import check_overlaps
 from odes.fluctuations import _of_all, diffusion
 from odes.problem import prepare
-from odes.rules import learns_feedback
+from odes.rules import Mirrored, learns_feedback
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
+from simulations.rules import choose_rule
 from tests.conftest import (
     BASIC_RULES,
     CLOSED_RULES,
@@ -46,7 +47,8 @@ def test_every_rule_stands_on_both_sides():
     assert ALGORITHMS["dfa"] is ALGORITHMS["fa"]
     for name, rule in ALGORITHMS.items():
         assert learns_feedback(THEORIES[name]) == bool(rule.learns)
-        assert THEORIES[name].mirrors == (rule.mirror is not None)
+        assert isinstance(THEORIES[name], Mirrored) == (rule.mirror is not None)
+        assert choose_rule(THEORIES[name]) == rule
         assert THEORIES[name].classifies == rule.classifies
 
 

@@ -45,6 +45,7 @@ from simulations import Rule as Algorithm
 from simulations import pre_mirrored, sample_network, simulate, simulate_chain
 from simulations import sweep as sweep_networks
 from simulations.blocks import scaled
+from simulations.rules import as_matrix
 from tests.conftest import factored_problem, gaussian_grid, random_problem
 
 LR = 0.4
@@ -124,16 +125,12 @@ class Rough(Halved):
     smooth = False
 
 
-class Mirror(AFA):
-    """One that is said to have mirrors."""
+class Wide(Halved):
+    """One that cannot do with one hidden unit."""
 
-    mirrors = True
-
-
-class Good(Halved):
-    """One whose goodness counts."""
-
-    uses_goodness = True
+    def check(self, K, O, activation):
+        if K == 1:
+            raise ValueError(f"Argument `rule` must have more units than {K}.")
 
 
 class Drifting(AFA):
@@ -482,10 +479,9 @@ REFUSED = [
      "`feedback_matrix`"),
     ("feedback_drift", [*IN_TIME, "optimal_schedule"], {"rule": Fading(), **SCALE},
      "`feedback_scale` must be a number for a rule that learns"),
-    ("mirrors", ["solve_paths", "fluctuations"], {"rule": Mirror()}, "mirrors"),
-    ("uses_goodness",
+    ("check",
      [*IN_TIME, "solve_paths", "update_angle", "fluctuations", *AT_REST, "optimal_schedule"],
-     {"rule": Good(), **NORMED}, "`activation` must not be normalised for Forward-Forward"),
+     {"rule": Wide()}, "`rule` must have more units than 1"),
 ]  # fmt: skip
 
 
@@ -619,7 +615,7 @@ def test_points_that_are_given_are_used_also_where_there_are_closed_forms():
 
 def half_afa(network, sample):
     dW, dv = ALGORITHMS["afa"].update(network._replace(F=2 * network.F), sample)
-    return dW / 2, dv / 2
+    return as_matrix(dW) / 2, dv / 2
 
 
 def twice(network):
@@ -631,7 +627,8 @@ def louder(network, X, g):
 
 
 def half_kolen_pollack(network, sample):
-    return tuple(each / 2 for each in ALGORITHMS["kolen-pollack"].update(network, sample))
+    dW, dv, dB = ALGORITHMS["kolen-pollack"].update(network, sample)
+    return [(post / 2, pre) for post, pre in dW], dv / 2, dB / 2
 
 
 def fading(network, noise, g):

@@ -18,12 +18,16 @@ from odes import (
     update_cosine,
 )
 from odes.averages import ACTIVATIONS
-from odes.rules import ForwardForward, Logistic, Sample, SymBa, TopDownForwardForward
-from simulations import RULES as ALGORITHMS
+from odes.rules import (
+    ForwardForward,
+    Logistic,
+    MirroredPEPITA,
+    Sample,
+    SymBa,
+    TopDownForwardForward,
+)
 from simulations import sample_network, simulate
-from simulations.mirrors import TwoLayerMirror
-from simulations.rules import Sample as Input
-from simulations.rules import forward_forward, forward_forward_topdown, logistic, symba
+from simulations.rules import as_matrix, choose_rule, see
 from tests.conftest import averaged_drift, gaussian_grid, random_problem
 
 
@@ -70,23 +74,25 @@ def test_drift_is_the_average_increment(loss):
 
 
 @pytest.mark.parametrize(
-    ("theory", "algorithm"),
+    "theory",
     [
-        (RULES["ff"], ALGORITHMS["ff"].update),
-        (RULES["ff-symba"], ALGORITHMS["ff-symba"].update),
-        (ForwardForward(SymBa(0.5)), forward_forward(symba(0.5))),
-        (TopDownForwardForward(Logistic(0.7)), forward_forward_topdown(logistic(0.7))),
-        (TopDownForwardForward(SymBa(2.0)), forward_forward_topdown(symba(2.0))),
+        RULES["ff"],
+        RULES["ff-symba"],
+        ForwardForward(SymBa(0.5)),
+        TopDownForwardForward(Logistic(0.7)),
+        TopDownForwardForward(SymBa(2.0)),
     ],
 )
-def test_theory_and_network_make_the_same_update_on_one_input(theory, algorithm):
+def test_theory_and_network_make_the_same_update_on_one_input(theory):
     """``dW = delta x^T + gamma (F e)^T``, and the readout."""
     network = sample_network(N=12, K=3, M=2, seed=1)
     x, y = np.random.default_rng(0).normal(size=12), np.array([-0.4])
     g = ACTIVATIONS["erf"].g
     with jax.enable_x64(True):
         given = jax.tree.map(jax.numpy.asarray, network)
-        dW, dv = algorithm(given, Input(jax.numpy.asarray(x), y, g, 0.3))
+        seen = see(given, jax.numpy.asarray(x), y, g, 0.3)
+        dW, dv = choose_rule(theory).update(given, seen)
+        dW = as_matrix(dW)
         B = given.W @ given.F / np.sqrt(12)
         sample = Sample(given.W @ x / np.sqrt(12), given.v, y, B, g, 0.3)
         update = theory.update(sample)
@@ -120,16 +126,13 @@ def test_networks_follow_the_theory():
         assert np.all(np.abs(measured.mean(axis=0) - exact) < 5 * error + room)
 
 
-@pytest.mark.parametrize(
-    ("theory", "algorithm"), [(Logistic(0.3), logistic(0.3)), (SymBa(1.0), symba(1.0))]
-)
-def test_a_loss_of_ones_own_is_the_same_on_both_sides(theory, algorithm):
+@pytest.mark.parametrize("loss", [Logistic(0.3), SymBa(1.0)])
+def test_a_loss_of_ones_own_is_the_same_on_both_sides(loss):
     """K = 2, N = 200, 32 runs; five standard errors of four numbers, false alarm 1e-4 for each."""
     network = sample_network(N=200, K=2, M=1, v=[0.5, -0.4], seed=2)
-    training = {"lr": 1.0, "times": [2.0]}
-    exact = solve(*network.overlaps("ff"), rule=ForwardForward(theory), points=2**13, **training)
-    rule = ALGORITHMS["ff"]._replace(update=forward_forward(algorithm))
-    runs = simulate(network, rule=rule, n_runs=32, n_test=10, **training)
+    training = {"rule": ForwardForward(loss), "lr": 1.0, "times": [2.0]}
+    exact = solve(*network.overlaps("ff"), points=2**13, **training)
+    runs = simulate(network, n_runs=32, n_test=10, **training)
     for name in "Rv":
         measured, expected = (getattr(each.order_parameters, name) for each in (runs, exact))
         error = measured.std(axis=0, ddof=1) / np.sqrt(32)
@@ -184,8 +187,8 @@ def test_a_rule_with_another_mirror_or_loss_is_resumed(tmp_path):
     """A checkpoint keeps what a rule of other parameters has learned, F1 and F2 among it."""
     network = sample_network(N=40, K=2, M=1, seed=1)
     rules = {
-        "mirror": ALGORITHMS["pepita-mirror"]._replace(mirror=TwoLayerMirror(lr=0.5)),
-        "loss": ALGORITHMS["ff"]._replace(update=forward_forward(logistic(0.3))),
+        "mirror": MirroredPEPITA(lr=0.5),
+        "loss": ForwardForward(Logistic(0.3)),
     }
     for name, rule in rules.items():
         arguments = {"rule": rule, "lr": 0.5, "times": [1.0, 2.0], "n_test": 10}

@@ -20,7 +20,7 @@ from odes import (
 from odes.checks import hyperparameters
 from odes.drift import drift
 from odes.plateaus import _undecided
-from odes.rules import HebbianPEPITA, KolenPollack, MirroredAFA, MirroredFA, MirroredPEPITA
+from odes.rules import KolenPollack, Mirrored, MirroredAFA, MirroredFA, MirroredPEPITA
 from odes.stability import _is_physical
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, pre_mirrored, sample_network, simulate
@@ -67,16 +67,11 @@ def test_mirrors_of_both_layers_average_over_their_noise(mirror):
 
 def test_pepita_with_mirrors_is_pepita_while_the_mirror_rests():
     """With the F that the factors make; also its variant that moves W along F."""
-
-    class Hebbian(MirroredAFA):
-        update = HebbianPEPITA.update
-        second_fields = HebbianPEPITA.second_fields
-
     state, teacher = factored_problem(2, 2, 1, seed=1)
     training = {"lr": 0.4, "weight_decay": 0.1, "times": [1.0, 3.0], "points": 256}
     for mirrored, plain in (
         (MirroredPEPITA(lr=0, decay=0), "pepita"),
-        (Hebbian(lr=0, decay=0), "pepita-hebbian"),
+        (Mirrored("pepita-hebbian", lr=0, decay=0), "pepita-hebbian"),
     ):
         ours = solve(state, teacher, rule=mirrored, **training)
         other = solve(needed(state, plain), teacher, rule=plain, **training)
@@ -104,11 +99,10 @@ def test_mirrors_of_a_frozen_network_approach_its_transpose():
 def test_a_normalised_mirror_cannot_leave_zero():
     """Nothing can be scaled back to a norm of zero, in theory and network alike."""
     network = sample_network(N=50, K=2, M=2, seed=1)
-    mirror = {"lr": 0.3, "normalised": True}
-    algorithm = ALGORITHMS["afa-mirror"]._replace(mirror=TwoLayerMirror(**mirror))
-    training = {"lr": 0.3, "times": [1.0], "feedback_scale": 0.0}
-    theory = solve(*network.overlaps(algorithm), rule=MirroredAFA(**mirror), **training)
-    runs = simulate(network, rule=algorithm, n_test=10, **training)
+    rule = MirroredAFA(lr=0.3, normalised=True)
+    training = {"rule": rule, "lr": 0.3, "times": [1.0], "feedback_scale": 0.0}
+    theory = solve(*network.overlaps(rule), **training)
+    runs = simulate(network, n_test=10, **training)
     for each in (theory, runs):
         assert np.all(each.status == "ok")
         assert np.all(each.order_parameters.F2 == 0)
@@ -157,30 +151,33 @@ def test_a_fixed_point_with_mirrors_is_a_late_state(rule):
 
 @pytest.mark.parametrize(
     ("rule", "mirror"),
-    quick_and_long([("pepita-mirror", MIRRORS[2])], ("afa-mirror", MIRRORS[0])),
-)
+    quick_and_long(
+        [("pepita", MIRRORS[2])], ("afa", MIRRORS[0]), ("pepita-modulated", MIRRORS[0]),
+        ("sign-random", MIRRORS[0]),
+    ),
+)  # fmt: skip
 def test_networks_with_mirrors_follow_the_theory(rule, mirror):
     """Real noise in every mirror phase; K = M = O = 2, N = 500, 32 runs.
 
     At five standard errors, Student's t with 31 degrees of freedom, over 90 numbers each, the
-    false-alarm rate is 4e-3 in all; (1 + |number|) / N leaves room for the bias, 3 times that
+    false-alarm rate is 8e-3 in all; (1 + |number|) / N leaves room for the bias, 3 times that
     in P1, whose noise is of order 1 / N.
     """
     network = sample_network(
         N=500, K=2, M=2, O=2, v=[[1, 0.2], [0.1, -0.8]], seed=0, feedback_scale=0.5
     )
-    theories = {"afa-mirror": MirroredAFA, "pepita-mirror": MirroredPEPITA}
-    algorithm = ALGORITHMS[rule]._replace(mirror=TwoLayerMirror(**mirror))
-    training = {"lr": 0.5, "noise": 0.2, "weight_decay": 0.05, "times": [1.0, 3.0, 6.0]}
-    points = None if rule == "afa-mirror" else 2**12
-    theory = solve(
-        *network.overlaps(algorithm), rule=theories[rule](**mirror), points=points, **training
-    )
-    runs = simulate(network, rule=algorithm, n_runs=32, n_test=1000, **training)
+    points = 2**12 if rule.startswith("pepita") else None
+    rule = Mirrored(rule, **mirror)
+    training = {
+        "rule": rule, "lr": 0.5, "noise": 0.2, "weight_decay": 0.05, "times": [1.0, 3.0, 6.0]
+    }  # fmt: skip
+    theory = solve(*network.overlaps(rule), points=points, **training)
+    runs = simulate(network, n_runs=32, n_test=1000, **training)
     assert theory.status == "ok"
     pairs = {"error": (theory.generalization_error, runs.generalization_error)}
     for name, exact in theory.order_parameters._asdict().items():
-        pairs[name] = exact, getattr(runs.order_parameters, name)
+        if exact is not None:
+            pairs[name] = exact, getattr(runs.order_parameters, name)
     for name, (exact, measured) in pairs.items():
         error = measured.std(axis=0, ddof=1) / np.sqrt(32)
         room = (3 if name == "P1" else 1) * (1 + np.abs(exact)) / 500
@@ -193,12 +190,11 @@ def test_mirroring_first_is_learning_at_a_rate_of_zero():
     The mirrored B of ten networks scatters around that of the theory as 1 / sqrt(N): to five
     standard errors of their mean, and 3 / N.  The angle of B and v falls on the way.
     """
-    t, mirror = 8.0, {"lr": 0.3, "noise": 1.2, "decay": 0.2}
+    t, rule = 8.0, MirroredFA(lr=0.3, noise=1.2, decay=0.2)
     network = sample_network(N=200, K=2, M=2, O=2, seed=3)
     initial, teacher = network.overlaps("fa")
-    theory = solve(initial, teacher, rule=MirroredFA(**mirror), lr=0.0, times=[0.0, t])
-    algorithm = ALGORITHMS["fa-mirror"]._replace(mirror=ReadoutMirror(**mirror))
-    after = [pre_mirrored(network, rule=algorithm, t=t, seed=seed) for seed in range(10)]
+    theory = solve(initial, teacher, rule=rule, lr=0.0, times=[0.0, t])
+    after = [pre_mirrored(network, rule=rule, t=t, seed=seed) for seed in range(10)]
     B = np.array([each.B for each in after])
     error = B.std(axis=0, ddof=1) / np.sqrt(10)
     assert np.all(np.abs(B.mean(axis=0) - theory.order_parameters.B[-1]) < 5 * error + 3 / 200)
@@ -206,7 +202,7 @@ def test_mirroring_first_is_learning_at_a_rate_of_zero():
     begun, ended = feedback_angle(theory.order_parameters)
     assert ended < 0.5 * begun
     late = PiecewiseConstant([t], [0.0, 0.5])
-    both = solve(initial, teacher, rule=MirroredFA(**mirror), lr=late, times=[t, t + 2])
+    both = solve(initial, teacher, rule=rule, lr=late, times=[t, t + 2])
     np.testing.assert_allclose(both.order_parameters.B[0], theory.order_parameters.B[-1], rtol=1e-7)
     assert both.generalization_error[1] < both.generalization_error[0]
 
@@ -214,9 +210,8 @@ def test_mirroring_first_is_learning_at_a_rate_of_zero():
 def test_a_mirror_runs_as_many_times_as_samples_were():
     """Without noise each time takes the same share of B."""
     network = sample_network(N=10, K=2, M=1)
-    algorithm = ALGORITHMS["fa-mirror"]._replace(mirror=ReadoutMirror(noise=0.0, decay=1.0))
     for steps in (0, 1, 7):
-        after = pre_mirrored(network, rule=algorithm, t=steps / 10)
+        after = pre_mirrored(network, rule=MirroredFA(noise=0.0, decay=1.0), t=steps / 10)
         np.testing.assert_allclose(after.B, 0.9**steps * network.B, rtol=1e-12)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from simulations import RULES, Sample, sample_network
+from simulations import RULES, sample_network
+from simulations.rules import as_matrix, see
 
 N, K, M, O = 30, 3, 2, 2
 LR = 0.7
@@ -20,9 +21,9 @@ def updates(rule, network, x, y):
     """dW and dv in float64."""
     with jax.enable_x64(True):
         on_jax = jax.tree.map(jnp.asarray, network)
-        return jax.tree.map(
-            np.asarray, RULES[rule].update(on_jax, Sample(jnp.asarray(x), jnp.asarray(y), g, LR))
-        )
+        seen = see(on_jax, jnp.asarray(x), jnp.asarray(y), g, LR)
+        dW, *others = RULES[rule].update(on_jax, seen)
+        return jax.tree.map(np.asarray, (as_matrix(dW), *others))
 
 
 @pytest.fixture
