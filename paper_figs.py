@@ -281,7 +281,7 @@ def mirroring(**parameters: Any) -> Curves:
 
 FAMILIES = {
     "feedback weights": (
-        "bp", "fa", "sign-symmetry", "sign-random", "kolen-pollack", "fa-mirror"
+        "bp", "fa", "sign-symmetry", "sign-random", "kolen-pollack", "fa-mirror", "dtp"
     ),
     "top-down feedback": (
         "bp", "afa", "afa-mirror", "pepita", "pepita-modulated", "pepita-hebbian", "pepita-tl",

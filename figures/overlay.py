@@ -31,7 +31,7 @@ from figures.style import (
     variants,
 )
 from odes.checks import check_array, lookup, quoted
-from odes.order_parameters import DIMENSIONS, STATES, SYMMETRIC, Trajectory
+from odes.order_parameters import DIMENSIONS, SYMMETRIC, Trajectory, is_state
 
 MARKERS_OF_MEANS: dict[str, Any] = {
     "ls": "", "marker": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3
@@ -238,7 +238,7 @@ def plot_order_parameter(
 def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tuple[int, int]:
     """Rows and columns of an order parameter; ValueError if the Trajectory has none."""
     states = trajectory.order_parameters
-    if not isinstance(states, STATES):
+    if not is_state(states):
         raise ValueError(
             f"Argument `{argument}` must have order parameters, but has {quoted(states)}."
         )

@@ -24,6 +24,7 @@ RULES = {
     "sign-symmetry": ("sign symmetry", "#0072B2", "--"),
     "sign-random": ("sign symmetry, random", "#0072B2", ":"),
     "kolen-pollack": ("Kolen-Pollack", "#E69F00", ":"),
+    "dtp": ("target propagation", "#8A6D00", "--"),
     "fa-mirror": ("FA, mirror", "#E69F00", "--"),
     "afa-mirror": ("AFA, mirrors", "#009E73", "--"),
     "pepita-mirror": ("PEPITA, mirrors", "#CC79A7", "--"),

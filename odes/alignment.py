@@ -28,19 +28,19 @@ from odes.checks import (
 )
 from odes.drift import closed_moments
 from odes.order_parameters import (
+    ALWAYS,
     DIMENSIONS,
-    FEEDBACK,
-    STATES,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
+    is_state,
     joint_covariance,
     state_of,
 )
 from odes.problem import Problem, check_feedback, choose, has_closed_form
 from odes.quadrature import Points
-from odes.rules import RULES, is_smooth
+from odes.rules import RULES, draws_of, is_smooth, needs_of
 
 ROUNDING = 1e-12
 """Updates smaller than this, squared and relative to what cancels in them, have no direction.
@@ -79,7 +79,7 @@ def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array
 
 def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, Array]:
     """B . v, B . B and v . v."""
-    if not isinstance(state, STATES):
+    if not is_state(state):
         raise ValueError(f"Argument `state` must be OrderParameters(...), but is {quoted(state)}.")
     if state.B is None:
         raise ValueError(
@@ -195,7 +195,7 @@ def _update_overlaps(
             "Argument `rule` must have a prediction whose error backpropagation would take back, "
             f"and not one that `classifies`, but is {rule!r}."
         )
-    needs = tuple(name for name in rule.needs if name in FEEDBACK)
+    needs = {name: each for name, each in needs_of(rule).items() if name not in Teacher._fields}
     for name in ("Q", "R", "v", *needs):
         if getattr(state, name, None) is not None:
             check_untraced(name, _real_array(name, getattr(state, name)))
@@ -242,7 +242,7 @@ def _averaged(
     (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
     check_averaged(rule, activation, K, O)
     RULES["bp"].check(K, O, activation)
-    dimensions = K + M + (O if parameters.noise > 0 else 0)
+    dimensions = K + M + (O if parameters.noise > 0 else 0) + draws_of(rule, K, O)
     nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
     found = []
     for state, teacher in given:
@@ -254,17 +254,17 @@ def _averaged(
 
 
 def _entry(
-    states: OrderParameters, index: tuple[int, ...], needs: tuple[str, ...]
+    states: OrderParameters, index: tuple[int, ...], needs: dict[str, tuple[str, ...]]
 ) -> OrderParameters:
     """One of states with leading axes, with what is needed of the feedback, which may have none."""
     parts = states._asdict()
     for name, part in parts.items():
-        optional = name in FEEDBACK
+        optional = name not in ALWAYS
         unused = part is None or (optional and name not in needs)
         array = None if unused else np.asarray(part)
         if array is not None and not (optional and array.ndim <= 2):
             own = array.ndim - len(index)
-            if index and own != 2 and not (own == 1 and "O" in DIMENSIONS[name]):
+            if index and own != 2 and not (own == 1 and "O" in (DIMENSIONS | needs)[name]):
                 raise ValueError(
                     f"Argument `{name}` must have the leading axes of R, {len(index)} in number, "
                     f"but has shape {array.shape}."

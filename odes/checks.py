@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from odes.order_parameters import (
+    ALWAYS,
     DIMENSIONS,
-    FEEDBACK,
     MAGNITUDE_LIMIT,
-    STATES,
     SYMMETRIC,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
+    is_state,
     joint_covariance,
     state_of,
 )
@@ -262,11 +262,12 @@ def lookup(
 
 
 def check_overlaps(
-    initial: OrderParameters, teacher: Teacher, needs: tuple[str, ...], name: str = "initial"
+    initial: OrderParameters, teacher: Teacher, needs: Any, name: str = "initial"
 ) -> tuple[OrderParameters, Teacher]:
     """The overlaps in float64 with explicit output axes, or a ValueError that says what is wrong.
 
-    ``needs`` lists the optional ones that the rule uses; what it does not of the state is dropped.
+    ``needs`` lists the optional ones that the rule uses, or has their dimensions by name; what it
+    does not of the state is dropped.
     ``name`` is that of the argument with the state.
     """
     state, fixed = shape_overlaps(initial, teacher, needs, check_array, name)
@@ -291,14 +292,16 @@ def check_overlaps(
 
 def check_states(name: str, state: Any, teacher: Any) -> None:
     """ValueError unless these are order parameters and a Teacher."""
-    for argument, value, kinds in ((name, state, STATES), ("teacher", teacher, (Teacher,))):
-        if not isinstance(value, kinds):
-            kind = kinds[0].__name__
+    for argument, value, kind, fine in (
+        (name, state, "OrderParameters", is_state(state)),
+        ("teacher", teacher, "Teacher", isinstance(teacher, Teacher)),
+    ):
+        if not fine:
             raise ValueError(f"Argument `{argument}` must be {kind}(...), but is {quoted(value)}.")
 
 
 def check_arrays(
-    name: str, state: Any, teacher: Any, needs: tuple[str, ...], axes: bool, beside: Any = None
+    name: str, state: Any, teacher: Any, needs: Any, axes: bool, beside: Any = None
 ) -> tuple[Any, Any]:
     """The two, if they hold arrays in float64 whose shapes agree, NumPy's or, if one is, JAX's.
 
@@ -313,7 +316,7 @@ def check_arrays(
     seen = ("R", "Q", "v", "T", "v_star", *needs)
     for each in seen:
         array: Any = given.get(each)
-        dimensions = DIMENSIONS[each]
+        dimensions = _dimensions(needs)[each]
         if not hasattr(array, "__array_namespace__") or array.dtype.kind not in "biuf":
             raise ValueError(
                 f"Argument `{each}` must be a real array of shape ({', '.join(dimensions)}), "
@@ -346,7 +349,7 @@ def check_arrays(
 def shape_overlaps(
     initial: OrderParameters,
     teacher: Teacher,
-    needs: tuple[str, ...],
+    needs: Any,
     read: Callable[[str, Any], Array],
     name: str = "initial",
 ) -> tuple[OrderParameters, Teacher]:
@@ -356,22 +359,28 @@ def shape_overlaps(
     """
     check_states(name, initial, teacher)
     given = {**initial._asdict(), **teacher._asdict()}
-    given |= {name: None for name in FEEDBACK if name not in given or name not in needs}
+    dimensions = _dimensions(needs)
+    own = [*ALWAYS, *(name for name in needs if name not in Teacher._fields)]
+    given = {name: given.get(name) for name in ("Q", "R", "v", "B", *own, *Teacher._fields)}
+    given["B"] = given["B"] if "B" in needs else None
     for name in ("Q", "R", "v", "T", "v_star", *needs):
         if given[name] is None:
             raise ValueError(
                 f"Argument `{name}` must be an array of shape "
-                f"({', '.join(DIMENSIONS[name])}) for this rule, but is None."
+                f"({', '.join(dimensions[name])}) for this rule, but is None."
             )
     sizes: dict[str, int] = {}
     arrays = {
-        name: None if value is None else _shaped_overlap(name, read(name, value), sizes)
-        for name, value in given.items()
+        name: None if each is None else _shaped(name, read(name, each), dimensions[name], sizes)
+        for name, each in given.items()
     }
-    return (
-        state_of(arrays),
-        Teacher(*(arrays[name] for name in Teacher._fields)),
-    )
+    fixed = Teacher(*(arrays.pop(name) for name in Teacher._fields))
+    return state_of(arrays), fixed
+
+
+def _dimensions(needs: Any) -> dict[str, Any]:
+    """The dimensions of all overlaps by name, those of a rule's own weights among its needs."""
+    return DIMENSIONS | (needs if isinstance(needs, dict) else {})
 
 
 def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
@@ -390,10 +399,10 @@ def check_joint(
     )
 
 
-def _shaped_overlap(name: str, array: Array, sizes: dict[str, int]) -> Array:
+def _shaped(name: str, array: Array, dimensions: tuple[str, ...], sizes: dict[str, int]) -> Array:
     """``array`` with an output axis, if its shape agrees with ``sizes``, which it extends."""
-    shape, dimensions = array.shape, DIMENSIONS[name]
-    if array.ndim == 1 and dimensions[1] == "O":
+    shape = array.shape
+    if array.ndim == 1 and dimensions[-1] == "O" and len(dimensions) == 2:
         array = array[:, None]
     for dimension, size in zip(dimensions, array.shape, strict=False):
         sizes.setdefault(dimension, size)

@@ -37,7 +37,7 @@ from odes.checks import (
     quoted,
 )
 from odes.order_parameters import (
-    FEEDBACK,
+    ALWAYS,
     Array,
     Hyperparameters,
     OrderParameters,
@@ -45,7 +45,15 @@ from odes.order_parameters import (
     joint_covariance,
     scale_feedback,
 )
-from odes.rules import RULES, Learning, Rule, check_feedback_drift, differentiates
+from odes.rules import (
+    RULES,
+    Learning,
+    Rule,
+    check_feedback_drift,
+    differentiates,
+    learns_by_sample,
+    needs_of,
+)
 
 CLOSED = {name: own for name, own in ACTIVATIONS.items() if hasattr(own, "second_moment")}
 """The activations with closed forms."""
@@ -65,6 +73,7 @@ class Moments(NamedTuple):
     delta_delta: Array  # <delta_k delta_l>, (K, K)
     readout: Array  # average change of the readout per -lr_v, (K, O)
     gamma_error: Array | None = None  # <gamma_k e_o>, (K, O), for rules whose update contains F e
+    weights: dict[str, Array] | None = None  # d/dt of weights that learn by samples
 
 
 def closed_moments(
@@ -79,10 +88,10 @@ def closed_moments(
 
     C is the covariance of all fields, (K + M, K + M); the rest as for :func:`drift`.
     """
-    if not differentiates(rule):
+    if not differentiates(rule) or learns_by_sample(rule):
         raise ValueError(
-            "Argument `rule` must not override `update` where averages are taken in closed form, "
-            f"but is {rule!r}.  Use solve(), which averages over points."
+            "Argument `rule` must not override `update` or `learn` where averages are taken in "
+            f"closed form, but is {rule!r}.  Use solve(), which averages over points."
         )
     v = state.v
     xp = v.__array_namespace__()
@@ -152,7 +161,7 @@ def drift(
         )
     )
     state, teacher = check_arrays(
-        "state", state, teacher, rule.needs, axes=False, beside=parameters.feedback_scale
+        "state", state, teacher, needs_of(rule), axes=False, beside=parameters.feedback_scale
     )
     teacher = teacher._replace(**{name: None for name in "SP" if name not in rule.needs})
     check_feedback_drift(rule, state, teacher, activation)
@@ -197,11 +206,11 @@ def unchecked_drift(
     still = {
         name: 0 * each
         for name, each in state._asdict().items()
-        if name in FEEDBACK and each is not None
+        if name not in ALWAYS and each is not None
     }
-    change = still | rule.feedback_drift(
-        state, teacher, Learning(along, dv, parameters, activation)
-    )
+    learning = Learning(along, dv, parameters, activation, averages.weights)
+    moved = (averages.weights or {}) | rule.feedback_drift(state, teacher, learning)
+    change = still | moved
     return state._replace(Q=dQ + dQ.T + lr * lr * averages.delta_delta, R=dR, v=dv, **change)
 
 

@@ -281,6 +281,7 @@ def diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
             delta_delta=jnp.outer(update.delta, update.delta),
             readout=update.readout,
             gamma_error=gamma_error,
+            weights=update.weights,
         )
         return problem.drift(y, parameters, lambda *_: own)
 

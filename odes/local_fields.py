@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ from odes.order_parameters import (
     joint_covariance,
 )
 from odes.quadrature import Points, default_points, mirrored_sobol
-from odes.rules import Sample, Update, is_smooth
+from odes.rules import Sample, Update, draws_of, is_smooth, overrides, shape_of
 
 SINGULAR = 1e-14
 """Eigenvalues of a covariance below this times its size count as zero."""
@@ -105,16 +105,17 @@ def updates_at(
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
-) -> tuple[Update, Any, Any]:
+) -> tuple[Made, Any, Any]:
     """What a rule does at every node: updates and errors (nodes, ...); and the inverse root of C.
 
-    Nodes hold standard normals z, (nodes, K + M), with O more for the noise.  The field of a
-    direction u is ``z . inverse root . C_.u``; its regression, where u is not among the units.
+    Nodes hold standard normals z, (nodes, K + M), with O more for the noise, and those that the
+    rule draws.  The field of a direction u is ``z . inverse root . C_.u``; its regression, where u
+    is not among the units.
     """
     n = C.shape[0]
     root, inverse = field_roots(C, len(state.v))
 
-    def one(node: Any) -> tuple[Update, Any]:
+    def one(node: Any) -> tuple[Made, Any]:
         return update_at(root @ node[:n], node[n:], state, teacher, parameters, rule, activation)
 
     update, error = jax.vmap(one)(nodes)
@@ -123,22 +124,43 @@ def updates_at(
 
 def update_at(
     fields: Any,
-    zeta: Any,
+    drawn: Any,
     state: OrderParameters,
     teacher: Teacher,
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
-) -> tuple[Update, Any]:
-    """What a rule does at one value of all fields, (K + M,), and of the normals of the noise, (O,).
+) -> tuple[Made, Any]:
+    """What a rule does at one value of all fields, (K + M,), and of the normals that are drawn.
 
-    Without noise there are none of these.  The update and the error.
+    These are O of the noise, of which there are none without noise, and those of the rule.  The
+    update and the error.
     """
-    K = state.v.shape[0]
-    label = label_at(fields, zeta, state, teacher, parameters, activation)
-    B = rule.feedback(state)
-    sample = Sample(fields[:K], state.v, label, B, activities(activation), parameters.lr)
-    return rule.update(sample), sample.error
+    K, O = state.v.shape
+    own = draws_of(rule, K, O)
+    zeta, xi = drawn[: drawn.size - own], drawn[drawn.size - own :]
+    sample = Sample(
+        fields[:K],
+        state.v,
+        label_at(fields, zeta, state, teacher, parameters, activation),
+        rule.feedback(state),
+        activities(activation),
+        parameters.lr,
+        xi.reshape(shape_of(rule.draws, K, O)) if own else None,
+        {name: getattr(state, name) for name in rule.keeps},
+    )
+    update = rule.update(sample)
+    learned = rule.learn(sample) or None
+    return Made(update.delta, update.readout, update.gamma, learned), sample.error
+
+
+class Made(NamedTuple):
+    """An :class:`odes.Update`, and what the rule learns besides."""
+
+    delta: Any
+    readout: Any
+    gamma: Any
+    weights: dict[str, Any] | None
 
 
 def label_at(
@@ -181,6 +203,7 @@ def sampled_moments(
         delta_delta=weighted.T @ update.delta,
         readout=jnp.tensordot(points.weights, update.readout, 1),
         gamma_error=gamma_error,
+        weights=jax.tree.map(lambda each: jnp.tensordot(points.weights, each, 1), update.weights),
     )
 
 
@@ -197,14 +220,15 @@ def products(problem: Any, parameters: Hyperparameters) -> Any:
     root, _ = field_roots(C, K)
 
     def one(node: Any) -> tuple[Any, Any]:
-        fields, zeta = root @ node[:n], node[n:]
+        fields, drawn = root @ node[:n], node[n:]
+        zeta = drawn[: drawn.size - draws_of(rule, *state.v.shape)]
         label = label_at(fields, zeta, state, teacher, parameters, activation)
 
         def error(own: Any) -> Any:
             prediction = rule.predict(own, state.v, activities(activation))
             return jnp.sum((prediction - label) ** 2) / 2
 
-        update, _ = update_at(fields, zeta, state, teacher, parameters, rule, activation)
+        update, _ = update_at(fields, drawn, state, teacher, parameters, rule, activation)
         return update.delta, jax.grad(error)(fields[:K])
 
     delta, exact = jax.vmap(one)(problem.points.nodes)
@@ -277,7 +301,8 @@ def points_of(
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     smooth = is_smooth(rule, activation) and not rule.classifies
-    return choose_points(points, K + M + (O if noisy else 0), smooth, K)
+    dimensions = K + M + (O if noisy else 0) + draws_of(rule, K, O)
+    return choose_points(points, dimensions, smooth, K)
 
 
 def check_averaged(rule: Any, activation: Any, K: int, O: int) -> bool:
@@ -301,9 +326,9 @@ def choose_points(
     weights = check_array("points.weights", points.weights)
     if nodes.ndim != 2 or nodes.shape[1] != dimensions or weights.shape != nodes.shape[:1]:
         raise ValueError(
-            f"Argument `points` must have {dimensions} dimensions, one for each of K + M fields "
-            "and, with noise, of O outputs, and a weight for each node, but has the shapes "
-            f"{nodes.shape} and {weights.shape}."
+            f"Argument `points` must have {dimensions} dimensions, one for each of K + M fields, "
+            "with noise of O outputs, and of what the rule draws, and a weight for each node, but "
+            f"has the shapes {nodes.shape} and {weights.shape}."
         )
     if abs(weights.sum() - 1) > 1e-6:
         raise ValueError(
@@ -342,8 +367,8 @@ def check_activation(activation: Any) -> None:
         )
 
 
-def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
-    """Whether the rule has a gamma; ValueError unless its update has the right shapes."""
+def tried(rule: Any, activation: Any, K: int, O: int) -> Made:
+    """The update of a rule on a sample of ones."""
     ones = jnp.ones((K, O))
     sample = Sample(
         fields=ones[:, 0],
@@ -352,11 +377,30 @@ def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
         B=ones,
         g=activities(activation),
         lr=ones[0, 0],
+        xi=jnp.ones(shape_of(rule.draws, K, O)) if rule.draws else None,
+        weights={name: jnp.ones(shape_of(each, K, O)) for name, each in rule.keeps.items()},
     )
     update = rule.update(sample)
-    expected = {"delta": (K,), "readout": (K, O), "gamma": (K,)}
     if not isinstance(update, Update):
         raise ValueError(f"Argument `rule` must return an Update, but returned {update!r}.")
+    learned = rule.learn(sample)
+    if not isinstance(learned, dict):
+        raise ValueError(
+            "Argument `rule` must have a `learn` that returns a dictionary of what is added to "
+            f"weights, but it returned {learned!r}."
+        )
+    missing = set(rule.keeps) - set(learned) if overrides(rule, "learn") else set()
+    if missing:
+        raise ValueError(
+            f"Argument `rule` must `learn` all weights that it keeps, but not {min(missing)!r}."
+        )
+    return Made(update.delta, update.readout, update.gamma, learned or None)
+
+
+def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
+    """Whether the rule has a gamma; ValueError unless its update has the right shapes."""
+    update = tried(rule, activation, K, O)
+    expected = {"delta": (K,), "readout": (K, O), "gamma": (K,)}
     for name, shape in expected.items():
         part = getattr(update, name)
         if np.shape(part) != shape and not (name == "gamma" and part is None):

@@ -44,6 +44,8 @@ label to the hidden units, which are of O(1) and learn at a rate of 1/N as a rea
 
 from __future__ import annotations
 
+from collections import namedtuple
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +72,9 @@ SYMMETRIC = ("Q", "T", "P", "P1")
 FEEDBACK = ("B", "B1", "S1", "P1", "F2")
 """The order parameters of the feedback, which some rules have."""
 
+ALWAYS = ("Q", "R", "v")
+"""The order parameters of every rule."""
+
 MAGNITUDE_LIMIT = 1e6
 """An order parameter above this has diverged.
 
@@ -81,12 +86,19 @@ STATUS = ("ok", "diverged", "max_steps", "nonfinite", "sliding")
 
 
 class OrderParameters(NamedTuple):
-    """The state that evolves; on a :class:`Trajectory` every array has leading axes of its own."""
+    """The state that evolves; on a :class:`Trajectory` every array has leading axes of its own.
+
+    Weights that a rule keeps besides follow as further fields, by their names (`with_weights`).
+    """
 
     Q: Array  # (K, K)
     R: Array  # (K, M)
     v: Array  # (K, O)
     B: Array | None = None  # (K, O); None for backpropagation, whose feedback is v
+
+    def with_weights(self, **weights: Array) -> Any:
+        """The state with weights of these names that a rule keeps."""
+        return state_of({**self._asdict(), **weights})
 
 
 class FactoredOrderParameters(NamedTuple):
@@ -102,13 +114,33 @@ class FactoredOrderParameters(NamedTuple):
     F2: Array  # (K, O)
 
 
-STATES = (OrderParameters, FactoredOrderParameters)
+def is_state(value: Any) -> bool:
+    """Whether this holds order parameters."""
+    return isinstance(value, tuple) and getattr(value, "_fields", ())[:4] == OrderParameters._fields
 
 
 def state_of(parts: dict[str, Any]) -> Any:
-    """The state of these order parameters, by name, with factors if there is an F2."""
-    kind = OrderParameters if parts.get("F2") is None else FactoredOrderParameters
-    return kind(*(parts.get(name) for name in kind._fields))
+    """The state of these order parameters, by name, and of what else is not None."""
+    known, factors = OrderParameters._fields, FactoredOrderParameters._fields[4:]
+    given = [name for name, each in parts.items() if name not in known and each is not None]
+    more = tuple(sorted(given, key=(*factors, *given).index))
+    return _with_fields(more)(*(parts.get(name) for name in (*known, *more)))
+
+
+@cache
+def _with_fields(more: tuple[str, ...]) -> Any:
+    """The type of states that have these further fields."""
+    kinds = (OrderParameters, FactoredOrderParameters)
+    for kind in kinds:
+        if kind._fields[4:] == more:
+            return kind
+    made: Any = namedtuple  # whose names are not known before
+    fields = made("OrderParameters", (*OrderParameters._fields, *more))
+
+    def reduced(state: Any) -> tuple[Any, tuple]:  # such a type cannot be imported
+        return state_of, (state._asdict(),)
+
+    return type("OrderParameters", (fields,), {"__slots__": (), "__reduce__": reduced})
 
 
 class Teacher(NamedTuple):

@@ -15,9 +15,17 @@ import numpy as np
 from scipy.optimize import brentq
 
 from odes.checks import check_number, check_overlaps, hyperparameters, quoted
-from odes.order_parameters import FEEDBACK, OrderParameters, Teacher, Trajectory, state_of
+from odes.order_parameters import (
+    ALWAYS,
+    DIMENSIONS,
+    OrderParameters,
+    Teacher,
+    Trajectory,
+    state_of,
+)
 from odes.problem import packing
 from odes.quadrature import Points
+from odes.rules import needs_of
 
 SPAN = 200.0
 """Learning rate times the time for which the way to the plateau is followed before what rounding
@@ -236,8 +244,10 @@ def escape_time(
         )
     moving = {k for k, each in plateau.eigenvectors._asdict().items() if each is not None}
     parts = plateau.order_parameters._asdict().items()
+    known = DIMENSIONS | needs_of(plateau.rule)
+    needs = {name: known[name] for name in known if name in moving and name not in ALWAYS}
     fixed = state_of({name: each for name, each in parts if name in moving})
-    state, teacher = check_overlaps(state, teacher, tuple(moving & set(FEEDBACK)), "state")
+    state, teacher = check_overlaps(state, teacher, needs, "state")
     pack, unpack = packing(fixed)
     if np.shape(state.R) != np.shape(fixed.R) or np.shape(state.v) != np.shape(fixed.v):
         raise ValueError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from odes.checks import (
 )
 from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
 from odes.order_parameters import (
+    DIMENSIONS,
     SYMMETRIC,
     Array,
     Hyperparameters,
@@ -41,7 +42,9 @@ from odes.rules import (
     check_rule,
     differentiates,
     is_own,
+    learns_by_sample,
     learns_feedback,
+    needs_of,
     predicts_by_readout,
 )
 from odes.schedules import check_scale, parameters_at
@@ -62,6 +65,7 @@ class Problem:
     points: Any  # averaged over; None for closed forms
     moving: tuple[str, ...]  # the order parameters that can move, by name
     parameters: Any = None  # numbers or schedules; None where compiled code is given them
+    made: dict[Any, Any] = field(default_factory=dict, repr=False)  # compiled code of a user's rule
 
     @cached_property
     def _packing(self) -> tuple[Callable[..., Array], Callable[..., OrderParameters]]:
@@ -162,11 +166,17 @@ class Problem:
         """``function(problem, ...)`` under jit, with further constants.
 
         What is compiled for the packages' own rules and activations is kept, unless it is to be
-        compiled ``anew``.  A user's objects may change between calls, and are, at each.
+        compiled ``anew``.  A user's objects may change between calls, and what is compiled of them
+        is kept with the problem, and with those that :func:`dataclasses.replace` makes of it.
         """
         known = is_own(self.rule) and any(self.activation is own for own in ACTIVATIONS.values())
-        make = _kept if known and not anew else _jitted
-        run = make(function, self.rule, self.activation, self.moving, **static)
+        given = function, self.rule, self.activation, self.moving
+        if known and not anew:
+            run = _kept(*given, **static)
+        elif anew or static:
+            run = _jitted(*given, **static)
+        else:
+            run = self.made.setdefault(function, _jitted(*given))
         return partial(run, (self.initial, self.teacher, self.points))
 
 
@@ -210,7 +220,9 @@ def prepare(
     Raises ValueError, which names the argument, what it must be and what it was.
     """
     rule, activation = choose(rule, activation)
-    needs = (*rule.needs, "P") if with_P and "S" in rule.needs else tuple(rule.needs)
+    needs = needs_of(rule)
+    if with_P and "S" in needs:
+        needs |= {"P": DIMENSIONS["P"]}
     if traced:
         initial, teacher = shape_overlaps(initial, teacher, needs, check_traceable)
     else:
@@ -219,15 +231,16 @@ def prepare(
             check_feedback_matrix(initial, teacher)
     rule.check(len(initial.v), initial.v.shape[1], activation)
     check_feedback(rule, initial)
-    moved = check_feedback_drift(rule, initial, teacher, activation)
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
-    moving = ("Q", "R", *(() if frozen else ("v",)), *moved)
-    nodes = None
+    nodes = learned = None
     if points is not None or not has_closed_form(rule, activation):
-        from odes.local_fields import points_of
+        from odes.local_fields import points_of, tried
 
         noisy = not _is_zero(parameters.noise)
         nodes = points_of(initial, teacher, points, noisy, rule, activation)
+        learned = tried(rule, activation, *initial.v.shape).weights
+    moved = check_feedback_drift(rule, initial, teacher, activation, learned)
+    moving = ("Q", "R", *(() if frozen else ("v",)), *moved)
     check_scale(learns_feedback(rule), parameters)
     return Problem(initial, teacher, rule, activation, nodes, moving, parameters)
 
@@ -264,7 +277,8 @@ def check_feedback(rule: Rule, initial: OrderParameters) -> None:
 
 def has_closed_form(rule: Rule, activation: Any) -> bool:
     """Whether ``closed_moments`` covers this rule with this activation."""
-    return differentiates(rule) and predicts_by_readout(rule) and has_averages(activation)
+    closed = differentiates(rule) and not learns_by_sample(rule)
+    return closed and predicts_by_readout(rule) and has_averages(activation)
 
 
 def has_averages(activation: Any) -> bool:

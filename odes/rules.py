@@ -13,6 +13,7 @@ themselves and are averaged numerically.  The same rules acting on the weights o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,7 +22,14 @@ import numpy as np
 
 from odes.averages import NORMALISED
 from odes.checks import check_mirror, check_number, lookup, quoted
-from odes.order_parameters import FEEDBACK, Array, Hyperparameters, OrderParameters, Teacher
+from odes.order_parameters import (
+    ALWAYS,
+    DIMENSIONS,
+    Array,
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+)
 
 
 class Sample(NamedTuple):
@@ -33,6 +41,8 @@ class Sample(NamedTuple):
     B: Array  # (K, O), as `feedback` gives it
     g: Callable[[Array], Array]  # the activities of all units from their fields
     lr: Array  # learning rate of the first layer
+    xi: Array | None = None  # standard normals of the shape that the rule `draws`
+    weights: dict[str, Array] | None = None  # that the rule `keeps`, by name
 
     @property
     def h(self) -> Array:
@@ -71,6 +81,7 @@ class Learning(NamedTuple):
     dv: Array  # dv/dt, (K, O)
     parameters: Hyperparameters
     activation: Any
+    weights: dict[str, Array] | None = None  # averages of `Rule.learn`; None in closed form
 
 
 class Rule:
@@ -83,6 +94,10 @@ class Rule:
     the sign of the prediction has a meaning.  What a rule may override counts in every function, or
     is refused there by name: the table is in ``docs/rules.md``.
 
+    ``draws`` is the shape of standard normals that the rule draws for every sample, such as
+    ``("K",)`` for one for each hidden unit, and ``keeps`` has weights of its own, by name, and
+    their dimensions, such as ``{"D": ("K", "O")}``; both are in terms of K, M and O.
+
     ``algorithm`` is the same rule as a :class:`simulations.Rule`, with which ``simulate`` and
     ``network.overlaps`` take this object, too; those of the packages have one by themselves.
     """
@@ -90,6 +105,8 @@ class Rule:
     needs: tuple[str, ...] = ("B",)
     smooth: bool = True
     classifies: bool = False
+    draws: tuple[str, ...] = ()
+    keeps: dict[str, tuple[str, str]] = {}  # noqa: RUF012
     algorithm: Any = None
 
     def __eq__(self, other: object) -> bool:
@@ -128,6 +145,13 @@ class Rule:
         """
         return {}
 
+    def learn(self, sample: Sample) -> dict[str, Array]:
+        """N times what one sample adds to weights that the rule keeps, or to B, by name.
+
+        A rule that overrides this has no closed form, unless its feedback_drift is one.
+        """
+        return {}
+
     def predict(self, fields: Array, v: Array, g: Callable[[Array], Array]) -> Array:
         """The output at these fields of the student, (K,), to be held against the teacher's."""
         return g(fields) @ v
@@ -141,8 +165,8 @@ class Rule:
 
 
 HOOKS = (
-    "needs", "smooth", "classifies", "check", "feedback", "feedback_matrix", "feedback_drift",
-    "predict", "update",
+    "needs", "smooth", "classifies", "check", "draws", "keeps", "feedback", "feedback_matrix",
+    "feedback_drift", "learn", "predict", "update",
 )  # fmt: skip
 """What a rule may override."""
 
@@ -188,7 +212,32 @@ def is_smooth(rule: Any, activation: Any) -> bool:
 
 def learns_feedback(rule: Any) -> bool:
     """Whether B or F moves in a way of its own, and not only as W takes B along."""
+    return has_own_drift(rule) or overrides(said_by(rule, "learn"), "learn")
+
+
+def has_own_drift(rule: Any) -> bool:
+    """Whether B or F moves as its feedback_drift says, and this is not that of AFA."""
     return overrides(rule, "feedback_drift") and overrides(rule, "feedback_drift", AFA)
+
+
+def learns_by_sample(rule: Any) -> bool:
+    """Whether weights of a rule move by averages of what it says of single samples alone."""
+    return overrides(said_by(rule, "learn"), "learn") and not has_own_drift(rule)
+
+
+def needs_of(rule: Any) -> dict[str, tuple[str, ...]]:
+    """The dimensions of what a rule needs and keeps, by name."""
+    return {name: DIMENSIONS[name] for name in rule.needs} | rule.keeps
+
+
+def draws_of(rule: Any, K: int, O: int) -> int:
+    """How many standard normals a rule draws for every sample."""
+    return math.prod(shape_of(rule.draws, K, O)) if rule.draws else 0
+
+
+def shape_of(dimensions: tuple[str, ...], K: int, O: int) -> tuple[int, ...]:
+    """The shape that dimensions K and O stand for."""
+    return tuple({"K": K, "O": O}[each] for each in dimensions)
 
 
 def is_own(rule: Any) -> bool:
@@ -213,6 +262,19 @@ def check_rule(rule: Any) -> None:
                 f"Argument `rule` must have `needs` among {', '.join(OVERLAPS)}, but they hold "
                 f"{name!r}."
             )
+    if not isinstance(rule.draws, tuple) or not set(rule.draws) <= {"K", "O"}:
+        raise ValueError(
+            "Argument `rule` must have `draws` that are a tuple of K and O, the dimensions of what "
+            f"it draws, but they are {rule.draws!r}."
+        )
+    keeps = rule.keeps.items() if isinstance(rule.keeps, dict) else [("", None)]
+    for name, each in keeps:
+        fits = isinstance(each, tuple) and len(each) == 2 and set(each) <= {"K", "O"}
+        if not fits or not name.isidentifier() or name in DIMENSIONS:
+            raise ValueError(
+                "Argument `rule` must have `keeps` that map names of its own to two dimensions, K "
+                f"or O, but they are {rule.keeps!r}."
+            )
     for name, others in WITH.items():
         missing = [other for other in others if name in needs and other not in needs]
         if missing:
@@ -223,14 +285,22 @@ def check_rule(rule: Any) -> None:
 
 
 def check_feedback_drift(
-    rule: Rule, initial: OrderParameters, teacher: Teacher, activation: Any
+    rule: Rule,
+    initial: OrderParameters,
+    teacher: Teacher,
+    activation: Any,
+    learned: dict[str, Array] | None = None,
 ) -> tuple[str, ...]:
-    """What moves of the feedback; ValueError unless it is of the shapes of what there is of it."""
+    """What moves of the feedback; ValueError unless it is of the shapes of what there is of it.
+
+    ``learned`` is what ``rule.learn`` returns of a sample, None where averages are closed.
+    """
     learning = Learning(
         along=lambda overlaps, with_F=None: overlaps[: len(initial.v)],
         dv=initial.v,
         parameters=Hyperparameters(1.0, 1.0, 0.0, 0.0, 0.0),
         activation=activation,
+        weights=learned,
     )
     with np.errstate(all="ignore"):
         moved = rule.feedback_drift(initial, teacher, learning)
@@ -242,8 +312,9 @@ def check_feedback_drift(
     given: dict[str, Array] = {
         name: each
         for name, each in initial._asdict().items()
-        if name in FEEDBACK and each is not None
+        if name not in ALWAYS and each is not None
     }
+    moved = (learned or {}) | moved
     for name, change in moved.items():
         if name not in given:
             raise ValueError(
@@ -385,6 +456,59 @@ class KolenPollack(FA):
 
 
 @dataclass(frozen=True)
+class TargetPropagation(FA):
+    """Difference target propagation (Lee et al. 2015; Bengio 2020) with a linear decoder.
+
+    B decodes the hidden activities from the prediction y, and learns to:
+    ``B += lr / N (h - B y) y^T - decay / N B``.  The target of the hidden layer is
+    ``h - (B y - B (y - e))``, so that ``delta = g' (B e)``; with ``I2 = <h h^T>`` of the student::
+
+        dB/dt = lr ( I2 v - B v^T I2 v ) - decay B
+    """
+
+    lr: float = 0.1
+    decay: float = 0.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, check_number(f"{name} of the decoder", value))
+
+    def learn(self, sample):
+        y = sample.prediction
+        missed = sample.h - sample.B @ y
+        return {"B": self.lr * missed[:, None] * y - self.decay * sample.B}
+
+    def feedback_drift(self, state, teacher, learning):
+        if learning.weights is not None:
+            return {}
+        variance = state.Q.diagonal()
+        with_y = learning.activation.I2(state.Q, variance[:, None], variance) @ state.v
+        missed = with_y - state.B @ (state.v.mT @ with_y)
+        return {"B": self.lr * missed - self.decay * state.B}
+
+
+@dataclass(frozen=True)
+class NonlinearTargetPropagation(TargetPropagation):
+    """The same with the decoder ``D(y) = g(B y)``.
+
+    ``delta = g' (D(y) - D(y - step e))``, and B descends ``|h - D(y)|^2 / 2`` at the rate lr.
+    """
+
+    step: float = 1.0
+
+    def update(self, sample):
+        y, B = sample.prediction, sample.B
+        moved = sample.g(B @ y) - sample.g(B @ (y - self.step * sample.error))
+        return Update(sample.through(moved), readout=sample.h[:, None] * sample.error)
+
+    def learn(self, sample):
+        y = sample.prediction
+        decoder = sample._replace(fields=sample.B @ y)
+        missed = decoder.through(sample.h - decoder.h)
+        return {"B": self.lr * missed[:, None] * y - self.decay * sample.B}
+
+
+@dataclass(frozen=True)
 class Mirrored(Rule):
     """A rule whose feedback mirrors the weights of the way forward (Akrout et al. 2019).
 
@@ -419,7 +543,7 @@ class Mirrored(Rule):
         rule = self.rule
         if not isinstance(rule, Rule):
             rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: False)
-        if "B" not in rule.needs or learns_feedback(rule):
+        if "B" not in rule.needs or learns_feedback(rule) or rule.keeps:
             raise ValueError(
                 "Argument `rule` must feed back a B or an F that it does not learn itself, to have "
                 f"mirrors, but is {self.rule!r}."
@@ -455,6 +579,11 @@ class Mirrored(Rule):
 
     def update(self, sample):
         return self.rule.update(sample)
+
+    @property
+    def draws(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.draws
 
     def feedback(self, state):
         B = state.B1 @ state.F2 if self.has_F else state.B
@@ -681,6 +810,7 @@ RULES = {
     "sign-symmetry": SignSymmetry(),
     "sign-random": RandomSignSymmetry(),
     "kolen-pollack": KolenPollack(),
+    "dtp": TargetPropagation(),
     "fa-mirror": MirroredFA(),
     "afa-mirror": MirroredAFA(),
     "pepita-mirror": MirroredPEPITA(),

@@ -212,7 +212,8 @@ def differentiable_moments(
         def update(fields: Any) -> Any:
             made, error = update_at(fields, zeta, state, teacher, parameters, rule, activation)
             along_F = None if made.gamma is None else jnp.outer(made.gamma, error)
-            return made.delta, (jnp.outer(made.delta, made.delta), made.readout, along_F)
+            others = jnp.outer(made.delta, made.delta), made.readout, along_F, made.weights
+            return made.delta, others
 
         return jax.jacfwd(update, has_aux=True)(fields)
 
@@ -241,8 +242,8 @@ def differentiable_moments(
     def to_first_order(value: Any, hessian: Any) -> Any:
         return value + jnp.tensordot(hessian, change, 2) / 2
 
-    slopes, (delta_delta, readout, along_F) = jax.tree.map(to_first_order, values, curved)
-    return Moments(lambda overlaps: slopes @ overlaps, delta_delta, readout, along_F)
+    slopes, others = jax.tree.map(to_first_order, values, curved)
+    return Moments(lambda overlaps: slopes @ overlaps, *others)
 
 
 def find(problem: Problem) -> FixedPoint:

@@ -56,24 +56,31 @@ def step(
     y: Any,
     parameters: Hyperparameters,
     *,
+    xi: Any = None,
+    counts: Any = 1,
     rule: Rule,
     g: Callable,
     N: int,
 ) -> Network:
     """The network after one sample, in n = x.size coordinates of N inputs.
 
-    The feedback scale is None for a network whose B and F have it already.
+    The feedback scale is None for a network whose B and F have it already.  xi is what the rule
+    draws, and ``counts`` whether weights learn that have no rate among the parameters.
     """
     lr, lr_v, _, decay, decay_v, scale = parameters
     n = x.size
     fed_back = network if scale is None else scaled(network, scale)
-    dW, *others = rule.update(fed_back, see(fed_back, x, y, g, lr * n / N))
+    dW, dv, *others = rule.update(fed_back, see(fed_back, x, y, g, lr * n / N, xi))
+    learned = others[0] if others else {}
+    as_v = {"v": dv} if isinstance(learned, dict) else {"v": dv, "B": learned}
     moved = {
         name: (1 - decay_v / N) * getattr(network, name) - lr_v / N * change
-        for name, change in zip("vB", others, strict=False)
+        for name, change in as_v.items()
     }
+    if isinstance(learned, dict):
+        moved |= {name: network.get(name) + counts / N * change for name, change in learned.items()}
     W = network.W - lr * n**0.5 / N * as_matrix(dW) - decay / N * network.W
-    return network._replace(W=W, **moved)
+    return network.put(W=W, **moved)
 
 
 def mirrored(
@@ -81,8 +88,8 @@ def mirrored(
 ) -> Network:
     """The network after one step of the rule's mirror, whose changes count ``weight`` times."""
     changes = rule.mirror(network, noise, g)
-    return network._replace(
-        **{name: getattr(network, name) + weight * change for name, change in changes.items()}
+    return network.put(
+        **{name: network.get(name) + weight * change for name, change in changes.items()}
     )
 
 
@@ -96,14 +103,15 @@ def learn_in_turn(
     count: int,
     last: Any,
     noise: tuple[Any, Any] | None = None,
+    xi: Any = None,
     rule: Rule,
     g: Callable,
     N: int,
 ) -> Network:
     """The network after the ``count`` samples of X and Y from ``first`` on, but for those >= last.
 
-    X is (samples, n), Y (samples, O), and the noise of a mirror (samples, N) and (samples, K).  A
-    parameter that changes with time is (samples,), too.
+    X is (samples, n), Y (samples, O), the noise of a mirror (samples, N) and (samples, K), and what
+    the rule draws (samples, ...).  A parameter that changes with time is (samples,), too.
     """
 
     def learn(s: Any, network: Network) -> Network:
@@ -111,7 +119,10 @@ def learn_in_turn(
         now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[at], parameters)
         rates = Hyperparameters(*((at < last) * rate for rate in now[:-1]))
         rates = rates._replace(feedback_scale=now.feedback_scale)
-        network = step(network, X[at], Y[at], rates, rule=rule, g=g, N=N)
+        drawn = None if xi is None else xi[at]
+        network = step(
+            network, X[at], Y[at], rates, xi=drawn, counts=at < last, rule=rule, g=g, N=N
+        )
         if noise is None:
             return network
         return mirrored(network, (noise[0][at], noise[1][at]), at < last, rule=rule, g=g)
@@ -146,6 +157,7 @@ def learn_as_block(
     first: Any,
     count: int,
     last: Any,
+    xi: Any = None,
     rule: Rule,
     g: Callable,
     N: int,
@@ -170,6 +182,7 @@ def learn_as_block(
         parameters,
         count=b,
         last=last - first,
+        xi=None if xi is None else jax.lax.dynamic_slice_in_dim(xi, first, b),
         rule=rule,
         g=g,
         N=N,
@@ -179,4 +192,5 @@ def learn_as_block(
     change = (after.W - kept * before) / scale
     along_X = change[:, O:] @ inverse  # (K, b)
     along_Q = change[:, :O] - along_X @ Z
-    return network._replace(W=kept * W + along_X @ X + along_Q @ Q.T, v=after.v, B=after.B)
+    W = kept * W + along_X @ X + along_Q @ Q.T
+    return network._replace(W=W, v=after.v, B=after.B, own=after.own)

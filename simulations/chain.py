@@ -16,6 +16,7 @@ them: it is a fast way to many runs and to large N.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -41,7 +42,7 @@ from simulations.online_sgd import (
     rates,
     tested,
 )
-from simulations.rules import Rule, outputs
+from simulations.rules import Rule, outputs, shape_drawn
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -109,17 +110,19 @@ def simulate_chain(
         network = scaled(network, parameters.feedback_scale)
         parameters = parameters._replace(feedback_scale=None)
     streams = [
-        [np.random.default_rng(stream) for stream in run.spawn(4)]
+        [np.random.default_rng(stream) for stream in run.spawn(5)]
         for run in np.random.SeedSequence(seed).spawn(n_runs)
     ]
     saved, done = [], 0
     with jax.enable_x64(True), shown(progress, steps[-1], "samples", delay=1) as advance:
         networks = _compressed(network, chosen, n_runs)
         for last in steps:
-            for x, zeta, count in _ahead(_blocks(streams, last - done, K + M + O, O, N)):
+            for x, zeta, xi, count in _ahead(
+                _blocks(streams, last - done, K + M + O, O, N, shape_drawn(chosen, network.v))
+            ):
                 during = rates(parameters, N, done, done + count, len(x))
                 networks = jax.block_until_ready(
-                    _train(networks, during, x, zeta, count, rule=chosen, units=units, N=N)
+                    _train(networks, during, x, zeta, xi, count, rule=chosen, units=units, N=N)
                 )
                 advance(count)
                 done += count
@@ -144,28 +147,37 @@ def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
     small = network._replace(
         W=scale * coordinates[-K:], W_star=scale * coordinates[:M], F=coordinates[M:-K].T
     )
-    runs = {name: np.tile(getattr(small, name), (n_runs, 1, 1)) for name in learned(rule)}
-    return jax.tree.map(jnp.asarray, small._replace(**runs))
+    runs = {name: np.tile(small.get(name), (n_runs, 1, 1)) for name in learned(rule)}
+    return jax.tree.map(jnp.asarray, small.put(**runs))
 
 
 def _blocks(
-    streams: list[list[np.random.Generator]], steps: int, D: int, O: int, N: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Inputs (size, runs, D + 1), normals for the noise (size, runs, O), and how many are meant.
+    streams: list[list[np.random.Generator]],
+    steps: int,
+    D: int,
+    O: int,
+    N: int,
+    drawn: tuple[int, ...],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    """Inputs (size, runs, D + 1), normals for the noise (size, runs, O) and those of the rule.
 
+    These are (size, runs, *drawn), or (size, runs, 0).  The last is how many samples are meant.
     Sample s of run r depends on the seed, r and s alone.
     """
-    size = max(1, NUMBERS // (len(streams) * (D + 1 + O)))
+    own = drawn or (0,)
+    size = max(1, NUMBERS // (len(streams) * (D + 1 + O + math.prod(own))))
     for start in range(0, steps, size):
         count = min(size, steps - start)
         x = np.zeros((size, len(streams), D + 1))
         zeta = np.zeros((size, len(streams), O))
-        for r, (for_span, for_rest, for_noise, _) in enumerate(streams):
+        xi = np.zeros((size, len(streams), *own))
+        for r, (for_span, for_rest, for_noise, _, for_own) in enumerate(streams):
             x[:count, r, :D] = for_span.standard_normal((count, D))
             if N > D:
                 x[:count, r, D] = np.sqrt(for_rest.chisquare(N - D, count))
             zeta[:count, r] = for_noise.standard_normal((count, O))
-        yield x, zeta, count
+            xi[:count, r] = for_own.standard_normal((count, *own))
+        yield x, zeta, xi, count
 
 
 def _ahead(items: Iterator) -> Iterator:
@@ -178,20 +190,22 @@ def _ahead(items: Iterator) -> Iterator:
 
 
 @partial(jax.jit, static_argnames=("rule", "units", "N"))
-def _train(networks, parameters, x, zeta, count, *, rule, units, N):
+def _train(networks, parameters, x, zeta, xi, count, *, rule, units, N):
     """The networks after ``count`` samples; the parameters as of :func:`rates`."""
     kept = x.shape[-1] - 1 - networks.W.shape[1]
 
-    def learn(network: Network, x: Any, zeta: Any, s: Any) -> Network:
+    def learn(network: Network, x: Any, zeta: Any, xi: Any, s: Any) -> Network:
         now = jax.tree.map(lambda each: each if each.ndim == 0 else each[s], parameters)
         y = outputs(network.W_star, network.v_star, x[None], units.g)[0] + now.noise * zeta
-        network = step(network, x, y, now, rule=rule, g=units.hidden, N=N)
+        network = step(network, x, y, now, xi=xi, rule=rule, g=units.hidden, N=N)
         W = jnp.concatenate([network.W[:, :kept], turned(network.W[:, kept:])], axis=1)
         return network._replace(W=W)
 
-    axes = per_run(rule)
-    one_step = jax.vmap(learn, (axes, 0, 0, None), axes)
-    return jax.lax.fori_loop(0, count, lambda s, state: one_step(state, x[s], zeta[s], s), networks)
+    axes = per_run(rule, networks)
+    one_step = jax.vmap(learn, (axes, 0, 0, 0, None), axes)
+    return jax.lax.fori_loop(
+        0, count, lambda s, state: one_step(state, x[s], zeta[s], xi[s], s), networks
+    )
 
 
 def turned(A: Any) -> Any:
@@ -214,4 +228,4 @@ def _measure(networks, tests, scale, *, rule, units):
         means = jnp.mean(mistakes(fed_back, X, rule=rule, units=units), axis=0)
         return {**overlaps_of(fed_back, rule), **errors_of(means, rule)}
 
-    return jax.vmap(one_run, (per_run(rule), 0))(networks, tests)
+    return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, tests)

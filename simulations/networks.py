@@ -47,6 +47,17 @@ class Network(NamedTuple):
     aligned: Any  # whether entries of F are O(1 / sqrt(N)) and correlated with the weights
     F1: Any = None  # (N, K) and
     F2: Any = None  # (K, O): an aligned F in factors, F1 F2 / sqrt(N), for mirrors that learn it
+    own: Any = None  # weights by names of its own that a rule keeps, a dictionary
+
+    def get(self, name: str) -> Any:
+        """Weights by name, those of a rule's own among them; None if there are none."""
+        return getattr(self, name) if name in self._fields else (self.own or {}).get(name)
+
+    def put(self, **weights: Any) -> Network:
+        """The network with these weights in place of those of the same names."""
+        own = {name: each for name, each in weights.items() if name not in self._fields}
+        known = {name: each for name, each in weights.items() if name in self._fields}
+        return self._replace(**known, **({"own": {**(self.own or {}), **own}} if own else {}))
 
     def overlaps(self, rule: Any) -> tuple[OrderParameters, Teacher]:
         """Order parameters and teacher measured on this network, in float64.
@@ -87,6 +98,7 @@ def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
     measured["B"] = rule.feedback(network)
     if "F1" in rule.learns:
         measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
+    measured |= {name: network.get(name) for name in rule.learns if name not in Network._fields}
     return {name: each for name, each in measured.items() if each is not None}
 
 
@@ -98,7 +110,7 @@ def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
     weights = {
         name: jnp.asarray(each)
         for name, each in network._asdict().items()
-        if name != "aligned" and each is not None
+        if name not in ("aligned", "own") and each is not None
     }
 
     def feedback(given: dict[str, Any]) -> Any:
@@ -290,17 +302,23 @@ def check_network(network: Network) -> Network:
         for name, shape in shapes.items()
     }
     aligned = check_flag("network.aligned", network.aligned)
-    return Network(**weights, aligned=aligned)
+    if network.own is not None and not isinstance(network.own, dict):
+        raise ValueError(
+            "Argument `network.own` must be a dictionary of weights by name, or None, but is "
+            f"{quoted(network.own)}."
+        )
+    own = {name: check_array(f"network.{name}", each) for name, each in (network.own or {}).items()}
+    return Network(**weights, aligned=aligned, own=own or None)
 
 
 def check_learned(network: Network, rule: Rule) -> None:
     """ValueError unless the network has the weights that the rule learns."""
-    if rule.mirror is None and set(rule.learns) - {"B"}:
+    if rule.mirror is None and set(rule.learns) & set(Network._fields) - {"B"}:
         raise ValueError(
             f"Argument `rule` must have a mirror to learn {', '.join(rule.learns)}, but has None."
         )
     for name in rule.learns:
-        if getattr(network, name, None) is None:
+        if network.get(name) is None:
             raise ValueError(
                 f"Argument `network` must have {name} for a rule that learns it, but has None."
             )

@@ -45,7 +45,15 @@ from odes.store import Arrays, load_arrays, open_store, save_arrays
 from simulations.activations import Units, check_units, choose_units
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_learned, check_network, overlaps_of
-from simulations.rules import Rule, as_matrix, choose_rule, known_name, outputs, see
+from simulations.rules import (
+    Rule,
+    as_matrix,
+    choose_rule,
+    known_name,
+    outputs,
+    see,
+    shape_drawn,
+)
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -69,8 +77,8 @@ HELD = 2**22
 PIECE = 2**27
 """Numbers drawn between two looks at the progress and at the clock for checkpoints."""
 
-MIRROR = 2**31
-"""Sets the noise of mirrors apart from samples in the random streams of a run."""
+MIRROR, OWN = 2**31, 2**31 + 1
+"""Set the noise of mirrors, and what rules draw, apart from samples in the streams of a run."""
 
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_SECONDS = 20.0
@@ -277,9 +285,11 @@ def learned(rule: Rule) -> tuple[str, ...]:
     return ("W", "v", *rule.learns)
 
 
-def per_run(rule: Rule) -> Network:
+def per_run(rule: Rule, network: Network) -> Network:
     """Which weights have a leading run axis: those that learn."""
-    return Network(*(0 if name in learned(rule) else None for name in Network._fields))
+    axes = {name: 0 if name in learned(rule) else None for name in Network._fields}
+    own = network.own and {name: 0 if name in learned(rule) else None for name in network.own}
+    return Network(**axes | {"own": own})
 
 
 def whole_steps(times: np.ndarray, N: int, name: str = "times") -> list[int]:
@@ -302,12 +312,20 @@ def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
     on_jax = jax.tree.map(jnp.asarray, network)
     if rule.equivariant:
         on_jax = on_jax._replace(W_star=None)
-    sample = see(on_jax, jnp.ones(N), jnp.ones(O), g, 1.0)
-    names = ("dW", "dv", "dB") if "B" in rule.learns and rule.mirror is None else ("dW", "dv")
+    drawn = jnp.ones(shape_drawn(rule, network.v)) if rule.draws else None
+    sample = see(on_jax, jnp.ones(N), jnp.ones(O), g, 1.0, drawn)
+    learns = rule.learns if rule.mirror is None else ()
+    names = ("dW", "dv", "dB") if learns else ("dW", "dv")
 
     def called() -> dict[str, Any]:
         found = dict(zip(names, rule.update(on_jax, sample), strict=True))
         found["dW"] = as_matrix(found["dW"])
+        if isinstance(found.get("dB"), dict):
+            changes = found.pop("dB")
+            found |= {f"a change of {name}": changes[name] for name in learns}
+            unknown = set(changes) - set(learns)
+            if unknown:
+                raise ValueError(f"a change of {min(unknown)}, which is not in `learns`.")
         found |= {
             "B": rule.feedback(on_jax),
             "a prediction": rule.predict(on_jax, jnp.ones((3, N)), g),
@@ -333,7 +351,7 @@ def _check_shapes(rule: Rule, network: Network, g: Callable) -> None:
         "B": (K, O),
         "a prediction": (3, O),
     }
-    expected_shapes |= {f"a change of {each}": getattr(network, each).shape for each in rule.learns}
+    expected_shapes |= {f"a change of {each}": network.get(each).shape for each in rule.learns}
     for name, shape in returned.items():
         expected = expected_shapes[name]
         if shape != expected and not (name == "B" and shape is None):
@@ -448,9 +466,7 @@ def _start(
     """All groups before the first sample, filled up with more runs than were asked for."""
     with np.errstate(over="ignore"):  # what is beyond single precision diverges
         start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
-    networks = start._replace(
-        **{name: jnp.tile(getattr(start, name), (plan.lanes, 1, 1)) for name in names}
-    )
+    networks = start.put(**{name: jnp.tile(start.get(name), (plan.lanes, 1, 1)) for name in names})
     Q, triangle = jnp.linalg.qr(start.F)
     root = jax.random.key(seed, impl="threefry2x32")
     runs = jnp.arange(plan.groups * plan.lanes)
@@ -462,7 +478,7 @@ def _start(
 
 def _weights(groups: Sequence[Group], names: tuple[str, ...]) -> Arrays:
     """The weights that learn, (groups, lanes, ...), by names such as "weights/W"."""
-    return {f"weights/{w}": np.stack([getattr(g.networks, w) for g in groups]) for w in names}
+    return {f"weights/{w}": np.stack([g.networks.get(w) for g in groups]) for w in names}
 
 
 def _with_weights(groups: Sequence[Group], names: tuple[str, ...], arrays: Arrays) -> list[Group]:
@@ -473,7 +489,7 @@ def _with_weights(groups: Sequence[Group], names: tuple[str, ...], arrays: Array
             name: jax.device_put(arrays[f"weights/{name}"][index], group.training.device)
             for name in names
         }
-        moved.append(group._replace(networks=group.networks._replace(**weights)))
+        moved.append(group._replace(networks=group.networks.put(**weights)))
     return moved
 
 
@@ -517,6 +533,17 @@ def mirror_noise(key: Any, first: Any, count: int, network: Network) -> tuple[An
         return jax.vmap(one)(first + jnp.arange(count))
 
 
+def drawn_by(rule: Rule, key: Any, first: Any, count: int, network: Network) -> Any:
+    """Standard normals that the rule draws for samples first, ..., (count, ...)."""
+    shape = shape_drawn(rule, network.v)
+
+    def one(sample: Any) -> Any:
+        return jax.random.normal(jax.random.fold_in(key, sample), shape, network.W.dtype)
+
+    with jax.threefry_partitionable(False):
+        return jax.vmap(one)(first + jnp.arange(count))
+
+
 @partial(jax.jit, static_argnames=("rule", "units", "plan"))
 def _train(group, first, last, parameters, *, rule, units, plan):
     """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`."""
@@ -530,14 +557,17 @@ def _train(group, first, last, parameters, *, rule, units, plan):
             Y = outputs(network.W_star, network.v_star, X, units.g) + parameters.noise * zeta
             count = jnp.minimum(plan.drawn, last - start)
             now = samples_of(parameters, d * plan.drawn, plan.drawn)
-            beside = {}
+            beside: dict[str, Any] = {}
+            if rule.draws:
+                for_own = jax.random.fold_in(key, OWN)
+                beside["xi"] = drawn_by(rule, for_own, start, plan.drawn, network)
             if rule.mirror is not None:
                 for_mirror = jax.random.fold_in(key, MIRROR)
                 beside["noise"] = mirror_noise(for_mirror, start, plan.drawn, network)
 
             def learn(index: Any, weights: dict[str, Any]) -> dict[str, Any]:
                 after = learner(
-                    network._replace(**weights),
+                    network.put(**weights),
                     X,
                     Y,
                     now,
@@ -549,16 +579,16 @@ def _train(group, first, last, parameters, *, rule, units, plan):
                     N=X.shape[1],
                     **beside,
                 )
-                return {name: getattr(after, name) for name in weights}
+                return {name: after.get(name) for name in weights}
 
             return jax.lax.fori_loop(0, -(-count // plan.learned), learn, weights)
 
         turns = -(-(last - first) // plan.drawn)
-        start = {name: getattr(network, name) for name in learned(rule)}
+        start = {name: network.get(name) for name in learned(rule)}
         return jax.lax.fori_loop(0, turns, learn_drawn, start)
 
-    weights = jax.vmap(one_run, (per_run(rule), 0))(networks, keys)
-    return group._replace(networks=networks._replace(**weights))
+    weights = jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
+    return group._replace(networks=networks.put(**weights))
 
 
 @partial(jax.jit, static_argnames=("rule", "units", "plan"))
@@ -582,7 +612,7 @@ def _measure(group, index, n_test, scale, *, rule, units, plan):
         total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
         return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
 
-    return jax.vmap(one_run, (per_run(rule), 0))(networks, keys)
+    return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
 
 
 def mistakes(network: Network, X: Any, *, rule: Rule, units: Units) -> Any:

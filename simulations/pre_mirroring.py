@@ -49,8 +49,8 @@ def pre_mirrored(
         key = jax.random.key(seed, impl="threefry2x32")
         on_jax = jax.tree.map(jnp.asarray, start)
         after = _mirror(on_jax, key, steps, rule=chosen, units=units)
-        learned = {name: np.asarray(getattr(after, name)) for name in chosen.learns}
-    network = network._replace(**learned)
+        learned = {name: np.asarray(after.get(name)) for name in chosen.learns}
+    network = network.put(**learned)
     return composed(network) if "F1" in learned else network
 
 

@@ -5,10 +5,12 @@ A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop th
     W <- W - lr / sqrt(N) dW,        v <- v - lr_v / N dv
 
 dW is given as a list of pairs of what the hidden units, (K,), and the inputs, (N,), contribute,
-``dW = sum_pairs post pre^T``, as papers write it; an array (K, N) will do.  dv is (K, O), and a
-rule that learns B as it learns v returns its dB as well.  Weights of the first layer are seen
-through ``sample.fields`` and ``sample.forward``.  Beside the function stands how to measure the
-feedback signal B that the theory ascribes to the rule.  Nothing here knows the theory's averages.
+``dW = sum_pairs post pre^T``, as papers write it; an array (K, N) will do.  dv is (K, O).  A rule
+that learns B as it learns v returns its dB as well; one that learns B or weights of its own in
+another way returns a dictionary instead, of N times what the sample adds to them.  Weights of the
+first layer are seen through ``sample.fields`` and ``sample.forward``.  Beside the function stands
+how to measure the feedback signal B that the theory ascribes to the rule.  Nothing here knows the
+theory's averages.
 
 All rules here but those with mirrors are *equivariant*: a rotation of input space, of x, the rows
 of W and the columns of F together, rotates the rows of dW and leaves dv and B as they are; N is
@@ -43,14 +45,15 @@ def prediction(network: Any, X: Any, g: Callable) -> Any:
 class Rule(NamedTuple):
     """A learning rule and the order parameter B that belongs to it."""
 
-    update: Callable  # (network, sample) -> (dW, dv), or (dW, dv, dB)
+    update: Callable  # (network, sample) -> (dW, dv), or (dW, dv, dB or a dictionary)
     feedback: Callable  # network -> B (K, O), or None where B is v
     aligned_only: bool = False  # whether a limit of large N exists for aligned F only
     equivariant: bool = False  # whether it may be run in other coordinates (module docstring)
-    learns: tuple[str, ...] = ()  # weights of the network that learn besides W and v
+    learns: tuple[str, ...] = ()  # weights that learn besides W and v, those of its own among them
     mirror: Any = None  # what runs beside each sample (simulations/mirrors.py)
     predict: Callable = prediction  # (network, inputs (block, N), g) -> (block, O)
     classifies: bool = False  # whether only the sign of the prediction has a meaning
+    draws: tuple[str, ...] = ()  # shape of the standard normals of each sample, such as ("K",)
 
 
 class Sample(NamedTuple):
@@ -61,15 +64,21 @@ class Sample(NamedTuple):
     g: Callable  # the activation
     lr: Any  # learning rate of the first layer
     fields: Callable  # of any u in input space, (N,): the student's ``W u / sqrt(N)``, (K,)
+    xi: Any = None  # standard normals of the shape that the rule draws
 
     def forward(self, u: Any) -> Any:
         """Hidden activities of the student for an input u, (K,)."""
         return self.g(self.fields(u))
 
 
-def see(network: Any, x: Any, y: Any, g: Callable, lr: Any) -> Sample:
+def see(network: Any, x: Any, y: Any, g: Callable, lr: Any, xi: Any = None) -> Sample:
     """An input (N,) and its label (O,), as the student of a network sees them."""
-    return Sample(x, y, g, lr, lambda u: network.W @ u / u.shape[0] ** 0.5)
+    return Sample(x, y, g, lr, lambda u: network.W @ u / u.shape[0] ** 0.5, xi)
+
+
+def shape_drawn(rule: Rule, v: Any) -> tuple[int, ...]:
+    """The shape of what a rule draws for each sample, beside a readout (K, O)."""
+    return tuple(dict(zip("KO", v.shape[-2:], strict=True))[each] for each in rule.draws)
 
 
 def as_matrix(dW: Any) -> Any:
@@ -92,16 +101,24 @@ def choose_rule(rule: Any) -> Rule:
 @cache
 def of_theory(rule: Any) -> Rule | None:
     """The algorithm of one of the rules of ``odes.rules``, by the name of its class."""
-    kind = type(rule).__name__
-    if hasattr(rule, "loss"):
-        return with_loss(CLASSES[kind], rule.loss)
-    if hasattr(rule, "normalised"):
+    if hasattr(rule, "rule"):
         mirror = {name: getattr(rule, name) for name in ("lr", "noise", "decay")}
         if not rule.has_F:
             return with_mirror(choose_rule(rule.rule), ReadoutMirror(**mirror))
         mirror |= {name: getattr(rule, name) for name in ("nonlinear", "normalised")}
         return with_mirror(choose_rule(rule.rule), TwoLayerMirror(**mirror))
-    return RULES.get(CLASSES.get(kind, ""))
+    name = CLASSES.get(type(rule).__name__)
+    if name is None:
+        return None
+    if hasattr(rule, "loss"):
+        return with_loss(name, rule.loss)
+    if vars(rule):
+        nonlinear = hasattr(rule, "step")
+        decoded = target_propagation(
+            rule.lr, rule.decay, nonlinear, rule.step if nonlinear else 1.0
+        )
+        return RULES[name]._replace(update=decoded)
+    return RULES[name]
 
 
 def with_loss(name: str, loss: Any) -> Rule:
@@ -181,6 +198,33 @@ def kolen_pollack(network, sample):
     """Kolen & Pollack (1994): FA whose B learns and decays as v does."""
     dW, dv = fa(network, sample)
     return dW, dv, dv
+
+
+@cache
+def target_propagation(lr, decay, nonlinear, step):
+    """Difference target propagation (Lee et al. 2015; Bengio 2020) with a decoder that learns.
+
+    From the prediction y the decoder makes hidden activities, D(y) = B y, or g(B y) if
+    ``nonlinear``.  The target of the hidden layer is ``h - (D(y) - D(y - step e))``, and so
+    ``delta = g' * (D(y) - D(y - step e))``; B descends ``|h - D(y)|^2 / 2``.
+    """
+    return partial(_target_propagation, lr, decay, nonlinear, step)
+
+
+def _target_propagation(lr, decay, nonlinear, step, network, sample):
+    """Difference target propagation with a decoder that learns."""
+    h, through, e = forward(network, sample)
+    y = e + sample.y
+
+    def decoded(y):
+        return sample.g(network.B @ y) if nonlinear else network.B @ y
+
+    def lost(B):
+        return jnp.sum((h - (sample.g(B @ y) if nonlinear else B @ y)) ** 2) / 2
+
+    dB = -lr * jax.grad(lost)(network.B) - decay * network.B
+    delta = through(decoded(y) - decoded(y - step * e))
+    return [(delta, sample.x)], jnp.outer(h, e), {"B": dB}
 
 
 def pepita(network, sample):
@@ -367,6 +411,9 @@ RULES = {
     "sign-symmetry": Rule(sign_symmetry, signs, equivariant=True),
     "sign-random": Rule(sign_random, signed, equivariant=True),
     "kolen-pollack": Rule(kolen_pollack, fixed_feedback, equivariant=True, learns=("B",)),
+    "dtp": Rule(
+        target_propagation(0.1, 0.0, False, 1.0), fixed_feedback, equivariant=True, learns=("B",)
+    ),
     "fa-mirror": with_mirror(Rule(fa, fixed_feedback), ReadoutMirror()),
     "afa-mirror": with_mirror(Rule(afa, overlap_with_F), TwoLayerMirror()),
     "pepita-mirror": with_mirror(Rule(pepita, overlap_with_F), TwoLayerMirror()),
@@ -382,7 +429,9 @@ CLASSES = {
     "BP": "bp", "FA": "fa", "AFA": "afa", "PEPITA": "pepita", "ModulatedPEPITA": "pepita-modulated",
     "HebbianPEPITA": "pepita-hebbian", "TimeLocalPEPITA": "pepita-tl",
     "SignSymmetry": "sign-symmetry", "RandomSignSymmetry": "sign-random",
-    "KolenPollack": "kolen-pollack", "ForwardForward": "ff", "TopDownForwardForward": "ff-topdown",
+    "KolenPollack": "kolen-pollack", "TargetPropagation": "dtp",
+    "NonlinearTargetPropagation": "dtp", "ForwardForward": "ff",
+    "TopDownForwardForward": "ff-topdown",
 }  # fmt: skip
 """The rules of ``odes.rules`` but those with mirrors, by their classes."""
 

@@ -191,6 +191,8 @@ CALLS = {
     "odes.feedback_angle": (odes.feedback_angle, {"state": STATE}),
     "odes.gauss_hermite": (odes.gauss_hermite, {"dimensions": 2, "per_axis": 3}),
     "odes.sobol": (odes.sobol, {"dimensions": 2, "n": 3}),
+    "odes.TargetPropagation": (odes.TargetPropagation, {}),
+    "odes.NonlinearTargetPropagation": (odes.NonlinearTargetPropagation, {}),
     "odes.Mirrored": (odes.Mirrored, {"rule": "pepita"}),
     "odes.MirroredFA": (odes.MirroredFA, {}),
     "odes.MirroredAFA": (odes.MirroredAFA, {}),

@@ -19,6 +19,13 @@ def numbers(text):
     return [float(number) for number in re.findall(r"-?\d+\.\d+", text)]
 
 
+def follows(output):
+    """Within four per cent of the theory at every time."""
+    gaps = np.array(re.findall(r"-?\d+\.\d*", output), float)
+    assert gaps.size == 9
+    assert np.max(abs(gaps)) < 0.04
+
+
 def own_rule(output):
     gap = np.array(ast.literal_eval(",".join(output.split("[")[1].rstrip("]\n").split())))
     assert gap.size == 15
@@ -78,6 +85,9 @@ def trained_elsewhere(output):
 
 
 PRINTS = {
+    "node_perturbation": follows,
+    "target_projection": follows,
+} | {
     check.__name__: check
     for check in (
         own_rule,

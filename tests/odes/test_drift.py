@@ -25,7 +25,7 @@ def averaged_drift(state, teacher, parameters, rule, points=24):
 
     It is the update of the weights with delta_k = g'_k (B e)_k and nothing else: no closed form, no
     integration by parts.  Fields: students, teachers, then rho_o = F_o . x for each output, or
-    those of the columns of F1.  Mirrors are those with the parameters that they have by default.
+    those of the columns of F1.  Mirrors and decoders have the parameters of the default.
     """
     lr, lr_v, noise, decay, decay_v, _ = parameters
     K, M = state.R.shape
@@ -44,8 +44,10 @@ def averaged_drift(state, teacher, parameters, rule, points=24):
         "sign-random": np.sign(state.v) * np.abs(state.B),
     }.get(rule, state.B)
     dQ, dy, dv = 0, 0, 0
+    y = state.v.T @ g[:K]
+    decoded = 0.1 * ((g[:K] - B @ y) * weight) @ y.T
     for zeta, chance in zip(labels.T, label_weight, strict=True):
-        e = state.v.T @ g[:K] - teacher.v_star.T @ g[K:] - zeta[:, None]
+        e = y - teacher.v_star.T @ g[K:] - zeta[:, None]
         delta = slope * (B @ e)
         dy = dy - lr * chance * (delta * weight) @ fields.T
         dQ = dQ + lr**2 * chance * (delta * weight) @ delta.T
@@ -69,6 +71,7 @@ def averaged_drift(state, teacher, parameters, rule, points=24):
         "sign-symmetry": None,
         "afa": along,
         "kolen-pollack": dv - decay_v * B,
+        "dtp": decoded,
         "fa-mirror": 0.1 * v - 0.1 * B,
     }
     return OrderParameters(*first, moved.get(rule, 0 * B))

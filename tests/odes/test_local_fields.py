@@ -97,9 +97,10 @@ def test_closed_forms_are_reproduced(rule, K, per_axis):
     assert largest_gap(ours, exact) < 1e-6
 
 
-def test_a_solution_by_quadrature_is_the_closed_one():
+@pytest.mark.parametrize("rule", ["afa", "dtp"])
+def test_a_solution_by_quadrature_is_the_closed_one(rule):
     state, teacher = random_problem(1, 1, 1, seed=3)
-    keywords = {"rule": "afa", "lr": 0.5, "times": [1.0, 10.0]}
+    keywords = {"rule": rule, "lr": 0.5, "times": [1.0, 10.0]}
     closed = solve(state, teacher, **keywords)
     numerical = solve(state, teacher, **keywords, points=gauss_hermite(2, 48))
     assert np.max(np.abs(closed.generalization_error - numerical.generalization_error)) < 1e-6

@@ -48,7 +48,7 @@ def numpy_loop(
     rule, samples, network=NETWORK, lr=lambda t: 0.8, lr_v=lambda t: 0.4, scale=lambda t: 1.0
 ):
     """Online learning in plain NumPy, one sample after another, as the papers write it."""
-    W, v, W_star, v_star, b, F, _, F1, F2 = network
+    W, v, W_star, v_star, b, F, _, F1, F2, _ = network
     N = W.shape[1]
     for s, (x, zeta, xi, xi_hidden) in enumerate(zip(*samples, strict=True)):
         eta, eta_v = lr(s / N), lr_v(s / N)
@@ -67,7 +67,7 @@ def numpy_loop(
             "bp": v @ e,
             "sign-symmetry": np.sign(v) @ e,
             "sign-random": (np.sign(v) * np.abs(B)) @ e,
-            **dict.fromkeys(("fa", "kolen-pollack", "fa-mirror"), B @ e),
+            **dict.fromkeys(("fa", "kolen-pollack", "dtp", "fa-mirror"), B @ e),
             **dict.fromkeys(("afa", "afa-mirror"), W @ (F @ e) / np.sqrt(N)),
         }
         if rule in by_gradient:
@@ -85,6 +85,8 @@ def numpy_loop(
             dv = np.outer(h, h @ v) - np.outer(h_err, y)
             if rule == "ff-topdown":
                 dW = np.outer(h * slope, x) - np.outer(h_err * slope_err, x_err)
+        if rule == "dtp":
+            b = b + 0.1 / N * np.outer(h - b @ (h @ v), h @ v)
         W = W - eta / np.sqrt(N) * dW - 0.2 / N * W
         v = v - eta_v / N * dv - 0.1 / N * v
         if rule == "kolen-pollack":
@@ -110,7 +112,7 @@ def test_training_is_that_of_a_plain_loop(rule):
     ).order_parameters
     W, v, F1 = after.W, after.v, after.F1
     expected = {"Q": W @ W.T / 40, "R": W @ network.W_star.T / 40, "v": v}
-    if rule in ("fa", "kolen-pollack", "fa-mirror"):
+    if rule in ("fa", "kolen-pollack", "dtp", "fa-mirror"):
         expected["B"] = after.B
     elif rule.startswith("sign-"):
         expected["B"] = np.sign(v) * (1 if rule == "sign-symmetry" else np.abs(network.B))
@@ -159,6 +161,7 @@ BLOCKED = sample_network(N=150, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
         ("pepita-modulated", "aligned"),
         ("pepita-tl", "aligned"),
         ("kolen-pollack", "aligned"),
+        ("dtp", "aligned"),
     ],
 )
 def test_the_block_form_gives_the_same_weights(rule, feedback):
