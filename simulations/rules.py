@@ -113,11 +113,8 @@ def of_theory(rule: Any) -> Rule | None:
     if hasattr(rule, "loss"):
         return with_loss(name, rule.loss)
     if vars(rule):
-        nonlinear = hasattr(rule, "step")
-        decoded = target_propagation(
-            rule.lr, rule.decay, nonlinear, rule.step if nonlinear else 1.0
-        )
-        return RULES[name]._replace(update=decoded)
+        decoder = rule.lr, rule.decay, hasattr(rule, "step"), getattr(rule, "step", 1.0)
+        return RULES[name]._replace(update=target_propagation(*decoder))
     return RULES[name]
 
 

@@ -355,8 +355,11 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     wipe()
 
 
-OF_SAMPLES = {("Sample", "through"), ("Sample", "forward")}
-"""What rules call with what they are given."""
+UNCHECKED = {
+    ("Sample", "through"), ("Sample", "forward"),
+    ("OrderParameters", "with_weights"), ("Network", "get"), ("Network", "put"),
+}  # fmt: skip
+"""What rules call with what they are given, and what holds what others look at."""
 
 
 def test_everything_public_is_tried():
@@ -368,7 +371,7 @@ def test_everything_public_is_tried():
             assert issubclass(record, tuple)
             methods = [key for key, each in vars(record).items() if inspect.isfunction(each)]
             for method in methods:
-                known = method.startswith("_") or (name, method) in OF_SAMPLES
+                known = method.startswith("_") or (name, method) in UNCHECKED
                 assert known or f"{package.__name__}.{name}.{method}" in CALLS
 
 
