@@ -73,8 +73,8 @@ from odes import (
     symmetric_plateau,
 )
 from odes import optimal_schedule as optimise
-from odes.order_parameters import FactoredOrderParameters, state_of
-from odes.store import atomic, load_arrays, save_arrays, versions
+from odes.common.order_parameters import FactoredOrderParameters, state_of
+from odes.common.store import atomic, load_arrays, save_arrays, versions
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 
 ROOT = Path(__file__).parent
@@ -914,7 +914,7 @@ def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
     sources = [
         path.read_text()
         for d in ("odes", "simulations")
-        for path in sorted((ROOT / d).glob("*.py"))
+        for path in sorted((ROOT / d).rglob("*.py"))
     ]
     sources += [inspect.getsource(f) for f in (figure.compute, *SHARED)]
     origin = json.dumps([parameters, TOLERANCES, versions(), sources])

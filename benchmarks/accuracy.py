@@ -11,7 +11,7 @@ from tqdm import tqdm
 from odes import solve
 from simulations import sample_network
 
-solver = importlib.import_module("odes.solve")
+solver = importlib.import_module("odes.solvers.trajectory")
 TIMES = np.append(0, np.geomspace(0.1, 1000, 60))
 
 

@@ -169,7 +169,7 @@ def part_rhs():
     import jax
 
     from odes import RULES, OrderParameters, Teacher, drift, hyperparameters
-    from odes.arcsines import arcsine
+    from odes.averages.arcsines import arcsine
 
     def seconds(function, *arguments):
         jax.block_until_ready(function(*arguments))

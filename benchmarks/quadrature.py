@@ -13,8 +13,8 @@ import sys
 import time
 
 from odes import drift, gauss_hermite, hyperparameters, sobol
+from odes.averages.quadrature import default_points
 from odes.problem import prepare
-from odes.quadrature import default_points
 from simulations import sample_network
 
 COLD = """

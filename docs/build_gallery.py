@@ -20,7 +20,7 @@ def build_gallery() -> None:
     for page in GALLERY.glob("*.md"):
         page.unlink()
     folders = (ROOT / package for package in ("odes", "simulations", "figures"))
-    packages = max(path.stat().st_mtime for folder in folders for path in folder.glob("*.*"))
+    packages = max(path.stat().st_mtime for folder in folders for path in folder.rglob("*.py"))
     names, entries = "", ""
     for script in sorted((ROOT / "examples").glob("*.py")):
         picture = GALLERY / f"{script.stem}.png"

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 
-from odes.checks import check_array, check_times, quoted
-from odes.order_parameters import Trajectory
+from odes.common.checks import check_array, check_times, quoted
+from odes.common.trajectory import Trajectory
 
 
 def check_axes(name: str, value: Any, *, optional: bool = True) -> None:

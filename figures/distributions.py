@@ -17,7 +17,7 @@ from figures.checks import (
 )
 from figures.overlay import MARKERS_OF_MEANS
 from figures.style import TIME_LABEL, rule_color, rule_label
-from odes.checks import check_array, quoted
+from odes.common.checks import check_array, quoted
 
 
 def plot_distribution(

@@ -26,8 +26,8 @@ from figures.style import (
     rule_color,
     rule_label,
 )
-from odes.checks import check_array, check_count, check_flag, quoted
-from odes.order_parameters import Fluctuations, Trajectory
+from odes.common.checks import check_array, check_count, check_flag, quoted
+from odes.common.trajectory import Fluctuations, Trajectory
 
 
 def plot_fluctuation_band(

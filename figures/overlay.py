@@ -30,8 +30,9 @@ from figures.style import (
     rule_line,
     variants,
 )
-from odes.checks import check_array, lookup, quoted
-from odes.order_parameters import DIMENSIONS, SYMMETRIC, Trajectory, is_state
+from odes.common.checks import check_array, lookup, quoted
+from odes.common.order_parameters import DIMENSIONS, SYMMETRIC, is_state
+from odes.common.trajectory import Trajectory
 
 MARKERS_OF_MEANS: dict[str, Any] = {
     "ls": "", "marker": "o", "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from figures.checks import check_axes, check_columns, check_line, check_standard_error
 from figures.overlay import MARKERS_OF_MEANS
-from odes.checks import check_number
+from odes.common.checks import check_number
 
 PREDICTION: dict[str, Any] = {"ls": "--", "lw": 0.8}
 """How a prediction from a fixed point is drawn."""

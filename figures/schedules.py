@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from figures.checks import check_axes, check_line, check_text
 from figures.style import AXIS_LABELS, TIME_LABEL
-from odes.checks import check_number
-from odes.schedules import check_schedule
+from odes.common.checks import check_number
+from odes.common.schedules import check_schedule
 
 POINTS = 400
 """Times at which a schedule is drawn, besides its jumps."""

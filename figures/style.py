@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
 from figures.checks import check_rule
-from odes.checks import check_count
+from odes.common.checks import check_count
 
 RULES = {
     "bp": ("BP", "#0072B2", "-"),

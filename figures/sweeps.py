@@ -17,7 +17,7 @@ from figures.overlay import (
     mean_and_standard_error,
 )
 from figures.style import AXIS_LABELS, ERROR_LABEL, NEUTRAL, rule_color, rule_label
-from odes.checks import check_number, quoted
+from odes.common.checks import check_number, quoted
 
 COLORMAP = "viridis"  # lightness alone orders it, so that no colour has to be told apart
 HATCH = "////"

@@ -6,25 +6,25 @@ Importing this package imports NumPy and SciPy only; JAX follows when it is need
 from importlib import import_module
 from typing import Any
 
-from odes.alignment import (
+from odes.analyses.alignment import (
     feedback_angle,
     feedback_cosine,
     update_angle,
     update_cosine,
 )
-from odes.averages import ACTIVATIONS, Activation
-from odes.checks import hyperparameters
-from odes.drift import drift, generalization_error
-from odes.order_parameters import (
+from odes.analyses.plateaus import escape_time, plateau_interval, symmetric_plateau
+from odes.averages.activations import ACTIVATIONS, Activation
+from odes.averages.quadrature import Points, gauss_hermite, sobol
+from odes.common.checks import hyperparameters
+from odes.common.order_parameters import (
     FactoredOrderParameters,
-    Fluctuations,
     Hyperparameters,
     OrderParameters,
     Teacher,
-    Trajectory,
 )
-from odes.plateaus import escape_time, plateau_interval, symmetric_plateau
-from odes.quadrature import Points, gauss_hermite, sobol
+from odes.common.schedules import PiecewiseConstant
+from odes.common.trajectory import Fluctuations, Trajectory
+from odes.equations import drift, generalization_error
 from odes.rules import (
     RULES,
     Difference,
@@ -43,19 +43,18 @@ from odes.rules import (
     TopDownForwardForward,
     Update,
 )
-from odes.schedules import PiecewiseConstant
-from odes.solve import solve
+from odes.solvers.trajectory import solve
 
 IN_JAX = {
-    "FixedPoint": "odes.stability",
-    "Flow": "odes.differentiable",
-    "Optimum": "odes.protocols",
-    "critical_learning_rate": "odes.stability",
-    "fixed_point": "odes.stability",
-    "flow": "odes.differentiable",
-    "optimal_schedule": "odes.protocols",
-    "solve_paths": "odes.random_feedback",
-    "sweep": "odes.sweeps",
+    "FixedPoint": "odes.analyses.fixed_points",
+    "Flow": "odes.solvers.flows",
+    "Optimum": "odes.analyses.optimal_control",
+    "critical_learning_rate": "odes.analyses.fixed_points",
+    "fixed_point": "odes.analyses.fixed_points",
+    "flow": "odes.solvers.flows",
+    "optimal_schedule": "odes.analyses.optimal_control",
+    "solve_paths": "odes.solvers.paths",
+    "sweep": "odes.solvers.sweeps",
 }
 
 

@@ -14,27 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from odes.averages import ACTIVATIONS, Activation, distinct_pairs
-from odes.checks import (
-    check_feedback_matrix,
-    check_overlaps,
-    check_traceable,
-    is_activation,
-    is_traced,
-    lookup,
-    shape_overlaps,
-)
-from odes.drift import Moments, closed_moments, unchecked_drift, unchecked_error
-from odes.order_parameters import (
+from odes.averages.activations import ACTIVATIONS, Activation
+from odes.averages.closed import Moments, closed_moments
+from odes.averages.quadrature import Points
+from odes.common.checks import check_traceable, is_activation, is_traced, lookup
+from odes.common.order_parameters import (
     DIMENSIONS,
     SYMMETRIC,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
+    distinct_pairs,
     scale_feedback,
 )
-from odes.quadrature import Points
+from odes.common.overlaps import check_feedback_matrix, check_overlaps, shape_overlaps
+from odes.common.schedules import check_scale, parameters_at
+from odes.equations import unchecked_drift, unchecked_error
 from odes.rules import (
     RULES,
     Rule,
@@ -47,7 +43,6 @@ from odes.rules import (
     needs_of,
     predicts_by_readout,
 )
-from odes.schedules import check_scale, parameters_at
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Problem:
         """How averages over inputs are taken."""
         if self.points is None:
             return closed_moments
-        from odes.local_fields import sampled_moments
+        from odes.averages.sampled import sampled_moments
 
         return partial(sampled_moments, points=self.points)
 
@@ -117,7 +112,7 @@ class Problem:
         """The generalization error of states with leading axis n, (n,)."""
         if self.has_closed_error:
             return unchecked_error(states, self.teacher, self.activation)
-        from odes.local_fields import sampled_error
+        from odes.averages.sampled import sampled_error
 
         return sampled_error(self, states)
 
@@ -234,7 +229,7 @@ def prepare(
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
     nodes = learned = None
     if points is not None or not has_closed_form(rule, activation):
-        from odes.local_fields import points_of, tried
+        from odes.averages.nodes import points_of, tried
 
         noisy = not _is_zero(parameters.noise)
         nodes = points_of(initial, teacher, points, noisy, rule, activation)

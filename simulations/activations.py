@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from odes.checks import is_activation, lookup
+from odes.common.checks import is_activation, lookup
 
 
 class Units(NamedTuple):

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from odes.order_parameters import Hyperparameters
+from odes.common.order_parameters import Hyperparameters
 from simulations.networks import Network
 from simulations.rules import Rule, as_matrix, see
 

@@ -26,10 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import check_progress
-from odes.order_parameters import Trajectory, state_of, trajectory_of_runs
-from odes.progress import shown
-from odes.schedules import parameters_at, probed, scheduled_hyperparameters
+from odes.common.checks import check_progress
+from odes.common.order_parameters import state_of
+from odes.common.progress import shown
+from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
+from odes.common.trajectory import Trajectory, trajectory_of_runs
 from simulations.blocks import scaled, step
 from simulations.networks import Network, overlaps_of
 from simulations.online_sgd import (

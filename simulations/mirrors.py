@@ -16,7 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from odes.checks import check_mirror
+from odes.common.checks import check_mirror
 
 
 @dataclass(frozen=True)

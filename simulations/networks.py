@@ -8,24 +8,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import (
+from odes.common.checks import (
     check_array,
     check_count,
-    check_covariance,
     check_flag,
     check_number,
-    check_overlaps,
     check_seed,
     lookup,
     quoted,
 )
-from odes.order_parameters import (
+from odes.common.order_parameters import (
     FEEDBACK,
     OrderParameters,
     Teacher,
     joint_covariance,
     state_of,
 )
+from odes.common.overlaps import check_covariance, check_overlaps
 from simulations.rules import Rule, choose_rule
 
 SIZED = ("W", "v", "W_star")
@@ -63,10 +62,10 @@ class Network(NamedTuple):
         """Order parameters and teacher measured on this network, in float64.
 
         They are the initial condition of the theory for ``rule``, and hold what it needs and
-        nothing else (shapes in ``odes/order_parameters.py``): B, unless that follows from v; of a
-        rule whose B is that of F, S and P besides; and of one that learns F in factors, these in
-        place of B.  Raises ValueError for an unknown rule, and for one that has no theory with
-        random feedback.
+        nothing else (shapes in ``odes/common/order_parameters.py``): B, unless that follows from v;
+        of a rule whose B is that of F, S and P besides; of one that learns F in factors, these in
+        place of B; and weights of its own.  Raises ValueError for an unknown rule, and for one that
+        has no theory with random feedback.
         """
         chosen = choose_rule(rule)
         if chosen.aligned_only and not self.aligned:
@@ -237,7 +236,7 @@ def network_with_overlaps(
             (K,) and (M,).
         N: number of inputs, at least K + M + O.
         feedback: "aligned" or "random", the scaling in which B, S and P are meant
-            (``odes/order_parameters.py``).
+            (``odes/common/order_parameters.py``).
         seed: of the direction.
 
     Raises:

@@ -19,29 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import (
-    check_count,
-    check_progress,
-    check_seed,
-    check_times,
-    lookup,
-)
-from odes.chunks import processors
-from odes.order_parameters import (
-    Hyperparameters,
-    Trajectory,
-    state_of,
-    trajectory_of_runs,
-)
-from odes.progress import shown
-from odes.schedules import (
+from odes.common.checks import check_count, check_progress, check_seed, check_times, lookup
+from odes.common.chunks import processors
+from odes.common.order_parameters import Hyperparameters, state_of
+from odes.common.progress import shown
+from odes.common.schedules import (
     PiecewiseConstant,
     check_scale,
     parameters_at,
     probed,
     scheduled_hyperparameters,
 )
-from odes.store import Arrays, load_arrays, open_store, save_arrays
+from odes.common.store import Arrays, load_arrays, open_store, save_arrays
+from odes.common.trajectory import Trajectory, trajectory_of_runs
 from simulations.activations import Units, check_units, choose_units
 from simulations.blocks import learn_as_block, learn_in_turn, samples_of, scaled
 from simulations.networks import Network, check_learned, check_network, overlaps_of

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.checks import check_number, check_seed, hyperparameters
+from odes.common.checks import check_number, check_seed, hyperparameters
 from simulations.blocks import mirrored
 from simulations.networks import Network
 from simulations.online_sgd import ABREAST, check_training, mirror_noise, whole_steps

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from odes.checks import lookup
+from odes.common.checks import lookup
 from simulations.mirrors import ReadoutMirror, TwoLayerMirror
 
 
@@ -89,7 +89,7 @@ def as_matrix(dW: Any) -> Any:
 def choose_rule(rule: Any) -> Rule:
     """The rule of that name, a Rule itself, or that of an ``odes.Rule``; ValueError otherwise."""
     algorithm = getattr(rule, "algorithm", None)
-    if algorithm is None and type(rule).__module__ == "odes.rules":
+    if algorithm is None and type(rule).__module__.startswith("odes.rules."):
         algorithm = of_theory(rule)
     return lookup(
         "rule", RULES, rule if algorithm is None else algorithm,

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from odes.checks import check_count, check_progress, check_seed, check_times, lookup
-from odes.chunks import run_chunks
-from odes.grid import (
+from odes.common.checks import check_count, check_progress, check_seed, check_times, lookup
+from odes.common.chunks import run_chunks
+from odes.common.grid import (
     AXES,
     ENTRIES,
     check_symbols,
@@ -20,8 +20,8 @@ from odes.grid import (
     labelled,
     make_grid,
 )
-from odes.order_parameters import STATUS
-from odes.store import Arrays
+from odes.common.order_parameters import STATUS
+from odes.common.store import Arrays
 from simulations.activations import choose_units
 from simulations.networks import Network, check_network
 from simulations.online_sgd import DTYPES, simulate, tested, whole_steps
@@ -29,7 +29,7 @@ from simulations.rules import Rule, choose_rule, known_name
 
 
 class SimulationJob(NamedTuple):
-    """What all points of a sweep share; see ``odes/chunks.py``."""
+    """What all points of a sweep share; see ``odes/common/chunks.py``."""
 
     network: Any
     rules: list[Rule]

@@ -28,8 +28,8 @@ import numpy as np
 import pytest
 
 from odes import RULES, OrderParameters, Teacher
-from odes.averages import ACTIVATIONS
-from odes.order_parameters import FactoredOrderParameters, state_of
+from odes.averages.activations import ACTIVATIONS
+from odes.common.order_parameters import FactoredOrderParameters, state_of
 from odes.problem import has_closed_form, prepare
 from simulations import blocks
 

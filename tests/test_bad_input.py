@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 import figures
 import odes
 import simulations
-from odes.averages import Erf
-from odes.grid import AXES
+from odes.averages.activations import Erf
+from odes.common.grid import AXES
 from tests.conftest import random_problem
 
 STATE, TEACHER = random_problem(2, 2, 1, seed=1)

@@ -5,10 +5,10 @@ import pytest
 
 from odes import RULES as THEORIES
 from odes import drift, hyperparameters, sobol, solve
-from odes.checks import check_overlaps
-from odes.fluctuations import _of_all, diffusion
+from odes.common.overlaps import check_overlaps
 from odes.problem import prepare
 from odes.rules import Mirrored, learns_feedback
+from odes.solvers.fluctuations import _of_all, diffusion
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
 from simulations.rules import choose_rule

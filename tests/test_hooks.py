@@ -36,9 +36,9 @@ from odes import (
     update_angle,
     update_cosine,
 )
-from odes.averages import Erf as ERF
+from odes.averages.activations import Erf as ERF
+from odes.averages.quadrature import Points
 from odes.problem import has_closed_form
-from odes.quadrature import Points
 from odes.rules import AFA, BP, FA, HOOKS, ModulatedPEPITA, Rule, known_name
 from simulations import RULES as ALGORITHMS
 from simulations import Rule as Algorithm

@@ -9,7 +9,7 @@ import xarray
 
 import paper_figs
 from figures import plot_overlay
-from odes.store import atomic
+from odes.common.store import atomic
 from tests.conftest import quick_and_long
 
 TINY = {"N": 200, "n_runs": 2}

@@ -14,7 +14,7 @@ from odes import (
     sweep,
     update_angle,
 )
-from odes.order_parameters import state_of
+from odes.common.order_parameters import state_of
 from odes.rules import RULES
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 from tests.conftest import CLOSED_RULES, factored_problem, random_problem

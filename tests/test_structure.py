@@ -8,20 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("odes", "simulations", "figures")
-ALLOWED = {
-    "odes": {"odes"},
-    "simulations": {
-        "simulations",
-        "odes.order_parameters",
-        "odes.progress",
-        "odes.checks",
-        "odes.chunks",
-        "odes.grid",
-        "odes.schedules",
-        "odes.store",
-    },
-    "figures": {"figures", "odes.order_parameters", "odes.checks", "odes.schedules"},
+FLOORS = {
+    "odes": ("odes",),
+    "simulations": ("simulations", "odes.common"),
+    "figures": ("figures", "odes.common"),
 }
+"""What each may import, of ours."""
+
+ROOMS = ("common", "rules", "averages", "equations", "problem", "solvers", "analyses")
+"""Of odes; each imports itself and those before it."""
 
 
 def imports(path):
@@ -39,8 +34,24 @@ def test_imports_point_in_one_direction(package):
         for name in imports(path):
             top = name.split(".")[0]
             if top in (*PACKAGES, "paper_figs", "tests", "benchmarks"):
-                allowed = top in ALLOWED[package] or name in ALLOWED[package]
+                allowed = f"{name}.".startswith(tuple(f"{floor}." for floor in FLOORS[package]))
                 assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_of_the_theory_imports_a_later_one(room):
+    paths = [*(ROOT / "odes" / room).rglob("*.py"), ROOT / "odes" / f"{room}.py"]
+    for path in (each for each in paths if each.exists()):
+        for name in imports(path):
+            if name.startswith("odes."):
+                other = name.split(".")[1]
+                assert ROOMS.index(other) <= ROOMS.index(room), f"{path.name} imports {name}"
+
+
+def test_no_file_is_longer_than_400_lines():
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 400, path
 
 
 def test_setup_lists_the_packages_that_exist():

@@ -14,7 +14,7 @@ from matplotlib.contour import ContourSet
 from figures import paper_style, plot_phase_diagram, plot_scan, shared_norm
 from figures.style import AXIS_LABELS, rule_color
 from figures.sweeps import _edges
-from odes.grid import AXES
+from odes.common.grid import AXES
 
 RATES, SCALES, TIMES = [0.1, 1.0, 10.0], [0.5, 2.0], [1.0, 9.0]
 

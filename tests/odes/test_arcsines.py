@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from odes import RULES, drift, generalization_error, hyperparameters
-from odes.arcsines import arcsine, second_moment
-from odes.averages import Erf
+from odes.averages.activations import Erf
+from odes.averages.arcsines import arcsine, second_moment
 from tests.conftest import random_problem
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from odes.averages import ACTIVATIONS
+from odes.averages.activations import ACTIVATIONS
 from tests.conftest import gaussian_grid
 
 SLOPES = {  # g, g', g''

@@ -23,8 +23,8 @@ import pytest
 import xarray
 
 from odes import sweep
-from odes.chunks import _prepared, remote, run_chunks
-from odes.store import LOCK, describe, open_store, save_arrays
+from odes.common.chunks import _prepared, remote, run_chunks
+from odes.common.store import LOCK, describe, open_store, save_arrays
 from tests.conftest import random_problem
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +165,7 @@ def test_a_path_that_is_no_place_for_it_is_refused(tmp_path, trace):
 def test_a_second_live_process_is_refused(tmp_path, trace):
     path = tmp_path / "path"
     hold = (
-        "import sys, time, pathlib, odes.store as s\n"
+        "import sys, time, pathlib, odes.common.store as s\n"
         "with s.open_store(pathlib.Path(sys.argv[1]), {'count': 5}, {'chunks': 5}):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
@@ -210,7 +210,7 @@ def test_an_executor_that_is_shut_down_ends_the_work(tmp_path, trace):
             return last
 
     path = tmp_path / "path"
-    with mock.patch("odes.chunks.pickle.loads", return_value=ShutsDown(trace)):
+    with mock.patch("odes.common.chunks.pickle.loads", return_value=ShutsDown(trace)):
         _prepared.cache_clear()
         with pytest.raises(CancelledError) as raised:
             run(Squares(trace), path, executor=executor)
@@ -226,7 +226,7 @@ def test_a_disk_that_is_full_says_so(tmp_path, trace, monkeypatch):
             raise OSError("No space left on device")
         save_arrays(path, arrays)
 
-    monkeypatch.setattr("odes.chunks.save_arrays", save_two)
+    monkeypatch.setattr("odes.common.chunks.save_arrays", save_two)
     with pytest.raises(OSError, match="No space") as raised:
         run(Squares(trace), tmp_path / "path")
     assert raised.value.__notes__[0].startswith("2 of 5 chunks were finished and stay in")

@@ -6,8 +6,8 @@ import pytest
 from scipy.special import erf
 
 from odes import RULES, OrderParameters, drift, generalization_error, hyperparameters
-from odes.averages import ACTIVATIONS
-from odes.order_parameters import FactoredOrderParameters
+from odes.averages.activations import ACTIVATIONS
+from odes.common.order_parameters import FactoredOrderParameters
 from tests.conftest import (
     BASIC_RULES,
     CLOSED_RULES,

@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose
 
 from figures import plot_overlay
 from odes import OrderParameters, PiecewiseConstant, Teacher, drift, hyperparameters, solve
-from odes.order_parameters import state_of
+from odes.common.order_parameters import state_of
 from odes.rules import RULES
-from odes.solve import covariant
+from odes.solvers.trajectory import covariant
 from tests.conftest import CLOSED_RULES
 
 LAST = 1e5

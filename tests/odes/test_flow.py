@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from odes import PiecewiseConstant, flow, solve
-from odes.order_parameters import STATUS
+from odes.common.order_parameters import STATUS
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 0.5, 4.0, 20.0])

@@ -19,12 +19,12 @@ from odes import (
     hyperparameters,
     solve,
 )
-from odes.averages import Linear
-from odes.fluctuations import POINTS, _drives, diffusion, propagate
-from odes.local_fields import roots
+from odes.averages.activations import Linear
+from odes.averages.quadrature import mirrored_sobol
+from odes.averages.sampled import roots
 from odes.problem import packing, prepare
-from odes.quadrature import mirrored_sobol
 from odes.rules import RULES
+from odes.solvers.fluctuations import POINTS, _drives, diffusion, propagate
 from simulations import network_with_overlaps, sample_network, simulate_chain
 from tests.conftest import random_problem
 

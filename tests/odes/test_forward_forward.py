@@ -17,7 +17,7 @@ from odes import (
     solve,
     update_cosine,
 )
-from odes.averages import ACTIVATIONS
+from odes.averages.activations import ACTIVATIONS
 from odes.rules import (
     ForwardForward,
     Logistic,

@@ -20,8 +20,9 @@ from odes import (
     sobol,
     solve,
 )
-from odes.averages import ACTIVATIONS
-from odes.local_fields import check_activation, field_roots, roots
+from odes.averages.activations import ACTIVATIONS
+from odes.averages.nodes import check_activation
+from odes.averages.sampled import field_roots, roots
 from odes.rules import AFA
 from simulations import sample_network, simulate
 from tests.conftest import (

@@ -17,11 +17,11 @@ from odes import (
     sweep,
     symmetric_plateau,
 )
-from odes.checks import hyperparameters
-from odes.drift import drift
-from odes.plateaus import _undecided
+from odes.analyses.fixed_points import _is_physical
+from odes.analyses.plateaus import _undecided
+from odes.common.checks import hyperparameters
+from odes.equations import drift
 from odes.rules import KolenPollack, Mirrored, MirroredAFA, MirroredFA, MirroredPEPITA
-from odes.stability import _is_physical
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, pre_mirrored, sample_network, simulate
 from simulations.mirrors import ReadoutMirror, TwoLayerMirror

@@ -8,7 +8,7 @@ import pytest
 
 import simulations
 from odes import sweep
-from odes.progress import shown
+from odes.common.progress import shown
 from simulations import sample_network, simulate, simulate_chain
 from tests.conftest import random_problem
 

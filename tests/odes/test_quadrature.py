@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.special import erf
 
 from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, sobol, solve
-from odes.quadrature import coarse_points, default_points, mirrored_sobol
+from odes.averages.quadrature import coarse_points, default_points, mirrored_sobol
 from tests.conftest import averaged_drift
 
 NODES = {2: 648, 3: 6872, 4: 70_656}

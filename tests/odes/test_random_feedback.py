@@ -6,8 +6,9 @@ import pytest
 from scipy.special import erf
 
 from odes import OrderParameters, Rule, generalization_error, solve, solve_paths
-from odes.order_parameters import joint_covariance, trajectory_of_runs
-from odes.random_feedback import _draw_overlaps
+from odes.common.order_parameters import joint_covariance
+from odes.common.trajectory import trajectory_of_runs
+from odes.solvers.paths import _draw_overlaps
 from simulations import sample_network, simulate
 from tests.conftest import gaussian_grid
 

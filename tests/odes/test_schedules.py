@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from odes import OrderParameters, PiecewiseConstant, Teacher, flow, solve, solve_paths, sweep
-from odes.grid import AXES, make_grid
-from odes.schedules import scheduled_hyperparameters, stretches
+from odes.common.grid import AXES, make_grid
+from odes.common.schedules import scheduled_hyperparameters, stretches
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 1.0, 3.0, 4.5, 8.0])

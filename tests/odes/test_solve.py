@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from odes import OrderParameters, Rule, Teacher, gauss_hermite, solve
-from odes.drift import generalization_error
+from odes.equations import generalization_error
 from simulations import sample_network
 from tests.conftest import BASIC_RULES, random_problem
 

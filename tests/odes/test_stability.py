@@ -19,9 +19,9 @@ from odes import (
     hyperparameters,
     solve,
 )
-from odes.local_fields import sampled_moments
+from odes.averages.differentiable import differentiable_moments
+from odes.averages.sampled import sampled_moments
 from odes.problem import prepare
-from odes.stability import differentiable_moments
 from tests.conftest import PEPITA_RULES, random_problem
 
 CRITICAL = {1: np.pi * np.sqrt(15) / 3, 2: 2.3068276961, 3: 1.6206745061, 4: 1.2493927807}

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import xarray
 
-from odes import OrderParameters, Rule, hyperparameters, solve, sweep, sweeps
+from odes import OrderParameters, Rule, hyperparameters, solve, sweep
 from odes.problem import prepare
+from odes.solvers import sweeps
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 1.0, 10.0, 40.0])

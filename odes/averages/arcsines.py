@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.averages import Erf, distinct_pairs, tilted_second_moment
+from odes.averages.activations import Erf, tilted_second_moment
+from odes.common.order_parameters import distinct_pairs
 
 NUMERATOR = (
     1.66666666666666657415e-01,

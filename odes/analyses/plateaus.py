@@ -14,17 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from odes.checks import check_number, check_overlaps, hyperparameters, quoted
-from odes.order_parameters import (
-    ALWAYS,
-    DIMENSIONS,
-    OrderParameters,
-    Teacher,
-    Trajectory,
-    state_of,
-)
+from odes.averages.quadrature import Points
+from odes.common.checks import check_number, hyperparameters, quoted
+from odes.common.order_parameters import ALWAYS, DIMENSIONS, OrderParameters, Teacher, state_of
+from odes.common.overlaps import check_overlaps
+from odes.common.trajectory import Trajectory
 from odes.problem import packing
-from odes.quadrature import Points
 from odes.rules import needs_of
 
 SPAN = 200.0
@@ -80,7 +75,7 @@ def symmetric_plateau(
         ValueError: names the argument, what it must be and what it was; also if ``initial`` leads
             to no plateau.
     """
-    from odes.stability import find, follow, prepared  # imports JAX
+    from odes.analyses.fixed_points import find, follow, prepared  # imports JAX
 
     lr = check_number("lr", lr, positive=True)
     scalars = hyperparameters(
@@ -229,7 +224,7 @@ def escape_time(
     Raises:
         ValueError: for a fixed point that is stable, and a state that does not leave it.
     """
-    from odes.stability import FixedPoint, error_beside  # imports JAX
+    from odes.analyses.fixed_points import FixedPoint, error_beside  # imports JAX
 
     within = _check_within(within)
     if not isinstance(plateau, FixedPoint) or plateau.rule is None:

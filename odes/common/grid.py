@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_number, check_untraced, quoted
-from odes.order_parameters import DIMENSIONS, STATUS, FactoredOrderParameters
-from odes.schedules import SCHEDULED, check_schedule
-from odes.store import Arrays, describe
+from odes.common.checks import check_number, check_untraced, quoted
+from odes.common.order_parameters import DIMENSIONS, STATUS, FactoredOrderParameters
+from odes.common.schedules import SCHEDULED, check_schedule
+from odes.common.store import Arrays, describe
 
 AXES: dict[str, Callable[[str, Any], Any]] = {
     name: check_number

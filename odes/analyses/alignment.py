@@ -18,16 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from odes.checks import (
-    check_flag,
-    check_overlaps,
-    check_states,
-    check_untraced,
-    hyperparameters,
-    quoted,
-)
-from odes.drift import closed_moments
-from odes.order_parameters import (
+from odes.averages.closed import closed_moments
+from odes.averages.quadrature import Points
+from odes.common.checks import check_flag, check_untraced, hyperparameters, quoted
+from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
     Array,
@@ -38,8 +32,8 @@ from odes.order_parameters import (
     joint_covariance,
     state_of,
 )
+from odes.common.overlaps import check_overlaps, check_states
 from odes.problem import Problem, check_feedback, choose, has_closed_form
-from odes.quadrature import Points
 from odes.rules import RULES, draws_of, is_smooth, needs_of
 
 ROUNDING = 1e-12
@@ -237,7 +231,8 @@ def _averaged(
     points: int | Points | None,
 ) -> list[Any]:
     """The three numbers of every state, averaged over points."""
-    from odes.local_fields import check_averaged, choose_points, products  # imports JAX
+    from odes.averages.nodes import check_averaged, choose_points  # imports JAX
+    from odes.averages.sampled import products  # imports JAX
 
     (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
     check_averaged(rule, activation, K, O)

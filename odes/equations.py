@@ -23,20 +23,14 @@ under jit, vmap and grad.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from odes.averages import ACTIVATIONS, Erf
-from odes.checks import (
-    check_arrays,
-    check_double_precision,
-    check_number,
-    is_traced,
-    lookup,
-    quoted,
-)
-from odes.order_parameters import (
+from odes.averages.activations import ACTIVATIONS, Erf
+from odes.averages.closed import Moments, closed_moments
+from odes.common.checks import check_double_precision, check_number, is_traced, lookup, quoted
+from odes.common.order_parameters import (
     ALWAYS,
     Array,
     Hyperparameters,
@@ -45,71 +39,17 @@ from odes.order_parameters import (
     joint_covariance,
     scale_feedback,
 )
+from odes.common.overlaps import check_arrays
 from odes.rules import (
     RULES,
     Learning,
     Rule,
     check_feedback_drift,
-    differentiates,
-    learns_by_sample,
     needs_of,
 )
 
 CLOSED = {name: own for name, own in ACTIVATIONS.items() if hasattr(own, "second_moment")}
 """The activations with closed forms."""
-
-
-def product(left: Array, right: Array) -> Array:
-    """``left @ right``; under JAX as a sum, which XLA fuses with what is around it."""
-    if left.__array_namespace__() is np:
-        return left @ right
-    return (left[:, :, None] * right).sum(axis=1)
-
-
-class Moments(NamedTuple):
-    """Averages over one input of what a rule does to the weights."""
-
-    along: Callable[[Array], Array]  # overlaps of directions u, (K + M, any) -> <delta_k y>
-    delta_delta: Array  # <delta_k delta_l>, (K, K)
-    readout: Array  # average change of the readout per -lr_v, (K, O)
-    gamma_error: Array | None = None  # <gamma_k e_o>, (K, O), for rules whose update contains F e
-    weights: dict[str, Array] | None = None  # d/dt of weights that learn by samples
-
-
-def closed_moments(
-    C: Array,
-    state: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    rule: Any,
-    activation: Any,
-) -> Moments:
-    """The moments of ``delta_k = g'_k sum_o B_ko e_o`` in closed form (module docstring).
-
-    C is the covariance of all fields, (K + M, K + M); the rest as for :func:`drift`.
-    """
-    if not differentiates(rule) or learns_by_sample(rule):
-        raise ValueError(
-            "Argument `rule` must not override `update` or `learn` where averages are taken in "
-            f"closed form, but is {rule!r}.  Use solve(), which averages over points."
-        )
-    v = state.v
-    xp = v.__array_namespace__()
-    K = v.shape[0]
-    U = xp.concat([v, -teacher.v_star])
-    B = rule.feedback(state)
-    c = product(B, U.T)
-    variance = C.diagonal(0, -2, -1)
-    C_ka, C_kk = C[:K], variance[:K, None]
-    J2 = activation.J2(C_ka, C_kk, variance)
-    own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[:, None]
-    others = c * J2
-
-    def along(overlaps: Array) -> Array:
-        return product(others, overlaps) + own * overlaps[:K]
-
-    noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * product(B, B.T)
-    return Moments(along, J2[:, :K] * noisy, product(activation.I2(C_ka, C_kk, variance), U))
 
 
 def drift(
@@ -124,7 +64,7 @@ def drift(
     """Time derivative of the order parameters, exact as N grows (module docstring).
 
     For rules that feed back through F this is so in the aligned scaling; with a random F it is the
-    drift part of a stochastic equation (``odes/random_feedback.py``).
+    drift part of a stochastic equation (``odes/solvers/paths.py``).
 
     Args:
         state: Q (K, K), R (K, M), v (K, O) and what else the rule needs, such as B (K, O).

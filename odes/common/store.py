@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 from filelock import FileLock, Timeout
 
-from odes.checks import quoted
+from odes.common.checks import quoted
 
 Arrays = dict[str, np.ndarray]
 
@@ -35,6 +35,9 @@ HALF_WRITTEN = (".chunk-*.npz", ".checkpoint-*.npz", ".manifest-*.json")
 
 KINDS = ("arguments", "layout", "software")
 """What a manifest holds."""
+
+ROOT = Path(__file__).parents[2]
+"""Where the packages are."""
 
 LONG = 64
 """Arrays of more entries enter a manifest by their hash."""
@@ -214,6 +217,6 @@ def software() -> dict[str, str]:
     """Versions, and a hash of our own code."""
     code = hashlib.sha256()
     for package in ("odes", "simulations"):
-        for source in sorted((Path(__file__).parent.parent / package).glob("*.py")):
+        for source in sorted((ROOT / package).rglob("*.py")):
             code.update(source.read_bytes())
     return {**versions(), "code": code.hexdigest()}

@@ -7,7 +7,7 @@ add up to O(1).  In the limit B obeys the Ito equation ::
     dB = drift dt + Gaussian increments,   Cov(dB_ko, dB_lp) = lr^2 P_op <delta_k delta_l> dt
 
 while Q, R and v follow their noise-free equations along the path of B, and S and P are constants of
-motion.  The drift is that of ``odes/drift.py``.  Importing this module imports JAX and diffrax.
+motion.  The drift is that of ``odes/equations.py``.  Importing this module imports JAX and diffrax.
 """
 
 from __future__ import annotations
@@ -22,25 +22,14 @@ import jax
 import lineax
 import numpy as np
 
-from odes.checks import (
-    check_count,
-    check_number,
-    check_overlaps,
-    check_seed,
-    check_times,
-    hyperparameters,
-)
-from odes.local_fields import check_averaged, roots
-from odes.order_parameters import (
-    Hyperparameters,
-    OrderParameters,
-    Teacher,
-    Trajectory,
-    joint_covariance,
-    trajectory_of_runs,
-)
+from odes.averages.nodes import check_averaged
+from odes.averages.quadrature import Points
+from odes.averages.sampled import roots
+from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
+from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
+from odes.common.overlaps import check_overlaps
+from odes.common.trajectory import Trajectory, trajectory_of_runs
 from odes.problem import Problem, choose, has_closed_form, prepare, way_of_averaging
-from odes.quadrature import Points
 from odes.rules import FACTORS, Rule, check_moves_with_F
 
 POINTS = 2**10

@@ -15,9 +15,9 @@ from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any
 
-from odes.checks import quoted
-from odes.progress import shown
-from odes.store import Arrays, load_arrays, open_store, pickled_for, save_arrays
+from odes.common.checks import quoted
+from odes.common.progress import shown
+from odes.common.store import Arrays, load_arrays, open_store, pickled_for, save_arrays
 
 
 def run_chunks(
@@ -40,7 +40,7 @@ def run_chunks(
         layout: what else the chunks depend on.
         path: directory where finished chunks are kept and interrupted work goes on, or None.
         executor: where to run; None for threads of this process.
-        progress: as for :func:`odes.progress.shown`.
+        progress: as for :func:`odes.common.progress.shown`.
         threads: their number; None for one on each processor.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_count, check_seed
+from odes.common.checks import check_count, check_seed
 
 NEGLIGIBLE = 1e-7
 """Nodes of a tensor rule whose weights add up to less than this are left out: most of them."""

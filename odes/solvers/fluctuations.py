@@ -37,19 +37,20 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import expm
 
-from odes.drift import Moments
-from odes.local_fields import points_of, updates_at
-from odes.order_parameters import (
-    Fluctuations,
+from odes.averages.closed import Moments
+from odes.averages.nodes import points_of
+from odes.averages.quadrature import Points
+from odes.averages.sampled import updates_at
+from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
     joint_covariance,
     scale_feedback,
 )
+from odes.common.schedules import parameters_at
+from odes.common.trajectory import Fluctuations
 from odes.problem import Problem, packing
-from odes.quadrature import Points
-from odes.schedules import parameters_at
-from odes.solve import Step
+from odes.solvers.integrator import Step
 
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""

@@ -21,20 +21,19 @@ of covariance C', so that ::
 
 An activation with closed forms is four functions: I2, J2 and G2 of matching entries of C, which
 broadcast, and ``second_moment``, the sum over I4 that the equations contain.  They use only what
-NumPy and JAX share, but for the arcsines, which JAX takes from ``odes/arcsines.py``.  Besides there
-is ``g`` itself, for rules that have no closed form, and whether it is ``smooth``.
+NumPy and JAX share, but for the arcsines, which JAX takes from ``arcsines.py`` beside this.  There
+is ``g`` itself as well, for rules that have no closed form, and whether it is ``smooth``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.order_parameters import Array
+from odes.common.order_parameters import Array, distinct_pairs
 
 
 class Activation(NamedTuple):
@@ -43,15 +42,7 @@ class Activation(NamedTuple):
     g: Callable[[Array], Array]  # elementwise, of JAX arrays
     smooth: bool = True  # without kinks, so that Gauss-Hermite quadrature converges fast
     hidden: Callable[[Array], Array] | None = None  # of the student's fields together, if not g
-
-
-@lru_cache
-def distinct_pairs(K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Index tables k, l of the pairs k <= l, (P,), and the pair that (k, l) belongs to, (K, K)."""
-    k, l = np.triu_indices(K)
-    pair = np.empty((K, K), dtype=int)
-    pair[k, l] = pair[l, k] = np.arange(k.size)
-    return k, l, pair
+    unit_length: bool = False  # whether those are the activities of g, divided by their length
 
 
 def tilted_second_moment(c: Array, C: Array, activation: Any) -> Array:
@@ -88,7 +79,7 @@ class Erf:
         argument = C_ab / (xp.sqrt(1 + C_aa) * xp.sqrt(1 + C_bb))
         if xp is np:
             return 2 / math.pi * np.asin(argument)
-        from odes.arcsines import arcsine
+        from odes.averages.arcsines import arcsine
 
         return 2 / math.pi * arcsine(argument)
 
@@ -131,7 +122,7 @@ class Erf:
         """``sum_ab c_ka c_lb I4(k, l, a, b) / J2(k, l)``; see :func:`tilted_second_moment`."""
         if C.__array_namespace__() is np:
             return tilted_second_moment(c, C, Erf)
-        from odes.arcsines import second_moment
+        from odes.averages.arcsines import second_moment
 
         return second_moment(c, C)
 
@@ -196,7 +187,7 @@ def normalised(g: Callable[[Array], Array]) -> Activation:
         square = h @ h
         return h / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
-    return Activation(g, smooth=False, hidden=hidden)
+    return Activation(g, smooth=False, hidden=hidden, unit_length=True)
 
 
 ACTIVATIONS: dict[str, Any] = {
@@ -206,6 +197,3 @@ ACTIVATIONS: dict[str, Any] = {
     "relu": Activation(relu, smooth=False),
 }
 ACTIVATIONS |= {f"{name}-normalised": normalised(each.g) for name, each in ACTIVATIONS.items()}
-
-NORMALISED = [each.hidden for each in ACTIVATIONS.values() if getattr(each, "hidden", None)]
-"""The functions of all fields among them."""

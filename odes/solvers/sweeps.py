@@ -1,6 +1,6 @@
 """Sweeps of the theory: learning curves over grids of learning rates, feedback scales and more.
 
-The points of a grid are solved side by side by :func:`odes.differentiable.integrate`, in lanes.
+The points of a grid are solved side by side by :func:`odes.solvers.flows.integrate`, in lanes.
 The lanes of one group wait for the slowest, and so points of similar cost share a group; groups of
 equal shape make a chunk, which is what runs on a thread or in a worker, and what is saved.
 Importing this module imports JAX.
@@ -18,10 +18,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from odes.checks import check_count, check_progress, check_times, completed
-from odes.chunks import run_chunks
-from odes.differentiable import check_shape, integrate
-from odes.grid import (
+from odes.averages.quadrature import Points
+from odes.common.checks import check_count, check_progress, check_times, completed
+from odes.common.chunks import run_chunks
+from odes.common.grid import (
     AXES,
     ENTRIES,
     Grid,
@@ -32,13 +32,13 @@ from odes.grid import (
     labelled,
     make_grid,
 )
-from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
+from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
+from odes.common.schedules import jumps_of, probed
+from odes.common.store import Arrays
 from odes.problem import Problem, choose, prepare, way_of_averaging
-from odes.quadrature import Points
 from odes.rules import known_name
-from odes.schedules import jumps_of, probed
-from odes.solve import check_tolerances
-from odes.store import Arrays
+from odes.solvers.flows import check_shape, integrate
+from odes.solvers.trajectory import check_tolerances
 
 LANES = {"cpu": 64}
 """Points integrated side by side, by kind of device: the right-hand side is then within a fifth of
@@ -55,7 +55,7 @@ GROUPS = 4
 
 
 class TheoryJob(NamedTuple):
-    """What all chunks of a sweep share; see ``odes/chunks.py``."""
+    """What all chunks of a sweep share; see ``odes/common/chunks.py``."""
 
     equations: list[partial[Problem]]  # that make the problem of each rule
     times: np.ndarray

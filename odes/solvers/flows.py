@@ -18,7 +18,8 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
-from odes.checks import (
+from odes.averages.quadrature import Points
+from odes.common.checks import (
     check_double_precision,
     check_number,
     check_times,
@@ -26,7 +27,7 @@ from odes.checks import (
     completed,
     is_traced,
 )
-from odes.order_parameters import (
+from odes.common.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
     Array,
@@ -34,10 +35,7 @@ from odes.order_parameters import (
     OrderParameters,
     Teacher,
 )
-from odes.problem import Problem, prepare
-from odes.quadrature import Points
-from odes.rules import is_smooth
-from odes.schedules import (
+from odes.common.schedules import (
     SCHEDULED,
     PiecewiseConstant,
     check_jumps,
@@ -45,7 +43,9 @@ from odes.schedules import (
     jumps_of,
     parameters_at,
 )
-from odes.solve import ROUGH, STEP, check_tolerances
+from odes.problem import Problem, prepare
+from odes.rules import is_smooth
+from odes.solvers.trajectory import ROUGH, STEP, check_tolerances
 
 SMALLEST_STEP = 1e-13
 """Steps are not made shorter than this times the last time, and so do not end at a singularity."""

@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from odes.checks import check_count, check_number
-from odes.differentiable import flow, solution_of
-from odes.order_parameters import OrderParameters, Teacher
-from odes.problem import prepare, way_of_averaging
-from odes.rules import is_smooth
-from odes.schedules import (
+from odes.common.checks import check_count, check_number
+from odes.common.order_parameters import OrderParameters, Teacher
+from odes.common.schedules import (
     SCHEDULED,
     PiecewiseConstant,
     probed,
     scheduled_hyperparameters,
 )
+from odes.problem import prepare, way_of_averaging
+from odes.rules import is_smooth
+from odes.solvers.flows import flow, solution_of
 
 LOST = 20.0
 """Logarithm that counts as that of the error of a solution that does not get to the end."""

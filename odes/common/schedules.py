@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.checks import check_array, check_number, check_traceable, completed, is_traced
-from odes.order_parameters import Hyperparameters
+from odes.common.checks import check_array, check_number, check_traceable, completed, is_traced
+from odes.common.order_parameters import Hyperparameters
 
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
 """The parameters that may change with time."""

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.integrate import LSODA
 
-from odes.checks import check_count, check_flag, check_number, check_times
-from odes.order_parameters import (
-    MAGNITUDE_LIMIT,
-    Array,
-    OrderParameters,
-    Teacher,
-    Trajectory,
-)
+from odes.averages.quadrature import Points, coarse_points
+from odes.common.checks import check_count, check_flag, check_number, check_times
+from odes.common.order_parameters import OrderParameters, Teacher
+from odes.common.schedules import jumps_of, scheduled_hyperparameters
+from odes.common.trajectory import Trajectory
 from odes.problem import Problem, has_closed_form, prepare, way_of_averaging
-from odes.quadrature import Points, coarse_points
 from odes.rules import FACTORS, Mirrored, check_moves_with_F, is_smooth
-from odes.schedules import Stretch, jumps_of, scheduled_hyperparameters, stretches
+from odes.solvers.integrator import Step, integrated
 
 STEP = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
@@ -35,35 +27,14 @@ STEP = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
 SMALLEST_RTOL = 1e-12
 """Below this, the steps would have to be more accurate than double precision is."""
 
-SHORTEST_TIME = 1e-100
-"""Up to this time one Euler step is exact in double precision; LSODA fails from about 1e-150 on."""
-
-JACOBIAN_STEP = 1e-6
-"""Step of the differences from which the integrator has the Jacobian of the drift, relative to an
-order parameter above 1, and absolute below.
-
-Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
-the steps get ever shorter."""
-
 ADDED_UP = 10.0
 """How much larger than a tolerance its errors may get to be up to late times."""
-
-SLIDING = 1e-5
-"""How close to a jump of the drift at 0 an order parameter is that slides along it."""
 
 ROUGH = 1e-4
 """Smallest relative tolerance of a step where the rule or the activation is not smooth.
 
 The averages over a fixed set of points then jump as points cross the kinks, and an integrator that
 resolved the jumps would not get anywhere."""
-
-
-class Step(NamedTuple):
-    """A step of the integrator, and the state at its middle, as one vector."""
-
-    start: float
-    end: float
-    middle: np.ndarray
 
 
 def solve(
@@ -90,7 +61,7 @@ def solve(
 
     Backpropagation, FA and AFA with erf or linear units have closed equations, solved in NumPy.
     For every other rule or activation the averages over inputs are taken numerically, in JAX
-    (``odes/local_fields.py``).
+    (``odes/averages/sampled.py``).
 
     The error is ``e = prediction - label``.  Rules that feed back through F are taken in the
     aligned scaling, where B is self-averaging.  For a random F the same equations hold only to
@@ -104,7 +75,7 @@ def solve(
         rule: a name in ``odes.RULES``; one with other parameters, such as ``MirroredFA(lr=0.5)``
             or ``ForwardForward(Logistic(2.0))``; or a :class:`odes.Rule` of one's own.
         lr: learning rate of the first layer; or a schedule, a function of t that returns it, such
-            as :class:`odes.PiecewiseConstant` (``odes/schedules.py``).
+            as :class:`odes.PiecewiseConstant` (``odes/common/schedules.py``).
         lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout; or
             a schedule.
         feedback_scale: multiplies F, that is B and S, and P by its square; or a schedule.  Rules
@@ -125,19 +96,19 @@ def solve(
         max_steps: the integration ends after so many steps, with status "max_steps".
         points: how to average what a sample does.  None: closed forms where there are any, else a
             default good to about 2e-5 in the drift at K = M = 2 and to 5e-3 at K = M = 4
-            (:func:`odes.quadrature.default_points`).  A number: so many Sobol points, right
-            for rules with jumps, half of them mirrored in the student's own part of the fields.  Or
+            (``odes/averages/quadrature.py``).  A number: so many Sobol points, right for rules
+            with jumps, half of them mirrored in the student's own part of the fields.  Or
             points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
             K + M dimensions, and O more if there is noise.  Points that are given are used also
             where there are closed forms, as a check on either; but the error of erf or linear units
             that a readout weighs is in closed form all the same.
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
-            linear-noise approximation (``odes/fluctuations.py``; imports JAX).  Then rules that
-            feed back through F need P, and rule and activation have to be smooth, as the drift is
-            differentiated at the points; the feedback scale has to be a number.  Not for rules with
-            weight mirrors, whose noise scatters besides, nor for an F in factors, for rules that
-            classify, or for a B that moves in a way of its own although it is the overlap with F.
-            With ``points`` there is no bias.
+            linear-noise approximation (``fluctuations.py`` beside this; imports JAX).  Then rules
+            that feed back through F need P, and rule and activation have to be smooth, as the drift
+            is differentiated at the points; the feedback scale has to be a number.  Not for rules
+            with weight mirrors, whose noise scatters besides, nor for an F in factors, for rules
+            that classify, or for a B that moves in a way of its own although it is the overlap with
+            F.  With ``points`` there is no bias.
         misclassification: whether to add the probability that an output has another sign than the
             teacher's, by ``points``, or 2^15 Sobol points (imports JAX).
 
@@ -193,13 +164,13 @@ def solve(
     if problem.rule.classifies:
         trajectory = trajectory._replace(misclassification=errors)
     elif misclassification:
-        from odes.local_fields import share_misclassified  # imports JAX
+        from odes.averages.nodes import share_misclassified  # imports JAX
 
         share = share_misclassified(problem, states, points)
         trajectory = trajectory._replace(misclassification=share)
     if not fluctuations:
         return trajectory
-    from odes.fluctuations import linear_noise  # imports JAX
+    from odes.solvers.fluctuations import linear_noise  # imports JAX
 
     scatter = linear_noise(problem, points=points, steps=steps, times=times, y=y)
     return trajectory._replace(fluctuations=scatter)
@@ -271,104 +242,3 @@ def covariant(
     Q = states.Q.copy()
     Q[known] += (vectors * missing[:, None]) @ vectors.mT
     return states._replace(Q=Q)
-
-
-def integrated(
-    velocity: Callable[[float, np.ndarray], Array],
-    y0: np.ndarray,
-    times: np.ndarray,
-    jumps: list[float],
-    rtol: float,
-    atol: float,
-    max_steps: int,
-    steps: list[Step] | None = None,
-    nearly: Callable[[float, np.ndarray], Array] | None = None,
-) -> tuple[np.ndarray, str, float | None]:
-    """The solution at ``times``, (n, size of y), NaN from where it stopped; status; when it did.
-
-    The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
-    there, and what is before sees the value from before.  The steps taken are appended to
-    ``steps``.  The Jacobian is that of ``nearly``, a velocity that may be a little off.
-
-    LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
-    is to survive a failure.
-    """
-    y = np.full((times.size, y0.size), np.nan)
-    done = 0
-    if times[0] == 0:
-        y[0], done = y0, 1
-    if done == times.size:
-        return y, "ok", None
-    initial_velocity = velocity(0.0, y0)
-    if not np.all(np.isfinite(initial_velocity)):
-        return y, "nonfinite", 0.0
-    if times[-1] <= SHORTEST_TIME:
-        return y0 + times[:, None] * initial_velocity, "ok", None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
-        pieces = iter(stretches(jumps, times[-1]))
-        velocities = velocity, nearly or velocity
-        solver = _integrator(*velocities, next(pieces), y0, rtol, atol)
-        for _ in range(max_steps):
-            solver.step()
-            size = abs(solver.y).max()
-            if np.isnan(size):
-                return y, "nonfinite", float(solver.t)
-            if solver.status == "failed":
-                if not np.all(np.isfinite(velocity(solver.t, solver.y))):
-                    return y, "nonfinite", float(solver.t)
-                break
-            if steps is not None:
-                middle = (solver.t_old + solver.t) / 2
-                steps.append(Step(solver.t_old, solver.t, solver.dense_output()(middle)))
-            if times[done] <= solver.t:
-                reached = np.searchsorted(times, solver.t, side="right")
-                y[done:reached] = solver.dense_output()(times[done:reached]).T
-                done = reached
-            if size > MAGNITUDE_LIMIT:
-                return y, "diverged", float(solver.t)
-            if solver.status == "finished":
-                if done == times.size:
-                    return y, "ok", None
-                solver = _integrator(*velocities, next(pieces), solver.y, rtol, atol)
-    sliding = _is_sliding(partial(velocity, solver.t), solver.y)
-    return y, "sliding" if sliding else "max_steps", float(solver.t)
-
-
-def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:
-    """Whether an order parameter is kept at 0, where the drift jumps.
-
-    The jump between its two sides is then as large at a thousandth of the distance.
-    """
-    for index in np.flatnonzero(np.abs(y) < SLIDING):
-        jumps = []
-        for distance in (SLIDING, SLIDING / 1000):
-            sides = np.array([y, y])
-            sides[:, index] = -distance, distance
-            jumps.append(np.max(np.abs(velocity(sides[1]) - velocity(sides[0]))))
-        if jumps[1] > jumps[0] / 2 > 0:
-            return True
-    return False
-
-
-def _integrator(
-    velocity: Callable[[float, np.ndarray], Array],
-    nearly: Callable[[float, np.ndarray], Array],
-    stretch: Stretch,
-    y: np.ndarray,
-    rtol: float,
-    atol: float,
-) -> LSODA:
-    """The integrator of a stretch of time within which nothing jumps."""
-
-    def clipped(t: float, y: np.ndarray) -> Array:
-        return velocity(stretch.clipped(t), y)
-
-    def jacobian(t: float, y: np.ndarray) -> np.ndarray:
-        t = stretch.clipped(t)
-        here = nearly(t, y)
-        sizes = JACOBIAN_STEP * np.maximum(np.abs(y), 1.0)
-        columns = [nearly(t, y + move) - here for move in np.diag(sizes)]
-        return np.stack(columns, axis=1) / sizes
-
-    return LSODA(clipped, stretch.start, y, stretch.end, rtol=rtol, atol=atol, jac=jacobian)

@@ -17,7 +17,6 @@ that equals its teacher, where the root of C has no derivative.  Importing this 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,14 +26,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq, root
 
-from odes.checks import PSD_TOLERANCE, hyperparameters
-from odes.drift import Moments
-from odes.local_fields import field_roots, update_at
-from odes.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
+from odes.averages.differentiable import differentiable_moments
+from odes.averages.quadrature import Points
+from odes.common.checks import hyperparameters
+from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
+from odes.common.overlaps import PSD_TOLERANCE
 from odes.problem import Problem, prepare, way_of_averaging
-from odes.quadrature import Points
 from odes.rules import is_smooth
-from odes.solve import STEP, integrated
+from odes.solvers.integrator import integrated
+from odes.solvers.trajectory import STEP
 
 AT_REST = 1e-11
 """A state is a fixed point if no order parameter moves faster than this times the learning rate."""
@@ -53,9 +53,6 @@ Where a family of fixed points makes zero a defective eigenvalue, rounding turns
 
 RTOL, ATOL, MAX_STEPS = 1e-8, 1e-10, 10_000
 """Accuracy and steps with which a solution is followed, as by default in ``solve``."""
-
-CHUNK = 2**10
-"""Points averaged over at once in second derivatives."""
 
 RATES = tuple(float(lr) for lr in 0.01 * 2.0 ** np.arange(18))
 """The learning rates between which stability is looked for, each twice the one before."""
@@ -183,67 +180,6 @@ def _jacobian(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
     if problem.points is not None:
         moments = partial(differentiable_moments, points=problem.points)
     return jax.jacfwd(lambda y: problem.drift(y, parameters, moments))(y)
-
-
-def differentiable_moments(
-    C: Any,
-    state: OrderParameters,
-    teacher: Teacher,
-    parameters: Hyperparameters,
-    rule: Any,
-    activation: Any,
-    *,
-    points: Points,
-) -> Moments:
-    """The moments of ``odes.local_fields.sampled_moments``, with a derivative at any C.
-
-    Fields with a direction are taken by Stein's lemma, ``<delta_k y> = sum_a <d delta_k / dz_a>
-    C_ay``, and the dependence on C to first order, by Price's theorem (module docstring).
-    """
-    n = C.shape[0]
-    C_here = jax.lax.stop_gradient(C)
-    root_here, _ = field_roots(C_here, len(state.v))
-    given = state, teacher, parameters
-
-    def one(fields: Any, zeta: Any, given: Any) -> Any:
-        """What is averaged: slopes of delta, delta delta, readout, and gamma e if there is one."""
-        state, teacher, parameters = given
-
-        def update(fields: Any) -> Any:
-            made, error = update_at(fields, zeta, state, teacher, parameters, rule, activation)
-            along_F = None if made.gamma is None else jnp.outer(made.gamma, error)
-            others = jnp.outer(made.delta, made.delta), made.readout, along_F, made.weights
-            return made.delta, others
-
-        return jax.jacfwd(update, has_aux=True)(fields)
-
-    def mean(function: Callable[[Any, Any], Any]) -> Any:
-        """The average of a function of fields and noise."""
-
-        def add(total: Any, chunk: Any) -> Any:
-            nodes, weights = chunk
-            values = jax.vmap(lambda z: function(root_here @ z[:n], z[n:]))(nodes)
-            summed = jax.tree.map(lambda each: jnp.tensordot(weights, each, 1), values)
-            return jax.tree.map(jnp.add, total, summed), None
-
-        nodes, weights = jnp.asarray(points.nodes), jnp.asarray(points.weights)
-        missing = -len(weights) % CHUNK
-        nodes = jnp.pad(nodes, ((0, missing), (0, 0))).reshape(-1, CHUNK, nodes.shape[1])
-        weights = jnp.pad(weights, (0, missing)).reshape(-1, CHUNK)
-        shapes = jax.eval_shape(function, nodes[0, 0, :n], nodes[0, 0, n:])
-        start = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
-        return jax.lax.scan(add, start, (nodes, weights))[0]
-
-    values = mean(lambda fields, zeta: one(fields, zeta, given))
-    here = jax.lax.stop_gradient(given)
-    curved = mean(lambda fields, zeta: jax.hessian(one)(fields, zeta, here))
-    change = C - C_here
-
-    def to_first_order(value: Any, hessian: Any) -> Any:
-        return value + jnp.tensordot(hessian, change, 2) / 2
-
-    slopes, others = jax.tree.map(to_first_order, values, curved)
-    return Moments(lambda overlaps: slopes @ overlaps, *others)
 
 
 def find(problem: Problem) -> FixedPoint:

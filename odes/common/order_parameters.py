@@ -155,7 +155,7 @@ class Teacher(NamedTuple):
 class Hyperparameters(NamedTuple):
     """The scalars of the online update; :func:`odes.hyperparameters` checks and completes them.
 
-    Learning rates and feedback scale may be functions of time instead (``odes/schedules.py``).
+    Learning rates and feedback scale may be functions of time instead (``schedules.py``).
     """
 
     lr: Array  # learning rate of the first layer
@@ -166,68 +166,13 @@ class Hyperparameters(NamedTuple):
     feedback_scale: Array = 1.0  # multiplies F and FA's B
 
 
-class Fluctuations(NamedTuple):
-    """How finite networks scatter around a trajectory, and how far off their mean is, to order 1/N.
-
-    All are times N: variances, covariances and the bias.  NaN where the trajectory is.
-    """
-
-    covariance: np.ndarray  # (n, D, D), of Q_kl with k <= l, R, v and B, each row by row
-    order_parameters: OrderParameters  # variance of each entry, leading axis n
-    generalization_error: np.ndarray  # variance of the generalization error, (n,)
-    bias: np.ndarray | None = None  # its mean minus the trajectory's, (n,); with closed forms only
-
-    def std(self, N: Any) -> np.ndarray:
-        """Standard deviation of the generalization error of networks of N inputs, (n,).
-
-        N may be an array that broadcasts with the times.  Raises ValueError unless it is positive.
-        """
-        try:
-            sizes = np.asarray(N)
-            fine = sizes.dtype.kind in "iuf" and np.all(np.isfinite(sizes)) and np.all(sizes > 0)
-        except (TypeError, ValueError):  # traced, or rows of different lengths
-            fine = False
-        if not fine:
-            from odes.checks import quoted
-
-            raise ValueError(f"Argument `N` must hold finite numbers > 0, but is {quoted(N)}.")
-        try:
-            return np.sqrt(self.generalization_error / sizes)
-        except ValueError:
-            raise ValueError(
-                "Argument `N` must broadcast with the times, of shape "
-                f"{np.shape(self.generalization_error)}, but has shape {sizes.shape}."
-            ) from None
-
-
-class Trajectory(NamedTuple):
-    """A learning curve, from theory (arrays as listed), or of runs or paths (a leading axis).
-
-    ``status`` is "ok"; "diverged" (an order parameter beyond :data:`MAGNITUDE_LIMIT`); "nonfinite"
-    (the equations gave no finite number); "max_steps" (the integrator gave up at the accuracy asked
-    for); or "sliding" (it gave up where the drift jumps as an order parameter changes sign, and
-    pushes it back from both sides: a readout of the rules with sign symmetry; of ``solve`` alone,
-    "max_steps" elsewhere).  ``stopped`` says when that was, for a solution of theory.  Runs and
-    paths are looked at where they are saved, and "diverged" there stands for numbers that
-    overflowed, too.  Simulations have an array of them, one a run.  What was reached before is
-    kept, and everything after is NaN.
-
-    The misclassification is the probability that an output has another sign than the noiseless
-    teacher's, averaged over outputs.  It is the generalization error of rules that have no other
-    output than a class, such as Forward-Forward.
-
-    ``averages`` says how the averages over inputs were taken: "closed forms"; over points, such as
-    "32768 Sobol points"; or, in simulations, errors alone, over "2000 test inputs".
-    """
-
-    times: np.ndarray  # (n,) samples / N
-    order_parameters: OrderParameters  # leading axis n
-    generalization_error: np.ndarray  # (n,) half the mean squared error, summed over outputs
-    status: Any
-    fluctuations: Fluctuations | None = None  # if asked for
-    misclassification: np.ndarray | None = None  # (n,) share of wrong signs; if asked for
-    averages: str | None = None
-    stopped: float | None = None  # time at which a solution that is not "ok" stopped
+@cache
+def distinct_pairs(K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index tables k, l of the pairs k <= l, (P,), and the pair that (k, l) belongs to, (K, K)."""
+    k, l = np.triu_indices(K)
+    pair = np.empty((K, K), dtype=int)
+    pair[k, l] = pair[l, k] = np.arange(k.size)
+    return k, l, pair
 
 
 def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
@@ -253,35 +198,4 @@ def scale_feedback(
     return (
         state._replace(**{name: times(getattr(state, name), scale) for name in scaled}),
         teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
-    )
-
-
-def trajectory_of_runs(
-    times: np.ndarray,
-    states: OrderParameters,
-    errors: np.ndarray,
-    misclassification: np.ndarray | None = None,
-    *,
-    averages: str,
-) -> Trajectory:
-    """A Trajectory from arrays with leading axes (runs, n), NaN from where a run diverged."""
-    fine = np.isfinite(errors)
-    for array in states:
-        if array is not None:
-            fine &= np.max(np.abs(array), axis=(-2, -1)) <= MAGNITUDE_LIMIT
-    fine = np.logical_and.accumulate(fine, axis=1)
-    reached = {
-        name: None if a is None else np.where(fine[..., None, None], a, np.nan)
-        for name, a in states._asdict().items()
-    }
-    status = np.where(fine[:, -1], "ok", "diverged")
-    if misclassification is not None:
-        misclassification = np.where(fine, misclassification, np.nan)
-    return Trajectory(
-        times,
-        state_of(reached),
-        np.where(fine, errors, np.nan),
-        status,
-        misclassification=misclassification,
-        averages=averages,
     )

@@ -1,0 +1,1 @@
+"""What learning curves and fixed points tell."""

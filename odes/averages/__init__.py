@@ -1,0 +1,1 @@
+"""Averages over one input: in closed form, over quadrature nodes, and differentiably."""

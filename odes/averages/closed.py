@@ -1,0 +1,64 @@
+"""The averages of rules with ``delta = g' (B e)``, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odes.common.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
+from odes.rules import differentiates, learns_by_sample
+
+
+def product(left: Array, right: Array) -> Array:
+    """``left @ right``; under JAX as a sum, which XLA fuses with what is around it."""
+    if left.__array_namespace__() is np:
+        return left @ right
+    return (left[:, :, None] * right).sum(axis=1)
+
+
+class Moments(NamedTuple):
+    """Averages over one input of what a rule does to the weights."""
+
+    along: Callable[[Array], Array]  # overlaps of directions u, (K + M, any) -> <delta_k y>
+    delta_delta: Array  # <delta_k delta_l>, (K, K)
+    readout: Array  # average change of the readout per -lr_v, (K, O)
+    gamma_error: Array | None = None  # <gamma_k e_o>, (K, O), for rules whose update contains F e
+    weights: dict[str, Array] | None = None  # d/dt of weights that learn by samples
+
+
+def closed_moments(
+    C: Array,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+) -> Moments:
+    """The moments of ``delta_k = g'_k sum_o B_ko e_o`` in closed form (module docstring).
+
+    C is the covariance of all fields, (K + M, K + M); the rest as for :func:`drift`.
+    """
+    if not differentiates(rule) or learns_by_sample(rule):
+        raise ValueError(
+            "Argument `rule` must not override `update` or `learn` where averages are taken in "
+            f"closed form, but is {rule!r}.  Use solve(), which averages over points."
+        )
+    v = state.v
+    xp = v.__array_namespace__()
+    K = v.shape[0]
+    U = xp.concat([v, -teacher.v_star])
+    B = rule.feedback(state)
+    c = product(B, U.T)
+    variance = C.diagonal(0, -2, -1)
+    C_ka, C_kk = C[:K], variance[:K, None]
+    J2 = activation.J2(C_ka, C_kk, variance)
+    own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[:, None]
+    others = c * J2
+
+    def along(overlaps: Array) -> Array:
+        return product(others, overlaps) + own * overlaps[:K]
+
+    noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * product(B, B.T)
+    return Moments(along, J2[:, :K] * noisy, product(activation.I2(C_ka, C_kk, variance), U))

@@ -1,0 +1,1 @@
+"""What theory, networks and figures share, without any formula of theirs."""

@@ -1,0 +1,120 @@
+"""What follows from what a rule overrides, and the checks of what it declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from odes.common.order_parameters import (
+    ALWAYS,
+    DIMENSIONS,
+    Array,
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+)
+from odes.rules.rule import OVERLAPS, WITH, Learning, Rule, overrides
+from odes.rules.top_down import AFA
+
+
+def learns_feedback(rule: Any) -> bool:
+    """Whether B or F moves in a way of its own, and not only as W takes B along."""
+    return has_own_drift(rule) or overrides(rule.origin("learn"), "learn")
+
+
+def has_own_drift(rule: Any) -> bool:
+    """Whether B or F moves as its feedback_drift says, and this is not that of AFA."""
+    return overrides(rule, "feedback_drift") and overrides(rule, "feedback_drift", AFA)
+
+
+def learns_by_sample(rule: Any) -> bool:
+    """Whether weights of a rule move by averages of what it says of single samples alone."""
+    return overrides(rule.origin("learn"), "learn") and not has_own_drift(rule)
+
+
+def check_rule(rule: Any) -> None:
+    """ValueError unless a rule needs overlaps that there are, and all of those that belong to F."""
+    needs = tuple(rule.needs)
+    for name in needs:
+        if name not in OVERLAPS:
+            raise ValueError(
+                f"Argument `rule` must have `needs` among {', '.join(OVERLAPS)}, but they hold "
+                f"{name!r}."
+            )
+    if not isinstance(rule.draws, tuple) or not set(rule.draws) <= {"K", "O"}:
+        raise ValueError(
+            "Argument `rule` must have `draws` that are a tuple of K and O, the dimensions of what "
+            f"it draws, but they are {rule.draws!r}."
+        )
+    keeps = rule.keeps.items() if isinstance(rule.keeps, dict) else [("", None)]
+    for name, each in keeps:
+        fits = isinstance(each, tuple) and len(each) == 2 and set(each) <= {"K", "O"}
+        if not fits or not name.isidentifier() or name in DIMENSIONS:
+            raise ValueError(
+                "Argument `rule` must have `keeps` that map names of its own to two dimensions, K "
+                f"or O, but they are {rule.keeps!r}."
+            )
+    for name, others in WITH.items():
+        missing = [other for other in others if name in needs and other not in needs]
+        if missing:
+            raise ValueError(
+                f"Argument `rule` must have {', '.join(missing)} in its `needs`, since they hold "
+                f"{name}, but they are {needs}."
+            )
+
+
+def check_feedback_drift(
+    rule: Rule,
+    initial: OrderParameters,
+    teacher: Teacher,
+    activation: Any,
+    learned: dict[str, Array] | None = None,
+) -> tuple[str, ...]:
+    """What moves of the feedback; ValueError unless it is of the shapes of what there is of it.
+
+    ``learned`` is what ``rule.learn`` returns of a sample, None where averages are closed.
+    """
+    learning = Learning(
+        along=lambda overlaps, with_F=None: overlaps[: len(initial.v)],
+        dv=initial.v,
+        parameters=Hyperparameters(1.0, 1.0, 0.0, 0.0, 0.0),
+        activation=activation,
+        weights=learned,
+    )
+    with np.errstate(all="ignore"):
+        moved = rule.feedback_drift(initial, teacher, learning)
+    if not isinstance(moved, dict):
+        raise ValueError(
+            "Argument `rule` must have a feedback_drift that returns a dictionary of what moves, "
+            f"but it returned {moved!r}."
+        )
+    given: dict[str, Array] = {
+        name: each
+        for name, each in initial._asdict().items()
+        if name not in ALWAYS and each is not None
+    }
+    moved = (learned or {}) | moved
+    for name, change in moved.items():
+        if name not in given:
+            raise ValueError(
+                "Argument `rule` must have a feedback_drift of order parameters of the feedback "
+                f"that it needs, {', '.join(given) or 'none'}, but it returned one of {name!r}."
+            )
+        if np.shape(change) != given[name].shape:
+            raise ValueError(
+                f"Argument `rule` must have a feedback_drift of shape {given[name].shape} for "
+                f"{name}, but it is of shape {np.shape(change)}."
+            )
+    return tuple(name for name in given if name in moved)
+
+
+def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
+    """ValueError for a B that is the overlap of W with F and does not move as AFA's does."""
+    for hook, base in (("feedback_drift", AFA), ("feedback_matrix", Rule)):
+        if overrides(rule, hook, base):
+            raise ValueError(
+                f"Argument `{argument}` must {remedy} for a rule that feeds back through F and has "
+                f"a `{hook}` of its own, since samples kick B by what F has beyond the units, as B "
+                f"of odes.rules.AFA moves with W; but the rule is {rule!r}."
+            )

@@ -1,0 +1,220 @@
+"""Learning rules: which feedback signal B each one sends back, and what it does with it.
+
+A rule moves the first layer by ::
+
+    w_k <- w_k - lr / sqrt(N) * ( delta_k x + gamma_k F e )
+
+where delta and gamma are functions of one sample's local fields, error and B.  For backpropagation
+and its relatives ``delta_k = g'(lambda_k) sum_o B_ko e_o`` and gamma = 0; they differ in B alone,
+and their averages over inputs have closed forms.  PEPITA and its variants state delta and gamma
+themselves and are averaged numerically.  The same rules acting on the weights of a network are in
+``simulations/rules.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from odes.common.order_parameters import (
+    DIMENSIONS,
+    Array,
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+)
+
+
+class Sample(NamedTuple):
+    """What a rule sees of one input: JAX arrays."""
+
+    fields: Array  # lambda_k = w_k . x / sqrt(N), (K,)
+    v: Array  # (K, O)
+    label: Array  # the teacher's output and its noise, (O,)
+    B: Array  # (K, O), as `feedback` gives it
+    g: Callable[[Array], Array]  # the activities of all units from their fields
+    lr: Array  # learning rate of the first layer
+    xi: Array | None = None  # standard normals of the shape that the rule `draws`
+    weights: dict[str, Array] | None = None  # that the rule `keeps`, by name
+
+    @property
+    def h(self) -> Array:
+        """Hidden activities, (K,); g(lambda_k), unless they are normalised."""
+        return self.g(self.fields)
+
+    @property
+    def prediction(self) -> Array:
+        """``sum_k v_ko h_k``, (O,)."""
+        return self.h @ self.v
+
+    def through(self, signal: Array) -> Array:
+        """A signal at the activities, (K,), taken back to the fields: ``g'(lambda_k) signal_k``."""
+        import jax
+
+        return jax.vjp(self.g, self.fields)[1](signal)[0]
+
+    @property
+    def error(self) -> Array:
+        """Prediction minus label, (O,)."""
+        return self.prediction - self.label
+
+
+class Update(NamedTuple):
+    """One sample's change of the weights, per -lr / sqrt(N) and per -lr_v / N."""
+
+    delta: Array  # (K,), the factor of the input x
+    readout: Array  # (K, O)
+    gamma: Array | None = None  # (K,), the factor of the fed-back error F e
+
+
+class Learning(NamedTuple):
+    """How a student moves, for feedback that moves with it."""
+
+    along: Callable[..., Array]  # d(w_k . u / N) / dt for directions u; see `Rule.feedback_drift`
+    dv: Array  # dv/dt, (K, O)
+    parameters: Hyperparameters
+    activation: Any
+    weights: dict[str, Array] | None = None  # averages of `Rule.learn`; None in closed form
+
+
+class Rule:
+    """What a rule sends back, how that moves, and the update that it makes.
+
+    Unless a rule says otherwise, B is a constant of motion and the update is that of
+    backpropagation with B in place of v.  ``needs`` names the overlaps that a caller must supply
+    beyond Q, R, v, T and v_star; a rule with gamma needs B, S and P.  ``smooth`` is to be False for
+    an update that jumps or has kinks as a function of the fields, and ``classifies`` says that only
+    the sign of the prediction has a meaning.  What a rule may override counts in every function, or
+    is refused there by name: the table is in ``docs/rules.md``.
+
+    ``draws`` is the shape of standard normals that the rule draws for every sample, such as
+    ``("K",)`` for one for each hidden unit, and ``keeps`` has weights of its own, by name, and
+    their dimensions, such as ``{"D": ("K", "O")}``; both are in terms of K, M and O.
+
+    ``algorithm`` is the same rule as a :class:`simulations.Rule`, with which ``simulate`` and
+    ``network.overlaps`` take this object, too; those of the packages have one by themselves.
+    """
+
+    needs: tuple[str, ...] = ("B",)
+    smooth: bool = True
+    classifies: bool = False
+    draws: tuple[str, ...] = ()
+    keeps: dict[str, tuple[str, str]] = {}  # noqa: RUF012
+    algorithm: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(sorted(vars(self).items()))))
+
+    def origin(self, method: str) -> Rule:
+        """The rule that says what this method does: itself, unless it has another within."""
+        return self
+
+    def check(self, K: int, O: int, activation: Any) -> None:
+        """ValueError for hidden units, outputs or an activation that the rule cannot do with."""
+        if K == 2 and differentiates(self) and is_normalised(activation):
+            raise ValueError(
+                "Argument `activation` must not be normalised for two hidden units and a rule that "
+                "differentiates the activities: as 1 / |h|, the derivative has an infinite "
+                "variance.  Use three units or more, or PEPITA."
+            )
+
+    def feedback(self, state: OrderParameters) -> Array:
+        """The feedback signal B, shape (K, O)."""
+        return state.B
+
+    def feedback_matrix(self, state: OrderParameters, teacher: Teacher) -> tuple[Array, Array]:
+        """S (M, O) and P (O, O) of the F that is fed back."""
+        return teacher.S, teacher.P
+
+    def feedback_drift(
+        self, state: OrderParameters, teacher: Teacher, learning: Learning
+    ) -> dict[str, Array]:
+        """d/dt of those order parameters of the feedback that move, such as ``{"B": dB}``.
+
+        ``learning.along(u, with_F)`` is ``d(w_k . u / N) / dt`` for directions u in input space,
+        given by their overlaps with all units, (K + M, number of directions), students first, and
+        with F, (O, number of directions), which only rules with gamma look at.  Unless this is that
+        of :class:`Rule` or of :class:`AFA`, the feedback counts as learned: its scale is the one
+        that it starts with.
+        """
+        return {}
+
+    def learn(self, sample: Sample) -> dict[str, Array]:
+        """N times what one sample adds to weights that the rule keeps, or to B, by name.
+
+        A rule that overrides this has no closed form, unless its feedback_drift is one.
+        """
+        return {}
+
+    def predict(self, fields: Array, v: Array, g: Callable[[Array], Array]) -> Array:
+        """The output at these fields of the student, (K,), to be held against the teacher's."""
+        return g(fields) @ v
+
+    def update(self, sample: Sample) -> Update:
+        """The update on one sample; a rule that overrides this has no closed form."""
+        return Update(
+            delta=sample.through(sample.B @ sample.error),
+            readout=sample.h[:, None] * sample.error,
+        )
+
+
+RULES: dict[str, Any] = {}
+"""All rules by name (``odes/rules/registry.py``)."""
+
+HOOKS = (
+    "needs", "smooth", "classifies", "check", "draws", "keeps", "feedback", "feedback_matrix",
+    "feedback_drift", "learn", "predict", "update",
+)  # fmt: skip
+"""What a rule may override."""
+
+OVERLAPS = ("B", "S", "P", "B1", "S1", "P1", "F2")
+"""The overlaps that a rule may need besides those that all do."""
+
+FACTORS = ("B1", "S1", "P1", "F2")
+
+WITH = {"S": ("B",), "P": ("B", "S")} | dict.fromkeys(FACTORS, FACTORS)
+"""What a rule has to need besides an overlap that it needs."""
+
+
+def overrides(rule: Any, method: str, base: type[Rule] = Rule) -> bool:
+    """Whether a rule, or its class, has another method of this name than ``base``."""
+    return getattr(getattr(rule, method), "__func__", None) is not getattr(base, method)
+
+
+def differentiates(rule: Any) -> bool:
+    """Whether a rule changes the hidden weights by ``g' (B e)``."""
+    return not overrides(rule.origin("update"), "update")
+
+
+def predicts_by_readout(rule: Any) -> bool:
+    """Whether a rule puts out the weighted sum of its hidden activities, and nothing else."""
+    return not overrides(rule.origin("predict"), "predict") and not rule.classifies
+
+
+def is_normalised(activation: Any) -> bool:
+    """Whether the hidden activities are those of the packages that have unit length."""
+    return getattr(activation, "unit_length", False)
+
+
+def is_smooth(rule: Any, activation: Any) -> bool:
+    """Whether averages over points are smooth functions of the state."""
+    return rule.smooth and getattr(activation, "smooth", False)
+
+
+def needs_of(rule: Any) -> dict[str, tuple[str, ...]]:
+    """The dimensions of what a rule needs and keeps, by name."""
+    return {name: DIMENSIONS[name] for name in rule.needs} | rule.keeps
+
+
+def draws_of(rule: Any, K: int, O: int) -> int:
+    """How many standard normals a rule draws for every sample."""
+    return math.prod(shape_of(rule.draws, K, O)) if rule.draws else 0
+
+
+def shape_of(dimensions: tuple[str, ...], K: int, O: int) -> tuple[int, ...]:
+    """The shape that dimensions K and O stand for."""
+    return tuple({"K": K, "O": O}[each] for each in dimensions)

@@ -1,0 +1,1 @@
+"""Learning curves: one, many side by side, as a JAX function, as sample paths; and scatter."""

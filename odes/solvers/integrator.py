@@ -1,0 +1,136 @@
+"""LSODA, stepped by hand through jumps, to the end of learning, and with a word for every end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from scipy.integrate import LSODA
+
+from odes.common.order_parameters import MAGNITUDE_LIMIT, Array
+from odes.common.schedules import Stretch, stretches
+
+SHORTEST_TIME = 1e-100
+"""Up to this time one Euler step is exact in double precision; LSODA fails from about 1e-150 on."""
+
+JACOBIAN_STEP = 1e-6
+"""Step of the differences from which the integrator has the Jacobian of the drift, relative to an
+order parameter above 1, and absolute below.
+
+Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
+the steps get ever shorter."""
+
+SLIDING = 1e-5
+"""How close to a jump of the drift at 0 an order parameter is that slides along it."""
+
+
+class Step(NamedTuple):
+    """A step of the integrator, and the state at its middle, as one vector."""
+
+    start: float
+    end: float
+    middle: np.ndarray
+
+
+def integrated(
+    velocity: Callable[[float, np.ndarray], Array],
+    y0: np.ndarray,
+    times: np.ndarray,
+    jumps: list[float],
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    steps: list[Step] | None = None,
+    nearly: Callable[[float, np.ndarray], Array] | None = None,
+) -> tuple[np.ndarray, str, float | None]:
+    """The solution at ``times``, (n, size of y), NaN from where it stopped; status; when it did.
+
+    The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
+    there, and what is before sees the value from before.  The steps taken are appended to
+    ``steps``.  The Jacobian is that of ``nearly``, a velocity that may be a little off.
+
+    LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
+    is to survive a failure.
+    """
+    y = np.full((times.size, y0.size), np.nan)
+    done = 0
+    if times[0] == 0:
+        y[0], done = y0, 1
+    if done == times.size:
+        return y, "ok", None
+    initial_velocity = velocity(0.0, y0)
+    if not np.all(np.isfinite(initial_velocity)):
+        return y, "nonfinite", 0.0
+    if times[-1] <= SHORTEST_TIME:
+        return y0 + times[:, None] * initial_velocity, "ok", None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
+        pieces = iter(stretches(jumps, times[-1]))
+        velocities = velocity, nearly or velocity
+        solver = _integrator(*velocities, next(pieces), y0, rtol, atol)
+        for _ in range(max_steps):
+            solver.step()
+            size = abs(solver.y).max()
+            if np.isnan(size):
+                return y, "nonfinite", float(solver.t)
+            if solver.status == "failed":
+                if not np.all(np.isfinite(velocity(solver.t, solver.y))):
+                    return y, "nonfinite", float(solver.t)
+                break
+            if steps is not None:
+                middle = (solver.t_old + solver.t) / 2
+                steps.append(Step(solver.t_old, solver.t, solver.dense_output()(middle)))
+            if times[done] <= solver.t:
+                reached = np.searchsorted(times, solver.t, side="right")
+                y[done:reached] = solver.dense_output()(times[done:reached]).T
+                done = reached
+            if size > MAGNITUDE_LIMIT:
+                return y, "diverged", float(solver.t)
+            if solver.status == "finished":
+                if done == times.size:
+                    return y, "ok", None
+                solver = _integrator(*velocities, next(pieces), solver.y, rtol, atol)
+    sliding = _is_sliding(partial(velocity, solver.t), solver.y)
+    return y, "sliding" if sliding else "max_steps", float(solver.t)
+
+
+def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:
+    """Whether an order parameter is kept at 0, where the drift jumps.
+
+    The jump between its two sides is then as large at a thousandth of the distance.
+    """
+    for index in np.flatnonzero(np.abs(y) < SLIDING):
+        jumps = []
+        for distance in (SLIDING, SLIDING / 1000):
+            sides = np.array([y, y])
+            sides[:, index] = -distance, distance
+            jumps.append(np.max(np.abs(velocity(sides[1]) - velocity(sides[0]))))
+        if jumps[1] > jumps[0] / 2 > 0:
+            return True
+    return False
+
+
+def _integrator(
+    velocity: Callable[[float, np.ndarray], Array],
+    nearly: Callable[[float, np.ndarray], Array],
+    stretch: Stretch,
+    y: np.ndarray,
+    rtol: float,
+    atol: float,
+) -> LSODA:
+    """The integrator of a stretch of time within which nothing jumps."""
+
+    def clipped(t: float, y: np.ndarray) -> Array:
+        return velocity(stretch.clipped(t), y)
+
+    def jacobian(t: float, y: np.ndarray) -> np.ndarray:
+        t = stretch.clipped(t)
+        here = nearly(t, y)
+        sizes = JACOBIAN_STEP * np.maximum(np.abs(y), 1.0)
+        columns = [nearly(t, y + move) - here for move in np.diag(sizes)]
+        return np.stack(columns, axis=1) / sizes
+
+    return LSODA(clipped, stretch.start, y, stretch.end, rtol=rtol, atol=atol, jac=jacobian)
