@@ -20,8 +20,8 @@ from figures import paper_style
 from figures.style import rule_color, rule_label, rule_line
 from odes import hyperparameters
 from simulations import RULES, Network
-from simulations.blocks import mirrored, step
 from simulations.rules import contrast, goodness, symba
+from simulations.training.steps import mirrored, step
 
 N, K, O, SEEDS, EPOCHS = 64, 100, 10, 5, 12
 LRS = {"bp": 0.5, "fa": 0.5, "afa": 50.0, "pepita": 50.0, "pepita-mirror": 1.0, "ff": 0.5}

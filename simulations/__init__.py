@@ -5,12 +5,13 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 """
 
 from simulations.chain import simulate_chain
-from simulations.mirrors import ReadoutMirror, TwoLayerMirror
-from simulations.networks import Network, network_with_overlaps, sample_network
-from simulations.online_sgd import simulate
+from simulations.networks import Network
 from simulations.pre_mirroring import pre_mirrored
 from simulations.rules import RULES, Rule, Sample
+from simulations.rules.mirrors import ReadoutMirror, TwoLayerMirror
+from simulations.sampling import network_with_overlaps, sample_network
 from simulations.sweeps import sweep
+from simulations.training.online_sgd import simulate
 
 __all__ = [
     "RULES",

@@ -7,7 +7,7 @@ whose length is chi distributed with N - D degrees of freedom.  A step takes the
 span, along the rest of its input; a rotation of all directions but those of teacher and F, under
 which the law of inputs stays what it is, brings it back.  Thus a step costs the same at N = 10^6 as
 at N = 50, the overlaps are those of vectors and positive semidefinite by construction, and the
-rules are those of ``simulations/rules.py`` as they stand: on inputs of length n in place of N,
+rules are those of ``simulations/rules`` as they stand: on inputs of length n in place of N,
 weights count ``sqrt(n / N)`` times and learning rates n / N.
 
 The simulation of all N inputs has the rules in common with this, which is therefore no check on
@@ -31,19 +31,12 @@ from odes.common.order_parameters import state_of
 from odes.common.progress import shown
 from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.common.trajectory import Trajectory, trajectory_of_runs
-from simulations.blocks import scaled, step
 from simulations.networks import Network, overlaps_of
-from simulations.online_sgd import (
-    check_runs,
-    check_training,
-    errors_of,
-    learned,
-    mistakes,
-    per_run,
-    rates,
-    tested,
-)
 from simulations.rules import Rule, outputs, shape_drawn
+from simulations.training.checks import check_runs, check_training, learned, per_run
+from simulations.training.errors import errors_of, mistakes, tested
+from simulations.training.inputs import rates
+from simulations.training.steps import scaled, step
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -75,7 +68,7 @@ def simulate_chain(
     Args:
         network, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,
             times, n_runs, seed, n_test, progress: as for ``simulate``; N at least K + M + O, in
-            either scaling of F, and a rule that is equivariant (``simulations/rules.py``).  As
+            either scaling of F, and a rule that is equivariant (``simulations/rules``).  As
             there, fewer than 2^31 samples a run.
 
     Returns:

@@ -10,21 +10,14 @@ import numpy as np
 
 from odes.common.checks import (
     check_array,
-    check_count,
     check_flag,
-    check_number,
-    check_seed,
-    lookup,
     quoted,
 )
 from odes.common.order_parameters import (
-    FEEDBACK,
     OrderParameters,
     Teacher,
-    joint_covariance,
     state_of,
 )
-from odes.common.overlaps import check_covariance, check_overlaps
 from simulations.rules import Rule, choose_rule
 
 SIZED = ("W", "v", "W_star")
@@ -131,154 +124,6 @@ def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
     return {name for name, variable in inputs if any(each is variable for each in seen)}
 
 
-def sample_network(
-    *,
-    N: int,
-    K: int,
-    M: int,
-    O: int = 1,
-    teacher: str = "orthonormal",
-    student_scale: float = 0.5,
-    v: Any = None,
-    v_star: Any = None,
-    feedback: str = "aligned",
-    B: Any = None,
-    S: Any = None,
-    feedback_scale: float = 1.0,
-    seed: int = 0,
-) -> Network:
-    """A network drawn at random; the same arguments give the same network.
-
-    Teacher, student, readouts and feedback draw from separate streams of the seed, so that changing
-    one leaves the others as they were.
-
-    Args:
-        N, K, M, O: number of inputs, hidden units of the student, of the teacher, and outputs.
-        teacher: "orthonormal" rows of norm sqrt(N), so that T is the identity, or "gaussian".
-        student_scale: standard deviation of the student's first-layer weights.
-        v, v_star: readouts, (K, O) and (M, O), or (K,) and (M,); None draws standard normals for
-            v and sets v_star = 1.
-        feedback: "aligned" makes an F whose overlaps with student and teacher are exactly B and S
-            and which has no further component; then B is self-averaging and the equations of
-            ``odes.solve`` are exact as N grows.  "random" draws F independently of the weights, as
-            PEPITA does at initialisation; then they hold only for small learning rates.
-        B: fixed feedback of FA, (K, O), and for aligned feedback also the overlap of F with the
-            student; None draws standard normals.  The norm P of F then grows as
-            (B / student_scale)^2.
-        S: overlap of an aligned F with the teacher, (M, O); None for v_star, so that F knows the
-            teacher's units as their readout weighs them.
-        feedback_scale: multiplies B and F.
-        seed: of all that is drawn.
-
-    The factors F1 and F2, which only mirrors look at, have standard normal entries but for what it
-    takes to make F1 F2 / sqrt(N) equal to F, or as near to it as can be where O > K.
-
-    Raises:
-        ValueError: names the argument, what it must be and what it was.
-    """
-    N, K, M, O = (check_count(*each) for each in (("N", N), ("K", K), ("M", M), ("O", O)))
-    seed = check_seed(seed)
-    if N < K + M + O:
-        raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
-    student_scale = check_number("student_scale", student_scale)
-    feedback_scale = check_number("feedback_scale", feedback_scale)
-    draw_teacher = lookup("teacher", {"orthonormal": _orthonormal, "gaussian": _gaussian}, teacher)
-    aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
-    if S is not None and not aligned:
-        raise ValueError(
-            'Argument `S` must be None with feedback="random", whose overlaps are drawn with F, '
-            f"but is {S!r}."
-        )
-    streams = np.random.default_rng(seed).spawn(5)
-    for_teacher, for_student, for_readout, for_feedback, for_factors = streams
-    W_star = draw_teacher(for_teacher, M, N)
-    W = student_scale * for_student.normal(size=(K, N))
-    v = for_readout.normal(size=(K, O)) if v is None else _given("v", v, (K, O))
-    v_star = np.ones((M, O)) if v_star is None else _given("v_star", v_star, (M, O))
-    B = for_feedback.normal(size=(K, O)) if B is None else _given("B", B, (K, O))
-    if not aligned:
-        F = for_feedback.normal(size=(N, O))
-    else:
-        S = v_star if S is None else _given("S", S, (M, O))
-        units = np.concatenate([W, W_star]) / np.sqrt(N)
-        overlaps = np.concatenate([B, S])
-        F = np.linalg.lstsq(units, overlaps, rcond=None)[0]
-        if np.max(np.abs(units @ F - overlaps)) > 1e-9 * np.max(np.abs(overlaps)):
-            raise ValueError(
-                "Argument `student_scale` must be large enough for F to have the overlaps B, "
-                f"but is {student_scale!r}."
-            )
-    B, F = feedback_scale * B, feedback_scale * F
-    F1, F2 = for_factors.normal(size=(N, K)), for_factors.normal(size=(K, O))
-    F1 = F1 + (N**0.5 * F - F1 @ F2) @ np.linalg.pinv(F2)
-    return Network(W, v, W_star, v_star, B, F, aligned, F1, F2)
-
-
-def network_with_overlaps(
-    initial: OrderParameters,
-    teacher: Teacher,
-    *,
-    N: int,
-    feedback: str = "aligned",
-    seed: int = 0,
-) -> Network:
-    """A network of N inputs whose order parameters are exactly these, in a random direction.
-
-    So the same initial condition can be had at every N.
-
-    Args:
-        initial: Q (K, K), R (K, M), v (K, O) and, if wanted, B (K, O), which is FA's fixed feedback
-            and, with S, the overlap of F with the student (leave out S and P for rules whose B is
-            not that of F); or B1, S1, P1 and F2, for an F in
-            factors.
-        teacher: T (M, M), v_star (M, O) and, if wanted, S (M, O) and P (O, O); F is 0 without S,
-            and as short as can be without P.  With a single output, v, B, v_star and S may be
-            (K,) and (M,).
-        N: number of inputs, at least K + M + O.
-        feedback: "aligned" or "random", the scaling in which B, S and P are meant
-            (``odes/common/order_parameters.py``).
-        seed: of the direction.
-
-    Raises:
-        ValueError: names the argument, what it must be and what it was.
-    """
-    N = check_count("N", N)
-    seed = check_seed(seed)
-    aligned = lookup("feedback", {"aligned": True, "random": False}, feedback)
-    optional = dict.fromkeys(FEEDBACK, initial) | {"S": teacher, "P": teacher}
-    needs = tuple(n for n, given in optional.items() if getattr(given, n, None) is not None)
-    state, fixed = check_overlaps(initial, teacher, needs)
-    (K, M), O = state.R.shape, state.v.shape[1]
-    least = K + M + (K if "F2" in needs else O)
-    if least > N:
-        sizes = "2 K + M" if "F2" in needs else "K + M + O"
-        raise ValueError(f"Argument `N` must be at least {sizes} = {least}, but is {N}.")
-    C = joint_covariance(state, fixed)
-    with_F, P = np.zeros((K + M, O)), np.zeros((O, O))
-    parts = state._asdict()
-    F2 = parts.get("F2")
-    if F2 is not None and not aligned:
-        raise ValueError(
-            'Argument `feedback` must be "aligned" for an F in factors, but is "random".'
-        )
-    if F2 is not None:
-        with_F, P = np.concatenate([parts["B1"], parts["S1"]]), parts["P1"]
-    elif state.B is not None and fixed.S is not None:
-        with_F = np.concatenate([state.B, fixed.S]) / (1 if aligned else N**0.5)
-        P = with_F.T @ np.linalg.pinv(C, rcond=1e-12, hermitian=True) @ with_F
-        if fixed.P is not None:
-            P = fixed.P
-    gram = np.block([[C, with_F], [with_F.T, P]])
-    check_covariance("the joint covariance [[C, [B; S]], [[B; S]^T, P]]", gram)
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    frame = np.linalg.qr(np.random.default_rng(seed).normal(size=(N, len(gram))))[0]
-    rows = N**0.5 * (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ frame.T
-    B = np.zeros((K, O)) if state.B is None else state.B
-    F1 = None if F2 is None else rows[K + M :].T
-    F = (rows[K + M :].T if F2 is None else F1 @ F2) / (N**0.5 if aligned else 1)
-    return Network(rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned, F1, F2)
-
-
 def check_network(network: Network) -> Network:
     """The network in float64, if all weights are finite and their shapes agree."""
     if not isinstance(network, Network):
@@ -297,7 +142,7 @@ def check_network(network: Network) -> Network:
     if network.F1 is not None or network.F2 is not None:
         shapes |= {"F1": (N, K), "F2": (K, O)}
     weights = {
-        name: _given(f"network.{name}", getattr(network, name), shape)
+        name: given_matrix(f"network.{name}", getattr(network, name), shape)
         for name, shape in shapes.items()
     }
     aligned = check_flag("network.aligned", network.aligned)
@@ -323,18 +168,7 @@ def check_learned(network: Network, rule: Rule) -> None:
             )
 
 
-def _orthonormal(rng: np.random.Generator, M: int, N: int) -> np.ndarray:
-    """M orthogonal rows of norm sqrt(N), in a direction drawn uniformly."""
-    Q, triangle = np.linalg.qr(rng.normal(size=(N, M)))
-    return np.sqrt(N) * (Q * np.sign(np.diag(triangle))).T
-
-
-def _gaussian(rng: np.random.Generator, M: int, N: int) -> np.ndarray:
-    """M rows of standard normal entries."""
-    return rng.normal(size=(M, N))
-
-
-def _given(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
+def given_matrix(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
     """The caller's array in float64 and with an output axis; ValueError for another shape."""
     array = check_array(name, value)
     if array.ndim == 1 and shape[1] == 1:

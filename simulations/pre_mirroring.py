@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.common.checks import check_number, check_seed, hyperparameters
-from simulations.blocks import mirrored
 from simulations.networks import Network
-from simulations.online_sgd import ABREAST, check_training, mirror_noise, whole_steps
 from simulations.rules import choose_rule, composed
+from simulations.training.checks import check_training, whole_steps
+from simulations.training.inputs import mirror_noise
+from simulations.training.plan import ABREAST
+from simulations.training.steps import mirrored
 
 
 def pre_mirrored(

@@ -24,8 +24,10 @@ from odes.common.order_parameters import STATUS
 from odes.common.store import Arrays
 from simulations.activations import choose_units
 from simulations.networks import Network, check_network
-from simulations.online_sgd import DTYPES, simulate, tested, whole_steps
 from simulations.rules import Rule, choose_rule, known_name
+from simulations.training.checks import whole_steps
+from simulations.training.errors import tested
+from simulations.training.online_sgd import DTYPES, simulate
 
 
 class SimulationJob(NamedTuple):

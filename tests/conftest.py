@@ -31,9 +31,9 @@ from odes import RULES, OrderParameters, Teacher
 from odes.averages.activations import ACTIVATIONS
 from odes.common.order_parameters import FactoredOrderParameters, state_of
 from odes.problem import has_closed_form, prepare
-from simulations import blocks
+from simulations.training import steps
 
-blocks.UNROLLED = 1
+steps.UNROLLED = 1
 gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 

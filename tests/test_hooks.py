@@ -44,8 +44,8 @@ from simulations import RULES as ALGORITHMS
 from simulations import Rule as Algorithm
 from simulations import pre_mirrored, sample_network, simulate, simulate_chain
 from simulations import sweep as sweep_networks
-from simulations.blocks import scaled
 from simulations.rules import as_matrix
+from simulations.training.steps import scaled
 from tests.conftest import factored_problem, gaussian_grid, random_problem
 
 LR = 0.4

@@ -8,7 +8,7 @@ where delta and gamma are functions of one sample's local fields, error and B.  
 and its relatives ``delta_k = g'(lambda_k) sum_o B_ko e_o`` and gamma = 0; they differ in B alone,
 and their averages over inputs have closed forms.  PEPITA and its variants state delta and gamma
 themselves and are averaged numerically.  The same rules acting on the weights of a network are in
-``simulations/rules.py``.
+``simulations/rules``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from odes.equations import drift
 from odes.rules import KolenPollack, Mirrored, MirroredAFA, MirroredFA, MirroredPEPITA
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, pre_mirrored, sample_network, simulate
-from simulations.mirrors import ReadoutMirror, TwoLayerMirror
+from simulations.rules.mirrors import ReadoutMirror, TwoLayerMirror
 from tests.conftest import factored_problem, gaussian_grid, needed, quick_and_long, random_problem
 
 STILL = hyperparameters(lr=0.0)

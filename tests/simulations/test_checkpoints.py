@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from odes import PiecewiseConstant
-from simulations import online_sgd, sample_network, simulate
+from simulations import sample_network, simulate
+from simulations.training import online_sgd, plan
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -25,8 +26,9 @@ TIMES = [0.0, 10.0, 2000.0, 4000.0]
 
 SCRIPT = f"""
 import sys
-from simulations import online_sgd, sample_network, simulate
-online_sgd.PIECE, online_sgd.CHECKPOINT_SECONDS = 2**14, 0.0
+from simulations import sample_network, simulate
+from simulations.training import online_sgd, plan
+plan.PIECE, online_sgd.CHECKPOINT_SECONDS = 2**14, 0.0
 network = sample_network(**{NETWORK})
 print("ready", flush=True)
 simulate(network, times={TIMES}, path=sys.argv[1], **{TRAINING})
@@ -46,7 +48,7 @@ def same(one, other):
 @pytest.mark.long
 def test_a_killed_simulation_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     """Killed four times, half-way through as a rule, then finished; bit for bit the same."""
-    monkeypatch.setattr(online_sgd, "PIECE", 2**14)
+    monkeypatch.setattr(plan, "PIECE", 2**14)
     network = sample_network(**NETWORK)
     whole = simulate(network, times=TIMES, **TRAINING)
     path, rng, done = tmp_path / "run", random.Random(1), []
@@ -117,7 +119,8 @@ def test_a_schedule_is_an_argument(tmp_path):
 
 DEVICES = """
 import json, jax, numpy as np
-from simulations import online_sgd, sample_network, simulate
+from simulations import sample_network, simulate
+from simulations.training import online_sgd
 used = set()
 train = online_sgd._train
 def watched(group, *arguments, **named):

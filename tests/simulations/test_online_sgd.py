@@ -11,7 +11,8 @@ from scipy.special import erf, expit
 
 from odes import PiecewiseConstant, generalization_error
 from simulations import RULES, Rule, sample_network, simulate
-from simulations.online_sgd import MIRROR, _inputs, _plan, mirror_noise
+from simulations.training.inputs import MIRROR, draw_inputs, mirror_noise
+from simulations.training.plan import plan_of
 from tests.conftest import DISTINCT
 
 NETWORK = sample_network(N=40, K=2, M=2, O=2, seed=1, feedback_scale=0.5)
@@ -24,7 +25,7 @@ def run_zero(seed, samples, network=NETWORK):
         root = jax.random.key(seed, impl="threefry2x32")
         key = jax.random.split(jax.random.fold_in(root, 0))[0]
         on_jax = jax.tree.map(jnp.asarray, network)
-        drawn = _inputs(key, 0, samples, on_jax.F)
+        drawn = draw_inputs(key, 0, samples, on_jax.F)
         beside = mirror_noise(jax.random.fold_in(key, MIRROR), 0, samples, on_jax)
         return [np.asarray(array) for array in (*drawn, *beside)]
 
@@ -199,9 +200,9 @@ def test_the_block_form_survives_what_is_singular():
 )
 def test_the_block_form_is_chosen_where_it_is_fast_and_permitted(K, rule, expected):
     network = sample_network(N=4000, K=K, M=1)
-    assert _plan(network, rule, None, 1, 2).as_block == expected
+    assert plan_of(network, rule, None, 1, 2).as_block == expected
     many_outputs = network._replace(v=np.ones((K, 990)))
-    assert not _plan(many_outputs, rule, None, 1, 2).as_block
+    assert not plan_of(many_outputs, rule, None, 1, 2).as_block
 
 
 def test_an_equivariant_rule_does_not_see_the_teacher():
@@ -216,7 +217,7 @@ def test_an_equivariant_rule_does_not_see_the_teacher():
 def test_inputs_are_standard_normal():
     """1e6 normals: mean, variance and fourth moment within five standard errors."""
     network = NETWORK._replace(F=np.zeros((999, 1), np.float32))
-    x = np.concatenate([a.ravel() for a in _inputs(jax.random.key(0), 0, 1000, network.F)])
+    x = np.concatenate([a.ravel() for a in draw_inputs(jax.random.key(0), 0, 1000, network.F)])
     assert x.size == 1_000_000
     assert abs(x.mean()) < 5e-3
     assert abs(np.mean(x**2) - 1) < 5e-3 * np.sqrt(2)
@@ -268,7 +269,7 @@ def test_an_odd_number_of_test_inputs_counts_each_once():
     with jax.enable_x64(True):
         root = jax.random.key(0, impl="threefry2x32")
         key = jax.random.fold_in(jax.random.split(jax.random.fold_in(root, 0))[1], 0)
-        X = np.asarray(_inputs(key, 0, 65, jnp.asarray(NETWORK.F))[0])
+        X = np.asarray(draw_inputs(key, 0, 65, jnp.asarray(NETWORK.F))[0])
     W, v, W_star, v_star = NETWORK[:4]
     e = erf(X @ W.T / np.sqrt(80)) @ v - erf(X @ W_star.T / np.sqrt(80)) @ v_star
     np.testing.assert_allclose(

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import jax.numpy as jnp
 
 from odes.common.checks import check_mirror
+from simulations.rules.rule import Rule
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,32 @@ class TwoLayerMirror(ReadoutMirror):
             return change - self.decay / N * weights
         moved = weights + change
         return moved * (jnp.linalg.norm(weights) / jnp.linalg.norm(moved)) - weights
+
+
+def with_mirror(rule: Rule, mirror: Any) -> Rule:
+    """A rule with a mirror beside each sample, of its B, or of both factors of its F."""
+    rule = rule._replace(mirror=mirror, equivariant=False)
+    if not isinstance(mirror, TwoLayerMirror):
+        return rule._replace(learns=("B",))
+    return rule._replace(
+        update=in_factors(rule.update),
+        feedback=in_factors(rule.feedback),
+        aligned_only=True,
+        learns=("F1", "F2"),
+    )
+
+
+def composed(network):
+    """The network with ``F = F1 F2 / sqrt(N)``, from the factors that mirrors learn."""
+    return network._replace(F=network.F1 @ network.F2 / network.W.shape[1] ** 0.5)
+
+
+@cache
+def in_factors(function):
+    """The same function of a network whose F is in two factors."""
+    return partial(_in_factors, function)
+
+
+def _in_factors(function, network, *sample):
+    """A function of a network, with the F whose two factors learn from mirrors."""
+    return function(composed(network), *sample)

@@ -1,0 +1,133 @@
+"""What a network, a rule and times have to be, to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odes.common.checks import check_count, check_seed, check_times
+from odes.common.order_parameters import Hyperparameters
+from odes.common.schedules import check_scale
+from simulations.activations import Units, check_units, choose_units
+from simulations.networks import Network, check_learned, check_network
+from simulations.rules import Rule, as_matrix, choose_rule, see, shape_drawn
+
+
+def check_training(
+    network: Network,
+    rule: Any,
+    activation: Any,
+    times: Any,
+    parameters: Hyperparameters,
+) -> tuple[Network, Rule, Units, list[int]]:
+    """The network, rule, activation functions, and times in samples; ValueError for what cannot be.
+
+    Arguments are those of :func:`simulate`.  The network has no weights that the rule ignores.
+    """
+    chosen = choose_rule(rule)
+    try:
+        hash(chosen)
+    except TypeError as error:
+        raise ValueError(
+            "Argument `rule` must hold what can be hashed, such as a tuple in `learns`, to be "
+            f"compiled for: {error}"
+        ) from error
+    units = choose_units(activation)
+    network = check_network(network)
+    check_units(units, len(network.v))
+    steps = whole_steps(check_times(times), network.W.shape[1])
+    check_learned(network, chosen)
+    check_scale(bool(chosen.learns), parameters)
+    if "F1" not in chosen.learns:
+        network = network._replace(F1=None, F2=None)
+    check_shapes(chosen, network, units.hidden)
+    return network, chosen, units, steps
+
+
+def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:
+    """The three as plain integers, if they are some."""
+    return check_count("n_runs", n_runs), check_count("n_test", n_test), check_seed(seed)
+
+
+def learned(rule: Rule) -> tuple[str, ...]:
+    """The weights of a network that a rule moves."""
+    return ("W", "v", *rule.learns)
+
+
+def per_run(rule: Rule, network: Network) -> Network:
+    """Which weights have a leading run axis: those that learn."""
+    axes = {name: 0 if name in learned(rule) else None for name in Network._fields}
+    own = network.own and {name: 0 if name in learned(rule) else None for name in network.own}
+    return Network(**axes | {"own": own})
+
+
+def whole_steps(times: np.ndarray, N: int, name: str = "times") -> list[int]:
+    """The times in samples; ValueError if two are the same, or one is too many.
+
+    ``name`` is that of the argument.
+    """
+    steps = np.rint(times * N)
+    if steps[-1] >= 2**31 or np.any(np.diff(steps) == 0):
+        raise ValueError(
+            f"Argument `{name}` must be distinct numbers of samples below 2^31 at "
+            f"N = {N}, but is {times!r}."
+        )
+    return steps.astype(int).tolist()
+
+
+def check_shapes(rule: Rule, network: Network, g: Callable) -> None:
+    """ValueError unless what a rule returns has the shapes of the weights that it is about."""
+    (K, N), O = network.W.shape, network.v.shape[1]
+    on_jax = jax.tree.map(jnp.asarray, network)
+    if rule.equivariant:
+        on_jax = on_jax._replace(W_star=None)
+    drawn = jnp.ones(shape_drawn(rule, network.v)) if rule.draws else None
+    sample = see(on_jax, jnp.ones(N), jnp.ones(O), g, 1.0, drawn)
+    learns = rule.learns if rule.mirror is None else ()
+    names = ("dW", "dv", "dB") if learns else ("dW", "dv")
+
+    def called() -> dict[str, Any]:
+        found = dict(zip(names, rule.update(on_jax, sample), strict=True))
+        found["dW"] = as_matrix(found["dW"])
+        if isinstance(found.get("dB"), dict):
+            changes = found.pop("dB")
+            found |= {f"a change of {name}": changes[name] for name in learns}
+            unknown = set(changes) - set(learns)
+            if unknown:
+                raise ValueError(f"a change of {min(unknown)}, which is not in `learns`.")
+        found |= {
+            "B": rule.feedback(on_jax),
+            "a prediction": rule.predict(on_jax, jnp.ones((3, N)), g),
+        }
+        if rule.mirror is not None:
+            changes = rule.mirror(on_jax, (jnp.ones(N), jnp.ones(K)), g)
+            found |= {f"a change of {name}": changes[name] for name in rule.learns}
+            unknown = set(changes) - set(learned(rule))
+            if unknown:
+                raise ValueError(f"a mirror that changes {min(unknown)}, which is not in `learns`.")
+        return found
+
+    try:
+        returned = jax.tree.map(lambda array: array.shape, jax.eval_shape(called))
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"Argument `rule` must return ({', '.join(names)}) and B, but failed with {error}"
+        ) from error
+    expected_shapes = {
+        "dW": (K, N),
+        "dv": (K, O),
+        "dB": (K, O),
+        "B": (K, O),
+        "a prediction": (3, O),
+    }
+    expected_shapes |= {f"a change of {each}": network.get(each).shape for each in rule.learns}
+    for name, shape in returned.items():
+        expected = expected_shapes[name]
+        if shape != expected and not (name == "B" and shape is None):
+            raise ValueError(
+                f"Argument `rule` must return {name} of shape {expected}, but returned {shape}."
+            )
