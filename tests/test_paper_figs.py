@@ -163,13 +163,13 @@ def test_changed_code_is_computed_again(tiny, tmp_path, monkeypatch):
     tiny["alignment"], calls = counting(tiny["alignment"])
     run = ["--only", "alignment", "--out", str(tmp_path)]
     paper_figs.main(run)
-    for package in ("odes", "simulations"):
+    for package in ("odes/rules", "simulations/rules"):
         (tmp_path / "code" / package).mkdir(parents=True)
         (tmp_path / "code" / package / "new.py").write_text("x = 1")
-    monkeypatch.setattr(paper_figs, "ROOT", tmp_path / "code")
+    monkeypatch.setattr("figures.paper.keeping.ROOT", tmp_path / "code")
     paper_figs.main(run)
     assert len(calls) == 2
-    (tmp_path / "code" / "odes" / "new.py").write_text("x = 2")
+    (tmp_path / "code" / "odes" / "rules" / "new.py").write_text("x = 2")
     paper_figs.main(run)
     assert len(calls) == 3
 

@@ -6,6 +6,7 @@ import linecache
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,26 @@ def test_other_work_is_refused_by_the_name_of_the_argument_that_differs(tmp_path
     manifest.write_text(manifest.read_text().replace(np.__version__, "0.9"))
     with pytest.raises(ValueError, match=r"other software: `numpy` was 0.9, and is"):
         run(Squares(trace), path, lr=0.1)
+
+
+def test_results_of_other_code_are_refused_wherever_it_is(tmp_path, monkeypatch):
+    """Of a copy of the packages, in which a file in a folder changes."""
+    for package in ("odes", "simulations"):
+        shutil.copytree(ROOT / package, tmp_path / "code" / package)
+    monkeypatch.setattr("odes.common.store.ROOT", tmp_path / "code")
+    for folder in ("odes/rules", "odes/solvers", "simulations/training"):
+        path = tmp_path / folder.replace("/", "-")
+        with open_store(path, {}, {}), open_store(None, {}, {}):
+            pass
+        with open_store(path, {}, {}):
+            pass
+        file = next((tmp_path / "code" / folder).glob("[a-z]*.py"))
+        file.write_text(file.read_text() + "\nx = 1\n")
+        with (
+            pytest.raises(ValueError, match="other software: `code` was"),
+            open_store(path, {}, {}),
+        ):
+            pass
 
 
 def test_a_path_that_is_no_place_for_it_is_refused(tmp_path, trace):
