@@ -2,6 +2,10 @@
 
 import ast
 import configparser
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +72,43 @@ def test_setup_lists_the_packages_that_exist():
     assert listed == ours
     modules = {p.stem for p in ROOT.glob("*.py")}
     assert set(config["options"]["py_modules"].split()) == modules
+
+
+def test_the_files_that_the_docs_name_are_there():
+    """In the docs, the docstrings and the tests."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    paths += [p for d in (*PACKAGES, "tests", "examples") for p in (ROOT / d).rglob("*.py")]
+    for path in paths:
+        for name in re.findall(
+            r"`((?:odes|simulations|figures|docs)/[\w/]+\.\w+)`", path.read_text()
+        ):
+            assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
+SCRIPT = """
+import numpy as np
+
+from odes import OrderParameters, Teacher, Trajectory, solve, sweep
+from simulations import Network, sample_network, simulate
+
+network: Network = sample_network(N=100, K=2, M=2)
+initial, teacher = network.overlaps("afa")
+start: OrderParameters = initial
+theory: Trajectory = solve(start, teacher, rule="afa", lr=0.5, times=[1.0])
+errors: np.ndarray = theory.generalization_error
+runs: Trajectory = simulate(network, rule="afa", lr=0.5, times=[1.0], n_runs=2)
+wrong: Teacher = initial
+"""
+
+
+@pytest.mark.long
+def test_a_users_mypy_understands_the_types(tmp_path):
+    """All lines but the last, which is wrong on purpose."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "script.py", "--cache-dir", str(tmp_path / "cache")],
+        cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    found = [line for line in done.stdout.splitlines() if "script.py" in line and "error" in line]
+    assert len(found) == 1, done.stdout
+    assert 'variable has type "Teacher"' in found[0]
