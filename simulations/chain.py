@@ -1,13 +1,13 @@
-"""A finite network, exactly in law, in the few directions that matter.
+"""A finite network, exactly in distribution, in the few directions that matter.
 
 Inputs are isotropic, and learning looks at them through the weights of student and teacher and
 through F alone.  So a network of N inputs can be run on D + 1, D = K + M + O: coordinates in the
 span of those vectors, in which an input is standard normal, and one for the rest of the input,
 whose length is chi distributed with N - D degrees of freedom.  A step takes the student out of the
 span, along the rest of its input; a rotation of all directions but those of teacher and F, under
-which the law of inputs stays what it is, brings it back.  Thus a step costs the same at N = 10^6 as
-at N = 50, the overlaps are those of vectors and positive semidefinite by construction, and the
-rules are those of ``simulations/rules`` as they stand: on inputs of length n in place of N,
+which the distribution of inputs stays what it is, brings it back.  Thus a step costs the same at N
+= 10^6 as at N = 50, the overlaps are those of vectors and positive semidefinite by construction,
+and the rules are those of ``simulations/rules`` as they stand: on inputs of length n in place of N,
 weights count ``sqrt(n / N)`` times and learning rates n / N.
 
 The simulation of all N inputs has the rules in common with this, which is therefore no check on
@@ -59,11 +59,11 @@ def simulate_chain(
     n_test: int = 2000,
     progress: bool | None = None,
 ) -> Trajectory:
-    """Train a network as :func:`simulations.simulate` does, exactly in law, at a cost free of N.
+    """Train a network as :func:`simulations.simulate` does, at a cost that does not depend on N.
 
     The Markov chain of the overlaps of one network, run on K + M + O + 1 inputs (module
-    docstring), in double precision.  One run has the law of one run of ``simulate``, not its
-    numbers.
+    docstring), in double precision.  One run has exactly the distribution of one run of
+    ``simulate``, not its numbers.
 
     Args:
         network, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,

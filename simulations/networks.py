@@ -64,7 +64,7 @@ class Network(NamedTuple):
         if chosen.aligned_only and not self.aligned:
             raise ValueError(
                 f"Argument `rule` must not be {rule!r} for random feedback: it moves W along F e, "
-                "or learns F, and kicks B by O(1) at every sample, so that no limit of large N "
+                "or learns F, and moves B by O(1) at every sample, so that no limit of large N "
                 'exists.  Use feedback="aligned", or the rule "pepita".'
             )
         network = check_network(self)

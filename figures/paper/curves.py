@@ -174,7 +174,7 @@ def draw_rules_compared(curves: Curves) -> Figure:
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
     ticks = (0.02, 0.05, 0.1, 0.2, 0.5)
-    axes[1, 0].set(ylabel="share of wrong signs", yscale="log", yticks=ticks, yticklabels=ticks)
+    axes[1, 0].set(ylabel="classification error", yscale="log", yticks=ticks, yticklabels=ticks)
     axes[1, 0].yaxis.set_minor_formatter("")
     axes[2, 0].set(ylabel=ANGLE_LABEL, ylim=(-6, 180), yticks=(0, 45, 90, 135, 180))
     return figure
@@ -193,7 +193,7 @@ ALL_RULES: dict[str, Any] = {
 def rules_compared(*, rules: tuple[str, ...], **parameters: Any) -> Curves:
     """Learning curves of every rule from one initial network.
 
-    Generalisation error, share of wrong signs, which is all that Forward-Forward can be judged by,
+    Generalisation error, classification error, which is all that Forward-Forward can be judged by,
     and angle of the feedback B and the readout v.
     """
     return gather(rules, {**parameters, "misclassification": True})

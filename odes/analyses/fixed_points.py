@@ -1,4 +1,4 @@
-"""Where the order parameters stand still, and whether they stay there.
+"""Fixed points of the order-parameter dynamics and their linear stability.
 
 At a fixed point ``f(y) = 0`` of the drift, small deviations follow the Jacobian J = df/dy: they
 grow along an eigenvector whose eigenvalue has a positive real part.  The coordinates y hold each
@@ -34,18 +34,18 @@ from odes.common.overlaps import PSD_TOLERANCE
 from odes.problem import Problem, prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.integrator import integrated
-from odes.solvers.trajectory import STEP
+from odes.solvers.trajectory import LOCAL_ERROR_FRACTION
 
-AT_REST = 1e-11
+MAX_SPEED_AT_REST = 1e-11
 """A state is a fixed point if no order parameter moves faster than this times the learning rate."""
 
-NO_ERROR = 1e-9
+MAX_ZERO_ERROR = 1e-9
 """A generalization error below this is zero."""
 
-EXACT = 1e-15
+ROOT_XTOL = 1e-15
 """The search for one ends where rounding does."""
 
-MARGINAL = 1e-7
+ZERO_EIGENVALUE_RTOL = 1e-7
 """Eigenvalues below this times the largest one count as zero.
 
 Where a family of fixed points makes zero a defective eigenvalue, rounding turns it into the root of
@@ -95,7 +95,8 @@ def error_beside(plateau: FixedPoint, state: OrderParameters, teacher: Teacher) 
 
 def growing_first(eigenvalues: np.ndarray) -> np.ndarray:
     """Those that do not count as zero, the largest real part first; zero if there is none."""
-    counted = eigenvalues[abs(eigenvalues) > MARGINAL * np.max(abs(eigenvalues), initial=0.0)]
+    largest = np.max(abs(eigenvalues), initial=0.0)
+    counted = eigenvalues[abs(eigenvalues) > ZERO_EIGENVALUE_RTOL * largest]
     return counted[np.argsort(-counted.real)] if counted.size else np.zeros(1, complex)
 
 
@@ -169,8 +170,9 @@ def follow(problem: Problem, y: np.ndarray, end: float) -> tuple[np.ndarray, str
     """The state at time ``end``, from y, as :func:`odes.solve` follows it, and the status."""
     with np.errstate(all="ignore"):
         states, status, _ = integrated(
-            problem.velocity(), y, np.array([end]), [], STEP * RTOL, STEP * ATOL, MAX_STEPS
-        )
+            problem.velocity(), y, np.array([end]), [], LOCAL_ERROR_FRACTION * RTOL,
+            LOCAL_ERROR_FRACTION * ATOL, MAX_STEPS,
+        )  # fmt: skip
     return states[0], status
 
 
@@ -204,9 +206,9 @@ def find(problem: Problem) -> FixedPoint:
         if not np.all(np.isfinite(speed(y))):
             raise ValueError("Argument `guess` must have a finite drift, but its drift is not.")
         for method in ("hybr", "lm"):
-            if not left(y) <= AT_REST:
-                y = root(speed, start, jac=slope, method=method, options={"xtol": EXACT}).x
-        if not left(y) <= AT_REST:
+            if not left(y) <= MAX_SPEED_AT_REST:
+                y = root(speed, start, jac=slope, method=method, options={"xtol": ROOT_XTOL}).x
+        if not left(y) <= MAX_SPEED_AT_REST:
             raise ValueError(
                 "Argument `guess` must be closer to a fixed point: the search from it ended where "
                 f"an order parameter moves at {left(y) * rate:.2g} per unit of t."
@@ -318,7 +320,7 @@ def critical_learning_rate(
         solution, teacher, rule, activation, points, parameters(RATES[0]), "solution"
     )
     error, speed = error_of(problem, problem.initial), _speed(problem)
-    if error > NO_ERROR or speed > AT_REST:
+    if error > MAX_ZERO_ERROR or speed > MAX_SPEED_AT_REST:
         raise ValueError(
             "Argument `solution` must be a fixed point of this rule with a generalization error of "
             f"zero, but its error is {error:.3g}, and an order parameter moves at {speed:.3g} per "

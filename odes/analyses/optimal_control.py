@@ -27,7 +27,7 @@ from odes.problem import prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.flows import flow, solution_of
 
-LOST = 20.0
+LOG_ERROR_IF_LOST = 20.0
 """Logarithm that counts as that of the error of a solution that does not get to the end."""
 
 
@@ -150,7 +150,7 @@ def optimal_schedule(
         if lr_v is None and "lr" in now:
             now["lr_v"] = now["lr"]
         (_, _, (error,)), _ = solved(untuned._replace(**now), times, jumps)
-        value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOST)))
+        value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOG_ERROR_IF_LOST)))
         return value, value
 
     with jax.enable_x64(True):
@@ -161,7 +161,7 @@ def optimal_schedule(
             return float(value), np.nan_to_num(np.asarray(slope))
 
         before, _ = both(start)
-        if before >= LOST:
+        if before >= LOG_ERROR_IF_LOST:
             raise ValueError(
                 "Argument `lr` must let the solution get to `t` with the schedules at the start, "
                 f"but with {tuned} it does not."

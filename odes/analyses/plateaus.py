@@ -22,23 +22,23 @@ from odes.common.trajectory import Trajectory
 from odes.problem import packing
 from odes.rules import needs_of
 
-SPAN = 200.0
+PLATEAU_SPAN = 200.0
 """Learning rate times the time for which the way to the plateau is followed before what rounding
 has added to the differences is taken away."""
 
-SPANS = 50
+MAX_PLATEAU_SPANS = 50
 """How often, at most."""
 
-SETTLED = 1e-6
+MAX_SETTLED_CHANGE = 1e-6
 """Change of an order parameter in one span at which nothing more is to be gained from another."""
 
-NEAR = 0.1
+MAX_PLATEAU_DISTANCE = 0.1
 """How far from where that ends the fixed point may be."""
 
-STRIDE, STRIDES = 0.1, 1000
+ESCAPE_STEP, MAX_ESCAPE_STEPS = 0.1, 1000
 """Steps in which an escape is followed, relative to its rate, and how many at most."""
 
-ALIKE = 1e-6
+MAX_UNIT_DIFFERENCE = 1e-6
 """By how much the overlaps of the teacher's units may differ."""
 
 
@@ -85,15 +85,15 @@ def symmetric_plateau(
     problem = prepared(initial, teacher, rule, activation, points, scalars, "initial")
     state = _undecided(problem.initial)
     _check_alike(problem.teacher)
-    for _ in range(SPANS):
-        reached, status = follow(problem, problem.pack(state), SPAN / lr)
+    for _ in range(MAX_PLATEAU_SPANS):
+        reached, status = follow(problem, problem.pack(state), PLATEAU_SPAN / lr)
         if status != "ok":
             raise ValueError(
                 "Argument `initial` must lead to a plateau, but with all R_km equal its solution "
                 f'ends with the status "{status}".'
             )
         before, state = state, _undecided(problem.unpack(reached))
-        if np.max(abs(problem.pack(state) - problem.pack(before))) < SETTLED:
+        if np.max(abs(problem.pack(state) - problem.pack(before))) < MAX_SETTLED_CHANGE:
             break
     try:
         plateau = find(replace(problem, initial=state))
@@ -104,7 +104,7 @@ def symmetric_plateau(
         ) from None
     pairs = zip(plateau.order_parameters, problem.sent_back(state), strict=True)
     moved = max(np.max(abs(found - near)) for found, near in pairs if found is not None)
-    if moved > NEAR:
+    if moved > MAX_PLATEAU_DISTANCE:
         raise ValueError(
             "Argument `initial` must lead to a plateau, but the fixed point found is "
             f"{moved:.2g} away from the solution with all R_km equal."
@@ -136,14 +136,14 @@ def _check_alike(teacher: Teacher) -> None:
     """ValueError unless the units of the teacher may change places."""
     M = len(teacher.T)
     for name, array in (("v_star", teacher.v_star), ("S", teacher.S)):
-        if array is not None and np.max(np.ptp(array, axis=0)) > ALIKE:
+        if array is not None and np.max(np.ptp(array, axis=0)) > MAX_UNIT_DIFFERENCE:
             raise ValueError(
                 f"Argument `{name}` must be the same for all of the teacher's units, "
                 f"but is {array.tolist()}."
             )
     apart = ~np.eye(M, dtype=bool)
     for part in (teacher.T.diagonal(), teacher.T[apart]):
-        if part.size and np.ptp(part) > ALIKE:
+        if part.size and np.ptp(part) > MAX_UNIT_DIFFERENCE:
             raise ValueError(
                 "Argument `T` must be the same for all of the teacher's units, "
                 f"but is {teacher.T.tolist()}."
@@ -260,9 +260,9 @@ def escape_time(
 
     if excess(0.0) <= 0:
         return 0.0
-    step = STRIDE / plateau.escape_rate
+    step = ESCAPE_STEP / plateau.escape_rate
     with np.errstate(invalid="ignore"):
-        for count in range(1, STRIDES):
+        for count in range(1, MAX_ESCAPE_STEPS):
             if excess(count * step) <= 0:
                 return brentq(excess, (count - 1) * step, count * step)
     raise ValueError(

@@ -14,8 +14,8 @@ Two identities reduce the last two to the first two.  Integration by parts over 
     I3(k,y,a) = J2(k,a) C_ya + G2(k,a) C_yk,        G2(k,a) = <g''_k g_a>,
 
 linear in the covariances of y, so that sums over a are matrix products.  And where g' is a
-Gaussian, as for erf, the weight ``g'_k g'_l`` tilts the normal law of the fields into another one
-of covariance C', so that ::
+Gaussian, as for erf, the weight ``g'_k g'_l`` tilts the normal distribution of the fields into
+another one of covariance C', so that ::
 
     I4(k,l,a,b) = J2(k,l) I2(a,b)  with C' for C.
 
@@ -46,7 +46,7 @@ class Activation(NamedTuple):
 
 
 def tilted_second_moment(c: Array, C: Array, activation: Any) -> Array:
-    """``sum_ab c_ka c_lb I2(a, b)``, I2 under the law tilted by ``g'_k g'_l``, (K, K).
+    """``sum_ab c_ka c_lb I2(a, b)``, I2 under the distribution tilted by ``g'_k g'_l``, (K, K).
 
     Args:
         c: credit matrix, (K, K + M).
@@ -128,7 +128,7 @@ class Erf:
 
 
 class Linear:
-    """``g(z) = z``: the fields keep their law, and only second moments are left."""
+    """``g(z) = z``: the fields keep their distribution, and only second moments are left."""
 
     smooth = True
 

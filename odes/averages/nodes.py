@@ -16,7 +16,7 @@ from odes.common.checks import check_array, check_count
 from odes.common.order_parameters import OrderParameters, Teacher
 from odes.rules import Sample, Update, draws_of, is_smooth, overrides, shape_of
 
-SIGNS = 2**15
+N_SIGN_NODES = 2**15
 """Sobol points for averages of signs."""
 
 
@@ -27,7 +27,7 @@ def share_misclassified(
     K, O = states.v.shape[1:]
     check_prediction(problem.rule, K, O, problem.activation)
     if not isinstance(points, Points):
-        points = mirrored_sobol(K + states.R.shape[2], points or SIGNS, K)
+        points = mirrored_sobol(K + states.R.shape[2], points or N_SIGN_NODES, K)
     return replace(problem, points=points).compiled(misclassified)(states)
 
 

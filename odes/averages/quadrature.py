@@ -10,28 +10,28 @@ import numpy as np
 
 from odes.common.checks import check_count, check_seed
 
-NEGLIGIBLE = 1e-7
+DROPPED_WEIGHT = 1e-7
 """Nodes of a tensor rule whose weights add up to less than this are left out: most of them."""
 
 EXACT_DEGREE = 8
 """Polynomials up to this total degree are averaged exactly, whatever nodes are left out."""
 
-LONGEST_AXIS = 300
+MAX_PER_AXIS = 300
 """Nodes on an axis, at most: with 400, NumPy's weights are no numbers."""
 
-MOST_AXES = 10
+MAX_AXES = 10
 """Axes of a tensor rule, at most."""
 
-MOST = 2**26
+MAX_NODES = 2**26
 """Nodes in all, at most: more have no place in memory."""
 
-COARSE = 4096
+MAX_COARSE_NODES = 4096
 """Nodes of a coarse rule, at most."""
 
-FEWEST_PER_AXIS = 4
+MIN_COARSE_PER_AXIS = 4
 """Nodes on an axis of a coarse rule, at least."""
 
-SAME_WEIGHT = 1e-9
+SAME_WEIGHT_RTOL = 1e-9
 """Relative difference below which two weights are one, of nodes that are kept or left together."""
 
 
@@ -75,11 +75,11 @@ def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     factor of about 20 (``python benchmarks/quadrature.py``), down to some 1e-8, which is what the
     nodes left out cost.  Jumps and kinks want :func:`sobol`.
     """
-    dimensions = check_count("dimensions", dimensions, below=MOST_AXES + 1)
-    per_axis = check_count("per_axis", per_axis, below=LONGEST_AXIS + 1)
-    if dimensions * math.log(per_axis) > math.log(MOST):
+    dimensions = check_count("dimensions", dimensions, below=MAX_AXES + 1)
+    per_axis = check_count("per_axis", per_axis, below=MAX_PER_AXIS + 1)
+    if dimensions * math.log(per_axis) > math.log(MAX_NODES):
         raise ValueError(
-            f"Argument `per_axis` must give at most {MOST} nodes in all, but is {per_axis} in "
+            f"Argument `per_axis` must give at most {MAX_NODES} nodes in all, but is {per_axis} in "
             f"{dimensions} dimensions; use sobol()."
         )
     axis, axis_weights = (each.copy() for each in np.polynomial.hermite_e.hermegauss(per_axis))
@@ -90,8 +90,8 @@ def gauss_hermite(dimensions: int, per_axis: int) -> Points:
     orbit = np.sort(np.minimum(index, per_axis - 1 - index), axis=1)  # equal within an orbit
     weights = np.prod(axis_weights[orbit], axis=1)
     ordered = np.sort(weights)
-    least = ordered[np.searchsorted(np.cumsum(ordered), NEGLIGIBLE, side="right")]
-    kept = weights >= least * (1 - SAME_WEIGHT)
+    least = ordered[np.searchsorted(np.cumsum(ordered), DROPPED_WEIGHT, side="right")]
+    kept = weights >= least * (1 - SAME_WEIGHT_RTOL)
     orbits, member, count = np.unique(orbit[kept], axis=0, return_inverse=True, return_counts=True)
     total = count * np.prod(axis_weights[orbits], axis=1)
     degree = min(EXACT_DEGREE, 2 * per_axis - 2)
@@ -139,7 +139,7 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
     from scipy.stats import qmc  # takes longer to import than everything else here
 
     dimensions = check_count("dimensions", dimensions, below=qmc.Sobol.MAXDIM + 1)
-    n = check_count("n", n, below=MOST + 1)
+    n = check_count("n", n, below=MAX_NODES + 1)
     seed = check_seed(seed)
     uniform = qmc.Sobol(dimensions, rng=seed).random_base2((n - 1).bit_length())
     uniform = np.clip(uniform, 2.0**-32, 1 - 2.0**-32)  # a coordinate may be exactly 0
@@ -159,8 +159,8 @@ def mirrored_sobol(dimensions: int, n: int, students: int) -> Points:
 def coarse_points(points: Points) -> Points:
     """Few nodes in place of these, good to some per cent, for a Jacobian; these if they are few."""
     dimensions = points.nodes.shape[1]
-    per_axis = int(COARSE ** (1 / dimensions) + 1e-9)
-    if per_axis < FEWEST_PER_AXIS or len(points.weights) < 2 * COARSE:
+    per_axis = int(MAX_COARSE_NODES ** (1 / dimensions) + 1e-9)
+    if per_axis < MIN_COARSE_PER_AXIS or len(points.weights) < 2 * MAX_COARSE_NODES:
         return points
     return gauss_hermite(dimensions, per_axis)
 

@@ -26,7 +26,7 @@ from odes.averages.quadrature import Points
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.rules import Sample, draws_of, shape_of
 
-SINGULAR = 1e-14
+ZERO_EIGENVALUE_RTOL = 1e-14
 """Eigenvalues of a covariance below this times its size count as zero."""
 
 
@@ -44,7 +44,7 @@ def roots(C: Any, size: Any = 0.0) -> tuple[Any, Any]:
 def _eigenroots(C: Any, size: Any) -> tuple[Any, Any]:
     """Square roots of the eigenvalues, 0 for those that count as zero, and the eigenvectors."""
     eigenvalues, vectors = jnp.linalg.eigh(C)
-    positive = eigenvalues > SINGULAR * jnp.maximum(eigenvalues[-1], size)
+    positive = eigenvalues > ZERO_EIGENVALUE_RTOL * jnp.maximum(eigenvalues[-1], size)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, eigenvalues, 1.0)), 0), vectors
 
 

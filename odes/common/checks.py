@@ -19,7 +19,7 @@ from odes.common.order_parameters import (
     Hyperparameters,
 )
 
-LONG = 300
+MAX_QUOTED = 300
 """Characters of a value that an error shows."""
 
 AS_FIRST = ("lr_v", "weight_decay_v")
@@ -66,7 +66,7 @@ def quoted(value: Any) -> str:
         words = repr(value)
     except ValueError:  # of an integer with more digits than Python prints
         words = f"an integer of {value.bit_length()} bits"
-    return words if len(words) <= LONG else f"{words[: LONG - 3]}..."
+    return words if len(words) <= MAX_QUOTED else f"{words[: MAX_QUOTED - 3]}..."
 
 
 def _instead(name: str, value: Any) -> str:

@@ -26,7 +26,7 @@ PSD_TOLERANCE = 1e-7
 """How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
 are good to about that."""
 
-DECAYED = 1e-2
+DECAYED_FRACTION = 1e-2
 """Vectors whose squared length is below this times that of the longest count as long as that in a
 correlation matrix: what is left of a unit that decayed to nothing is rounding."""
 
@@ -189,7 +189,7 @@ def _shaped(name: str, array: Array, dimensions: tuple[str, ...], sizes: dict[st
 def check_covariance(name: str, matrix: np.ndarray) -> None:
     """ValueError unless the symmetric matrix is positive semidefinite to single precision."""
     variance = matrix.diagonal()
-    scale = np.sqrt(np.maximum(variance, DECAYED * max(variance.max(), 0.0)))
+    scale = np.sqrt(np.maximum(variance, DECAYED_FRACTION * max(variance.max(), 0.0)))
     scale = np.where(scale > 0, scale, 1.0)
     smallest = np.linalg.eigvalsh(matrix / scale[:, None] / scale)[0]
     if smallest < -PSD_TOLERANCE:

@@ -22,11 +22,11 @@ from odes.common.order_parameters import Hyperparameters
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
 """The parameters that may change with time."""
 
-PARTED = 1e-12
+MIN_JUMP_DISTANCE = 1e-12
 """Jumps that are no further apart than this times the last time count as one: no integrator takes
 so short a step."""
 
-PROBES = 65
+N_PROBES = 65
 """Times at which a schedule is tried before compiled code takes it."""
 
 
@@ -80,7 +80,7 @@ def stretches(jumps: list[float], end: float) -> list[Stretch]:
     """Between jumps from 0 to ``end``; jumps that rounding may have parted count as one."""
     groups = [[0.0]]
     for time in (*jumps, end):
-        if time - groups[-1][-1] <= PARTED * end:
+        if time - groups[-1][-1] <= MIN_JUMP_DISTANCE * end:
             groups[-1].append(time)
         else:
             groups.append([time])
@@ -189,7 +189,7 @@ def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:
     Raises ValueError if one returns no number >= 0 at its jumps or at some times between, so that
     neither compiled code, which cannot raise anything, nor a long simulation comes upon it.
     """
-    times = np.union1d(np.linspace(0.0, end, PROBES), jumps_of(parameters, end))
+    times = np.union1d(np.linspace(0.0, end, N_PROBES), jumps_of(parameters, end))
     for t in times.tolist():
         parameters_at(parameters, t)
     return Hyperparameters(*(getattr(each, "function", each) for each in parameters))

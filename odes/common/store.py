@@ -39,7 +39,7 @@ KINDS = ("arguments", "layout", "software")
 ROOT = Path(__file__).parents[2]
 """Where the packages are."""
 
-LONG = 64
+MAX_LISTED = 64
 """Arrays of more entries enter a manifest by their hash."""
 
 
@@ -155,7 +155,7 @@ def _compare(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 def describe(value: Any) -> Any:
     """A value as JSON has it: long arrays, and objects, by a hash."""
-    if isinstance(value, np.ndarray) and value.size > LONG:
+    if isinstance(value, np.ndarray) and value.size > MAX_LISTED:
         return {"shape": list(value.shape), "sha256": hashlib.sha256(value.tobytes()).hexdigest()}
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()

@@ -67,7 +67,7 @@ class Trajectory(NamedTuple):
     generalization_error: np.ndarray  # (n,) half the mean squared error, summed over outputs
     status: Any
     fluctuations: Fluctuations | None = None  # if asked for
-    misclassification: np.ndarray | None = None  # (n,) share of wrong signs; if asked for
+    misclassification: np.ndarray | None = None  # (n,) classification error; if asked for
     averages: str | None = None
     stopped: float | None = None  # time at which a solution that is not "ok" stopped
 

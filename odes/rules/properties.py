@@ -115,6 +115,6 @@ def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
         if overrides(rule, hook, base):
             raise ValueError(
                 f"Argument `{argument}` must {remedy} for a rule that feeds back through F and has "
-                f"a `{hook}` of its own, since samples kick B by what F has beyond the units, as B "
-                f"of odes.rules.AFA moves with W; but the rule is {rule!r}."
+                f"a `{hook}` of its own, since samples add noise to B by what F has beyond the "
+                f"units, as B of odes.rules.AFA moves with W; but the rule is {rule!r}."
             )

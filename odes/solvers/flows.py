@@ -44,13 +44,12 @@ from odes.common.schedules import (
     parameters_at,
 )
 from odes.problem import Problem, prepare
-from odes.rules import is_smooth
-from odes.solvers.trajectory import ROUGH, STEP, check_tolerances
+from odes.solvers.trajectory import LOCAL_ERROR_FRACTION, attainable, check_tolerances
 
-SMALLEST_STEP = 1e-13
+MIN_STEP_FRACTION = 1e-13
 """Steps are not made shorter than this times the last time, and so do not end at a singularity."""
 
-SHORTEST = 1e-9
+MIN_INTERVAL = 1e-9
 """The integrator needs an interval, also where the initial state is all that is wanted."""
 
 
@@ -280,16 +279,17 @@ def integrate(
     The parameters jump at ``jumps`` (n,).  To be differentiated in forward mode.
     """
     problem = replace(problem, parameters=parameters).begun()
-    if problem.points is not None and not is_smooth(problem.rule, problem.activation):
-        rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
+    rtol, atol = attainable(problem, rtol, atol)
     start = problem.pack(problem.initial)
 
     def beyond(y: Array) -> Array:
         return ~(jnp.max(jnp.abs(y), axis=-1) <= MAGNITUDE_LIMIT)
 
-    end = jnp.maximum(times[-1], SHORTEST)
+    end = jnp.maximum(times[-1], MIN_INTERVAL)
     controller = diffrax.PIDController(
-        rtol=STEP * rtol, atol=STEP * atol, dtmin=SMALLEST_STEP * end
+        rtol=LOCAL_ERROR_FRACTION * rtol,
+        atol=LOCAL_ERROR_FRACTION * atol,
+        dtmin=MIN_STEP_FRACTION * end,
     )
     if len(jumps):
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)

@@ -2,8 +2,8 @@
 
 One sample moves the order parameters y by a / N, where a depends on the fields of that sample and
 averages to the drift f(y).  To leading order in 1/N, y scatters around the trajectory as a normal
-law whose covariance Sigma / N obeys (van Kampen's expansion; for online learning Barber, Saad and
-Sollich 1996) ::
+distribution whose covariance Sigma / N obeys (van Kampen's expansion; for online learning Barber,
+Saad and Sollich 1996) ::
 
     dSigma/dt = J Sigma + Sigma J^T + D,    J = df/dy,    D = <a a^T> - <a><a>^T
 
@@ -55,7 +55,7 @@ from odes.solvers.integrator import Step
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
 
-PLACES = 2**8
+MIN_PLACES = 2**8
 """Places for states that compiled code has at least; those that are empty cost nothing."""
 
 
@@ -114,7 +114,7 @@ def _of_all(problem: Problem, Sigma: np.ndarray) -> np.ndarray:
 
 def _padded(array: np.ndarray) -> np.ndarray:
     """Zeros behind it up to a power of two, for few sizes to compile for."""
-    size = max(PLACES, 2 ** max(len(array) - 1, 0).bit_length())
+    size = max(MIN_PLACES, 2 ** max(len(array) - 1, 0).bit_length())
     return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
@@ -147,8 +147,8 @@ def _covariances(
     for index, step in enumerate(steps):
 
         def after(h: float, index: int = index, now: np.ndarray = now) -> np.ndarray:
-            flow, kicks = propagate(J[index], D[index], h)
-            return flow @ now @ flow.T + kicks
+            flow, noise = propagate(J[index], D[index], h)
+            return flow @ now @ flow.T + noise
 
         for at in np.flatnonzero((step.start < times) & (times <= step.end)):
             Sigma[at] = after(times[at] - step.start)
@@ -179,11 +179,11 @@ def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.nd
     doublings = math.ceil(math.log2(max(1.0, float(np.linalg.norm(J, 1)) * h)))
     block = expm(np.block([[-J, D], [np.zeros_like(J), J.T]]) * (h / 2**doublings))
     flow = block[n:, n:].T
-    kicks = flow @ block[:n, n:]
+    noise = flow @ block[:n, n:]
     for _ in range(doublings):
-        kicks = kicks + flow @ kicks @ flow.T
+        noise = noise + flow @ noise @ flow.T
         flow = flow @ flow
-    return flow, (kicks + kicks.T) / 2
+    return flow, (noise + noise.T) / 2
 
 
 def _rates(
@@ -294,6 +294,6 @@ def diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
         unexplained = teacher.P - explained.T @ explained
         delta_delta = (weights[:, None] * update.delta).T @ update.delta
         size = state.B.size
-        kicks = parameters.lr**2 * jnp.kron(delta_delta, unexplained)
-        D = D.at[-size:, -size:].add(kicks)
+        beyond = parameters.lr**2 * jnp.kron(delta_delta, unexplained)
+        D = D.at[-size:, -size:].add(beyond)
     return D

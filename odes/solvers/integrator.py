@@ -13,7 +13,7 @@ from scipy.integrate import LSODA
 from odes.common.order_parameters import MAGNITUDE_LIMIT, Array
 from odes.common.schedules import Stretch, stretches
 
-SHORTEST_TIME = 1e-100
+MAX_EULER_TIME = 1e-100
 """Up to this time one Euler step is exact in double precision; LSODA fails from about 1e-150 on."""
 
 JACOBIAN_STEP = 1e-6
@@ -23,7 +23,7 @@ order parameter above 1, and absolute below.
 Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
 the steps get ever shorter."""
 
-SLIDING = 1e-5
+MAX_SLIDING_DISTANCE = 1e-5
 """How close to a jump of the drift at 0 an order parameter is that slides along it."""
 
 
@@ -64,7 +64,7 @@ def integrated(
     initial_velocity = velocity(0.0, y0)
     if not np.all(np.isfinite(initial_velocity)):
         return y, "nonfinite", 0.0
-    if times[-1] <= SHORTEST_TIME:
+    if times[-1] <= MAX_EULER_TIME:
         return y0 + times[:, None] * initial_velocity, "ok", None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
@@ -102,9 +102,9 @@ def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:
 
     The jump between its two sides is then as large at a thousandth of the distance.
     """
-    for index in np.flatnonzero(np.abs(y) < SLIDING):
+    for index in np.flatnonzero(np.abs(y) < MAX_SLIDING_DISTANCE):
         jumps = []
-        for distance in (SLIDING, SLIDING / 1000):
+        for distance in (MAX_SLIDING_DISTANCE, MAX_SLIDING_DISTANCE / 1000):
             sides = np.array([y, y])
             sides[:, index] = -distance, distance
             jumps.append(np.max(np.abs(velocity(sides[1]) - velocity(sides[0]))))

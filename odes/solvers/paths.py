@@ -1,8 +1,8 @@
 """Feedback drawn independently of the weights: B diffuses, and obeys a stochastic equation.
 
-With entries of F of O(1), B = W F / sqrt(N) is kicked at every sample by
-``-lr / sqrt(N) delta_k rho_o`` with ``rho = F^T x / sqrt(N)`` of O(1), and N kicks per unit of time
-add up to O(1).  In the limit B obeys the Ito equation ::
+With entries of F of O(1), B = W F / sqrt(N) gets an increment at every sample, ``-lr / sqrt(N)
+delta_k rho_o`` with ``rho = F^T x / sqrt(N)`` of O(1), and N of them per unit of time add up to
+O(1).  In the limit B obeys the Ito equation ::
 
     dB = drift dt + Gaussian increments,   Cov(dB_ko, dB_lp) = lr^2 P_op <delta_k delta_l> dt
 
@@ -38,13 +38,13 @@ POINTS = 2**10
 BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
 
-FEWEST = 2**10
+MIN_STEPS = 2**10
 """Places for steps that compiled code has at least; those that are not taken cost nothing."""
 
-MOST = 2**26
+MAX_STEPS = 2**26
 """Steps of a path, at most."""
 
-LANES = 64
+BATCH_SIZE = 64
 """Paths integrated side by side."""
 
 
@@ -120,15 +120,16 @@ def solve_paths(
     (K, _), O = problem.initial.R.shape, problem.initial.v.shape[1]
     if check_averaged(rule, activation, K, O):
         raise ValueError(
-            "Argument `rule` must not move W along F (gamma) if F is random: that kicks B by O(1) "
+            "Argument `rule` must not move W along F (gamma) if F is random: that moves B by O(1) "
             "at every sample, so that no limit of large N exists.  Use an aligned F and solve(), "
             'or the rule "pepita".'
         )
 
-    if times[-1] > MOST * dt:
+    if times[-1] > MAX_STEPS * dt:
         raise ValueError(
-            f"Argument `dt` must be at least {times[-1] / MOST:.3g} up to the last of `times`, but "
-            f"is {dt:.3g}; unless given, it is 0.01 over the larger of `lr` and `lr_v`."
+            f"Argument `dt` must be at least {times[-1] / MAX_STEPS:.3g} up to the last of "
+            f"`times`, but is {dt:.3g}; unless given, it is 0.01 over the larger of `lr` and "
+            "`lr_v`."
         )
     grid = _steps(times, dt)
     with jax.enable_x64(True):
@@ -174,7 +175,7 @@ def _steps(times: np.ndarray, dt: float) -> np.ndarray:
         grid.append(np.linspace(start, end, count + 1)[1:])
     steps = np.concatenate(grid)
     steps = steps if steps.size > 1 else np.array([0.0, dt])
-    size = max(FEWEST, 2 ** (steps.size - 1).bit_length())
+    size = max(MIN_STEPS, 2 ** (steps.size - 1).bit_length())
     return np.pad(steps, (0, size - steps.size), mode="edge")
 
 
@@ -204,7 +205,7 @@ def _paths(
     problem = replace(problem, parameters=parameters)
     K, O = problem.initial.v.shape
 
-    def kicks(path: Problem, y: Any) -> Any:
+    def noise_increments(path: Problem, y: Any) -> Any:
         state, teacher = path.unpack(y), path.teacher
         C = joint_covariance(state, teacher)
         averages = path.moments(C, state, teacher, parameters, path.rule, path.activation)
@@ -229,7 +230,7 @@ def _paths(
         y = diffrax.diffeqsolve(
             diffrax.MultiTerm(
                 diffrax.ODETerm(lambda t, y, _: path.drift(y, parameters)),
-                diffrax.ControlTerm(lambda t, y, _: kicks(path, y), brownian),
+                diffrax.ControlTerm(lambda t, y, _: noise_increments(path, y), brownian),
             ),
             diffrax.Euler(),
             t0=0.0,
@@ -244,4 +245,4 @@ def _paths(
         states = path.unpack(y)
         return path.sent_back(states), path.error(states)
 
-    return jax.lax.map(one_path, (keys, overlaps), batch_size=LANES)
+    return jax.lax.map(one_path, (keys, overlaps), batch_size=BATCH_SIZE)

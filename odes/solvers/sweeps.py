@@ -40,17 +40,17 @@ from odes.rules import known_name
 from odes.solvers.flows import check_shape, integrate
 from odes.solvers.trajectory import check_tolerances
 
-LANES = {"cpu": 64}
+BATCH_SIZE = {"cpu": 64}
 """Points integrated side by side, by kind of device: the right-hand side is then within a fifth of
 its fastest, for K = M = 2 and for K = 8, M = 4 (``python benchmarks/bench_sweep.py``)."""
 
-LANES_ELSEWHERE = 4096
+BATCH_SIZE_ELSEWHERE = 4096
 """On other devices, whose many small processors want more; a guess."""
 
-NODES = 2**15
+MAX_NODES_HELD = 2**15
 """Points of quadrature held at once in all lanes, where there is no closed form."""
 
-GROUPS = 4
+BATCHES_PER_CHUNK = 4
 """Groups of lanes in a chunk, on each device."""
 
 
@@ -260,10 +260,10 @@ def _columns(grid: Grid) -> Hyperparameters:
 
 def _default_lanes(problems: list[Problem], values: np.ndarray) -> int:
     """Points to solve side by side: no more than there are, a power of two."""
-    lanes = LANES.get(jax.default_backend(), LANES_ELSEWHERE)
+    lanes = BATCH_SIZE.get(jax.default_backend(), BATCH_SIZE_ELSEWHERE)
     for each in problems:
         if each.points is not None:
-            lanes = min(lanes, max(1, NODES // len(each.points.weights)))
+            lanes = min(lanes, max(1, MAX_NODES_HELD // len(each.points.weights)))
     return min(lanes, 2 ** int(np.ceil(np.log2(len(values)))))
 
 
@@ -273,7 +273,7 @@ def _plan(problems: list[Problem], values: np.ndarray, lanes: int) -> list[tuple
     The last chunk of a rule is filled up with copies of its last point.
     """
     side_by_side = lanes * len(jax.local_devices())
-    size = side_by_side * min(GROUPS, -(-len(values) // side_by_side))
+    size = side_by_side * min(BATCHES_PER_CHUNK, -(-len(values) // side_by_side))
     plan = []
     for index, each in enumerate(problems):
         cost = values[:, 0] * (1 if each.initial.B is None else values[:, -1])

@@ -16,21 +16,21 @@ from odes.problem import Problem, has_closed_form, prepare, way_of_averaging
 from odes.rules import FACTORS, Mirrored, check_moves_with_F, is_smooth
 from odes.solvers.integrator import Step, integrated
 
-STEP = 0.03
+LOCAL_ERROR_FRACTION = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
 
 Errors of single steps add up, and an escape from a plateau multiplies them.  At the default
 tolerances and t up to 1000, the generalization error is within 1e-9 of a solution at rtol = 1e-12
 for students whose weights start at a scale of 0.1 or more, and within 3e-8 down to 0.001; with
-STEP = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
+LOCAL_ERROR_FRACTION = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
 
-SMALLEST_RTOL = 1e-12
+MIN_RTOL = 1e-12
 """Below this, the steps would have to be more accurate than double precision is."""
 
-ADDED_UP = 10.0
+GLOBAL_ERROR_FACTOR = 10.0
 """How much larger than a tolerance its errors may get to be up to late times."""
 
-ROUGH = 1e-4
+MIN_RTOL_NONSMOOTH = 1e-4
 """Smallest relative tolerance of a step where the rule or the activation is not smooth.
 
 The averages over a fixed set of points then jump as points cross the kinks, and an integrator that
@@ -91,8 +91,8 @@ def solve(
             ``odes.Activation(g)``.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
         rtol, atol: relative and absolute accuracy of the integration.  The steps of the
-            integrator (LSODA) are held to ``STEP`` times these, or to ``ROUGH`` where the rule or
-            the activation is not smooth.
+            integrator (LSODA) are held to 0.03 times these, or to 1e-4 where the rule or the
+            activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
         points: how to average what a sample does.  None: closed forms where there are any, else a
             default good to about 2e-5 in the drift at K = M = 2 and to 5e-3 at K = M = 4
@@ -139,8 +139,7 @@ def solve(
     coarse = problem
     if problem.points is not None:
         coarse = replace(problem, points=coarse_points(problem.points))
-        if not is_smooth(problem.rule, problem.activation):
-            rtol, atol = max(rtol, ROUGH / STEP), max(atol, ROUGH / STEP / 100)
+    rtol, atol = attainable(problem, rtol, atol)
 
     steps: list[Step] = []
     with np.errstate(all="ignore"):
@@ -149,8 +148,8 @@ def solve(
             problem.pack(problem.initial),
             times,
             jumps_of(problem.parameters, times[-1]),
-            STEP * rtol,
-            STEP * atol,
+            LOCAL_ERROR_FRACTION * rtol,
+            LOCAL_ERROR_FRACTION * atol,
             max_steps,
             steps if fluctuations else None,
             coarse.velocity(),
@@ -176,12 +175,20 @@ def solve(
     return trajectory._replace(fluctuations=scatter)
 
 
+def attainable(problem: Problem, rtol: float, atol: float) -> tuple[float, float]:
+    """The two, or the smallest that averages over nodes allow, which jump where a rule does."""
+    if problem.points is None or is_smooth(problem.rule, problem.activation):
+        return rtol, atol
+    least = MIN_RTOL_NONSMOOTH / LOCAL_ERROR_FRACTION
+    return max(rtol, least), max(atol, least / 100)
+
+
 def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float, int]:
     """The three as plain numbers; ValueError unless an integrator can work with them."""
     rtol = check_number("rtol", rtol, positive=True)
-    if not SMALLEST_RTOL <= rtol < 1:
+    if not MIN_RTOL <= rtol < 1:
         raise ValueError(
-            f"Argument `rtol` must be at least {SMALLEST_RTOL:g} and below 1, but is {rtol!r}."
+            f"Argument `rtol` must be at least {MIN_RTOL:g} and below 1, but is {rtol!r}."
         )
     atol = check_number("atol", atol, positive=True)
     return rtol, atol, check_count("max_steps", max_steps)
@@ -231,13 +238,13 @@ def covariant(
 
     ``Q - R T^+ R^T``, the covariance of what the student has beyond the teacher, has eigenvalues
     >= 0.  Where a student becomes its teacher, they tend to 0, and the integrator's errors make
-    some negative, and with them the error; those within :data:`ADDED_UP` tolerances become 0.
+    some negative, and with them the error; those within ten tolerances become 0.
     """
     beyond = states.Q - states.R @ np.linalg.pinv(teacher.T, hermitian=True) @ states.R.mT
     known = np.isfinite(beyond).all(axis=(1, 2))
     values, vectors = np.linalg.eigh(beyond[known])
     allowed = rtol * np.max(np.abs(states.Q[known]), axis=(1, 2), initial=0.0) + atol
-    allowed *= ADDED_UP
+    allowed *= GLOBAL_ERROR_FACTOR
     missing = np.where(values > -allowed[:, None], np.maximum(-values, 0.0), 0.0)
     Q = states.Q.copy()
     Q[known] += (vectors * missing[:, None]) @ vectors.mT

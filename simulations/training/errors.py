@@ -17,7 +17,7 @@ def tested(n_test: int) -> str:
 
 
 def mistakes(network: Network, X: Any, *, rule: Rule, units: Units) -> Any:
-    """Half the squared error and the share of wrong signs on each of a block of inputs, (block, 2).
+    """Half the squared error and the classification error on each of a block of inputs, (block, 2).
 
     Against the noiseless teacher.
     """
