@@ -121,10 +121,15 @@ class Erf:
     def second_moment(c: Array, C: Array) -> Array:
         """``sum_ab c_ka c_lb I4(k, l, a, b) / J2(k, l)``; see :func:`tilted_second_moment`."""
         if C.__array_namespace__() is np:
-            return tilted_second_moment(c, C, Erf)
+            return _second_moment_of_erf(c, C)
         from odes.averages.arcsines import second_moment
 
-        return second_moment(c, C)
+        return second_moment(c, C, _second_moment_of_erf)
+
+
+def _second_moment_of_erf(c: Array, C: Array) -> Array:
+    """:func:`tilted_second_moment` of erf."""
+    return tilted_second_moment(c, C, Erf)
 
 
 class Linear:

@@ -10,13 +10,14 @@ of a batch as the last axis, along which the processor's vector units work.  How
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.averages.activations import Erf, tilted_second_moment
 from odes.common.order_parameters import distinct_pairs
 
 NUMERATOR = (
@@ -63,21 +64,26 @@ def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     return arcsine(x), dx / jnp.sqrt((1 - x) * (1 + x))
 
 
-@jax.custom_jvp
-def second_moment(c: Any, C: Any) -> Any:
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def second_moment(c: Any, C: Any, differentiable: Callable[[Any, Any], Any]) -> Any:
     """``sum_ab c_ka c_lb I4(k, l, a, b) / J2(k, l)`` for erf, (K, K).
 
     Args:
         c: credit matrix, (K, K + M).
         C: covariance of all fields, (K + M, K + M).
+        differentiable: the same function of c and C, of which derivatives are taken.
     """
     return _in_lanes(c, C)
 
 
 @second_moment.defjvp
-def _(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
-    derivative = jax.jvp(lambda c, C: tilted_second_moment(c, C, Erf), primals, tangents)[1]
-    return second_moment(*primals), derivative
+def _(
+    differentiable: Callable[[Any, Any], Any],
+    primals: tuple[Any, Any],
+    tangents: tuple[Any, Any],
+) -> tuple[Any, Any]:
+    derivative = jax.jvp(differentiable, primals, tangents)[1]
+    return second_moment(*primals, differentiable), derivative
 
 
 @jax.custom_batching.custom_vmap

@@ -7,7 +7,7 @@ import pytest
 
 from odes import RULES, drift, generalization_error, hyperparameters
 from odes.averages.activations import Erf
-from odes.averages.arcsines import arcsine, second_moment
+from odes.averages.arcsines import arcsine
 from tests.conftest import random_problem
 
 
@@ -41,16 +41,18 @@ def test_second_moment_in_lanes_is_that_of_each_lane(sizes):
     lanes = [credit(*sizes, seed) for seed in range(3)]
     c, C = (np.stack(arrays) for arrays in zip(*lanes, strict=True))
     expected = np.stack([Erf.second_moment(*lane) for lane in lanes])
-    np.testing.assert_allclose(jax.jit(jax.vmap(second_moment))(c, C), expected, rtol=1e-13)
-    np.testing.assert_allclose(second_moment(*map(jnp.array, lanes[0])), expected[0], rtol=1e-13)
-    one_covariance = jax.vmap(second_moment, (0, None))(c, C[1])
+    np.testing.assert_allclose(jax.jit(jax.vmap(Erf.second_moment))(c, C), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        Erf.second_moment(*map(jnp.array, lanes[0])), expected[0], rtol=1e-13
+    )
+    one_covariance = jax.vmap(Erf.second_moment, (0, None))(c, C[1])
     np.testing.assert_allclose(one_covariance[1], expected[1], rtol=1e-13)
 
 
 def test_second_moment_has_its_derivative_forward_and_backward():
     c, C = map(jnp.array, credit(2, 3))
     dc, dC = map(jnp.array, credit(2, 3, seed=1))
-    forward = jax.jit(lambda *along: jax.jvp(second_moment, (c, C), along)[1])(dc, dC)
+    forward = jax.jit(lambda *along: jax.jvp(Erf.second_moment, (c, C), along)[1])(dc, dC)
     step = 1e-5
     numeric = (
         Erf.second_moment(np.array(c + step * dc), np.array(C + step * dC))
@@ -59,7 +61,7 @@ def test_second_moment_has_its_derivative_forward_and_backward():
     np.testing.assert_allclose(forward, numeric, rtol=1e-8, atol=1e-9)
 
     weights = jnp.array([[1.0, -0.5], [2.0, 0.3]])
-    slope = jax.jit(jax.grad(lambda c, C: jnp.sum(weights * second_moment(c, C)), (0, 1)))
+    slope = jax.jit(jax.grad(lambda c, C: jnp.sum(weights * Erf.second_moment(c, C)), (0, 1)))
     backward = slope(c, C)
     along = jnp.sum(backward[0] * dc) + jnp.sum(backward[1] * dC)
     assert along == pytest.approx(float(jnp.sum(weights * forward)), rel=1e-12)
