@@ -52,7 +52,7 @@ def test_every_rule_stands_on_both_sides():
         assert THEORIES[name].classifies == rule.classifies
 
 
-QUICK = ["bp", "pepita", "ff", "afa-mirror"]
+QUICK = ["bp", "pepita", "dtp", "ff", "afa-mirror"]
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,22 @@ def test_the_mean_of_small_networks_is_off_by_the_predicted_bias():
     assert np.any(abs(measured) > 5 * error + 0.15 * abs(bias))
 
 
+def test_the_scatter_is_that_of_what_is_sent_back():
+    """With a scale of the feedback, B and its covariances are those of an F that has it already.
+
+    To 1e-3, since the integrator takes other steps.
+    """
+    state, teacher = random_problem(1, 1, 2, seed=3)
+    scaled = state._replace(B=3 * state.B)
+    of_scaled = teacher._replace(S=3 * teacher.S, P=9 * teacher.P)
+    training = {"rule": "afa", "lr": 0.6, "noise": 0.5, "times": [2.0], "fluctuations": True}
+    ours = solve(state, teacher, feedback_scale=3, **training).fluctuations
+    theirs = solve(scaled, of_scaled, **training).fluctuations
+    np.testing.assert_allclose(ours.covariance, theirs.covariance, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(ours.order_parameters.B, theirs.order_parameters.B, rtol=1e-3)
+    assert np.all(theirs.order_parameters.B > 1e-3)
+
+
 def test_the_steps_are_fine_enough():
     """Against the joint equations of y and Sigma at tight tolerance: K = M = 1, BP, trained v."""
     initial = OrderParameters(np.array([[0.5]]), np.array([[0.2]]), np.array([[0.4]]))
