@@ -13,6 +13,8 @@ from numpy.testing import assert_allclose
 from odes import (
     NonlinearTargetPropagation,
     PiecewiseConstant,
+    Sample,
+    TargetPropagation,
     Update,
     critical_learning_rate,
     fixed_point,
@@ -24,9 +26,18 @@ from odes import (
     sweep,
     update_cosine,
 )
+from odes.averages.activations import ACTIVATIONS
 from odes.rules import AFA, BP, FA
 from simulations import Rule, sample_network, simulate, simulate_chain
-from simulations.rules import fixed_feedback, forward, no_feedback, overlap_with_F
+from simulations.rules import (
+    as_matrix,
+    choose_rule,
+    fixed_feedback,
+    forward,
+    no_feedback,
+    overlap_with_F,
+    see,
+)
 from tests.conftest import averaged_drift, quick_and_long, random_problem
 
 RATE = 0.3
@@ -228,6 +239,33 @@ def test_noise_of_ones_own_scatters_the_paths_and_the_networks():
     means = [each.generalization_error.mean(axis=0) for each in (paths, chains)]
     room = 5 * np.hypot(*spread) / 8 + 0.01 * means[0]
     assert np.all(abs(means[0] - means[1]) < room)
+
+
+@pytest.mark.parametrize(
+    "rule", [TargetPropagation(0.5, 0.1), NonlinearTargetPropagation(0.5, 0.1, 0.7)]
+)
+def test_a_decoder_learns_the_same_from_one_input_on_both_sides(rule):
+    """And makes the same update; B descends half the squared distance of h and what it decodes."""
+    network = sample_network(N=12, K=3, M=2, O=2, seed=1)
+    x, y = np.random.default_rng(0).normal(size=12), np.array([-0.4, 0.7])
+    g = ACTIVATIONS["erf"].g
+    with jax.enable_x64(True):
+        given = jax.tree.map(jnp.asarray, network)
+        dW, dv, learned = choose_rule(rule).update(given, see(given, jnp.asarray(x), y, g, 0.3))
+        dW = as_matrix(dW)
+        sample = Sample(given.W @ x / np.sqrt(12), given.v, y, given.B, g, 0.3)
+        update, dB = rule.update(sample), rule.learn(sample)["B"]
+
+        def missed(B):
+            decoded = B @ sample.prediction
+            decoded = g(decoded) if isinstance(rule, NonlinearTargetPropagation) else decoded
+            return jnp.sum((sample.h - decoded) ** 2) / 2
+
+        expected = -0.5 * jax.grad(missed)(given.B) - 0.1 * given.B
+    assert_allclose(dW, np.outer(update.delta, x), rtol=1e-10, atol=1e-13)
+    assert_allclose(dv, update.readout, rtol=1e-10, atol=1e-13)
+    assert_allclose(learned["B"], expected, rtol=1e-10, atol=1e-13)
+    assert_allclose(dB, expected, rtol=1e-10, atol=1e-13)
 
 
 def perturbed(network, sample):
