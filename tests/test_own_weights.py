@@ -305,6 +305,31 @@ def test_node_perturbation_learns_as_bp_on_average_and_scatters_more():
     assert_allclose(ours.Q.item(), -2 * lr * gradient + lr**2 * spread, rtol=5e-3)
 
 
+def test_what_learns_takes_a_scale_to_start_with_alone():
+    initial, teacher = NETWORK.overlaps(Shadowed())
+    halves = {"lr": 0.4, "times": TIMES, "points": 32}
+    ours = solve(initial, teacher, rule=Shadowed(), feedback_scale=0.5, **halves)
+    theirs = solve(initial._replace(B=0.5 * initial.B), teacher, rule=Shadowed(), **halves)
+    assert_allclose(ours.order_parameters.R, theirs.order_parameters.R)
+    with pytest.raises(
+        ValueError, match="`feedback_scale` must be a number for a rule that learns"
+    ):
+        solve(
+            initial, teacher, rule=Shadowed(), feedback_scale=PiecewiseConstant([1.0], [1.0, 0.5]),
+            **halves,
+        )  # fmt: skip
+
+
+def test_rules_are_the_same_if_what_they_hold_is():
+    class Leaky(FA):
+        def __init__(self, rate):
+            self.rate = rate
+
+    assert Leaky(0.1) == Leaky(0.1) != Leaky(0.2)
+    assert hash(Leaky(0.1)) == hash(Leaky(0.1))
+    assert FA() == FA() != AFA()
+
+
 class NoD(Shadowed):
     def learn(self, sample):
         return {}
