@@ -64,7 +64,7 @@ PLATEAU: dict[str, Any] = {
 
 @paper_figure(
     draw_plateau,
-    quick={**PLATEAU, "n": 8, "spots": (0.1,), "N": 1000, "n_runs": 8},
+    quick={**PLATEAU, "n": 5, "spots": (0.1,), "N": 1000, "n_runs": 8},
     full={**PLATEAU, "n": 15, "spots": (0.02, 0.05, 0.1), "N": 20_000, "n_runs": 16},
 )
 def plateau(
