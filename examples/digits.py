@@ -41,8 +41,7 @@ def start(seed):
 
 def goodness_of_labels(network, X, g):
     of_labels = jax.vmap(goodness, (None, None, 0, None))
-    fields = X @ network.W.T / N**0.5
-    return jax.vmap(lambda each: of_labels(each, network.v, jnp.eye(O), g))(fields)
+    return jax.vmap(lambda x: of_labels(network.W @ x / N**0.5, network.v, jnp.eye(O), g))(X)
 
 
 @partial(jax.jit, static_argnames="rule")

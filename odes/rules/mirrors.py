@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from odes.common.checks import check_mirror, lookup
-from odes.common.order_parameters import Array, OrderParameters
+from odes.common.order_parameters import Array
 from odes.rules.credit import FA
 from odes.rules.properties import learns_feedback
 from odes.rules.rule import FACTORS, RULES, Rule, overrides
@@ -48,7 +48,8 @@ class Mirrored(Rule):
         rule = self.rule
         if not isinstance(rule, Rule):
             rule = lookup("rule", RULES, rule, "an odes.Rule", lambda own: False)
-        if "B" not in rule.needs or learns_feedback(rule) or rule.keeps:
+        of_its_own = learns_feedback(rule) or rule.keeps or overrides(rule, "feedback")
+        if "B" not in rule.needs or of_its_own:
             raise ValueError(
                 "Argument `rule` must feed back a B or an F that it does not learn itself, to have "
                 f"mirrors, but is {self.rule!r}."
@@ -95,8 +96,7 @@ class Mirrored(Rule):
         return self.rule.draws
 
     def feedback(self, state):
-        B = state.B1 @ state.F2 if self.has_F else state.B
-        return self.rule.feedback(OrderParameters(state.Q, state.R, state.v, B))
+        return state.B1 @ state.F2 if self.has_F else state.B
 
     def feedback_matrix(self, state, teacher):
         if self.has_F:
