@@ -22,7 +22,7 @@ figures: $(READY)
 	$(VENV)/bin/python paper_figs.py --quick --only $(CORE)
 
 all-figures: $(READY)
-	$(VENV)/bin/python paper_figs.py --quick
+	$(VENV)/bin/python paper_figs.py --quick --jobs 2
 
 # All figures at full size.
 paper: $(READY)
@@ -62,14 +62,16 @@ docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -M html docs docs/_build -W --keep-going --fresh-env
 
 $(VENV)/.docs: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[docs]'
+	$(INSTALL) '.[docs]'
 	touch $@
+
+INSTALL = $(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet --no-compile \
+	--disable-pip-version-check --config-settings editable_mode=compat --editable
 
 $(READY): setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
+	$(INSTALL) .
 	touch $@
 
-$(TOOLS): $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,dev]'
-	touch $@
+$(TOOLS): setup.cfg pyproject.toml
+	$(INSTALL) '.[test,dev]'
+	touch $(READY) $@

@@ -4,6 +4,7 @@
     python paper_figs.py --quick            all figures, on small networks
     python paper_figs.py --list             their names
     python paper_figs.py --only alignment   one of them
+    python paper_figs.py --jobs 2           in two processes
 
 Each figure is written as PDF and PNG with its data beside it (.npz), and ``manifest.json`` says
 what made the data: parameters, seed, tolerances, versions, commit, and the seconds that it took
@@ -15,9 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +71,38 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
     }
 
 
+def attempt(tasks: list[tuple[str, dict[str, Any]]], out: Path, force: bool) -> dict[str, Any]:
+    """The entries of figures in the manifest; for one that fails, the words of its failure."""
+    entries: dict[str, Any] = {}
+    for name, parameters in tasks:
+        try:
+            entries[name] = make(name, parameters, out, force)
+        except Exception:  # one figure's failure, whatever it is, must not lose the others
+            entries[name] = traceback.format_exc()
+    return entries
+
+
+def attempts(
+    tasks: list[tuple[str, dict[str, Any]]], out: Path, force: bool, jobs: int
+) -> Iterator[tuple[str, Any]]:
+    """(name, entry or words of failure) of each figure as it ends, in one process or several.
+
+    Figures of the same parameters, which share curves, are left to one process.
+    """
+    if jobs == 1:
+        for task in tasks:
+            yield from attempt([task], out, force).items()
+        return
+    alike: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for task in tasks:
+        alike.setdefault(json.dumps(task[1]), []).append(task)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for done in as_completed(
+            [pool.submit(attempt, each, out, force) for each in alike.values()]
+        ):
+            yield from done.result().items()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the number of figures that failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -75,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small networks, for a first look")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of networks and data")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes; default: 1")
     parser.add_argument("--force", action="store_true", help="compute even what is unchanged")
     options = parser.parse_args(arguments)
     if options.list:
@@ -87,6 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unknown figure {', '.join(unknown)}; known are {', '.join(FIGURES)}")
     if options.seed < 0:
         parser.error(f"argument --seed must be >= 0, but is {options.seed}")
+    if options.jobs < 1:
+        parser.error(f"argument --jobs must be >= 1, but is {options.jobs}")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,15 +137,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         entries = {}
     failed = 0
-    for name in tqdm(names, unit="figure", disable=None):
-        figure = FIGURES[name]
-        parameters = {**(figure.quick if options.quick else figure.full), "seed": options.seed}
-        try:
-            entries[name] = make(name, parameters, options.out, options.force)
-        except Exception:  # one figure's failure, whatever it is, must not lose the others
+    tasks = [
+        (name, {**(each.quick if options.quick else each.full), "seed": options.seed})
+        for name, each in FIGURES.items()
+        if name in names
+    ]
+    done = attempts(tasks, options.out, options.force, options.jobs)
+    for name, entry in tqdm(done, total=len(tasks), unit="figure", disable=None):
+        if isinstance(entry, str):
             failed += 1
-            print(f"{name} failed:\n{traceback.format_exc()}", file=sys.stderr)
+            print(f"{name} failed:\n{entry}", file=sys.stderr)
             continue
+        entries[name] = entry
         print(f"{options.out / name}.pdf, .png, .npz")
         with atomic(manifest_path) as beside:
             beside.write_text(json.dumps({"figures": entries}, indent=2) + "\n")

@@ -313,9 +313,13 @@ def drawn():
     return len(AX.get_children()), axis, plt.get_fignums()
 
 
+NOTHING = drawn()
+
+
 def wipe():
-    plt.close("all")
-    AX.clear()
+    if drawn() != NOTHING:
+        plt.close("all")
+        AX.clear()
 
 
 def answered(call, given):
@@ -329,8 +333,7 @@ def answered(call, given):
             assert drawn() == before, "half-drawn"
             return None, str(refusal)
         finally:
-            if drawn() != before:
-                wipe()
+            wipe()
 
 
 def is_record(value):

@@ -234,3 +234,25 @@ def test_bad_arguments_are_named_and_nothing_is_written(
     for word in words:
         assert word in message
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.long
+def test_several_processes_write_what_one_writes(tmp_path):
+    tiny = {"seed": 3, **small("alignment", paper_figs.FIGURES["alignment"].quick)}
+    tasks = [("alignment", tiny), ("phase_diagram", {"n": 0}), ("order_parameters", tiny)]
+    found = {}
+    for jobs in (1, 2):
+        out = tmp_path / str(jobs)
+        out.mkdir()
+        found[jobs] = dict(paper_figs.attempts(tasks, out, False, jobs))
+        assert "TypeError" in found[jobs].pop("phase_diagram")
+        assert set(os.listdir(out)) == {
+            f"{n}.{e}" for n in found[jobs] for e in ("pdf", "png", "npz")
+        }
+    for name in found[1]:
+        assert found[1][name]["fingerprint"] == found[2][name]["fingerprint"]
+        one, two = (paper_figs.load_data(tmp_path / jobs / f"{name}.npz")[0] for jobs in "12")
+        for curve in one:
+            np.testing.assert_array_equal(
+                one[curve].generalization_error, two[curve].generalization_error
+            )

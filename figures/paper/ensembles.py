@@ -109,7 +109,7 @@ SIZES: dict[str, Any] = {
 
 @paper_figure(
     draw_finite_size,
-    quick={**SIZES, "N_max": 10_000, "n_sizes": 3, "n_runs": (100, 4000), "steps": 6e6},
+    quick={**SIZES, "N_max": 10_000, "n_sizes": 3, "n_runs": (100, 4000), "steps": 3e6},
     full={**SIZES, "N_max": 1_000_000, "n_sizes": 9, "n_runs": (100, 20_000), "steps": 5e7},
 )
 def finite_size(

@@ -54,7 +54,7 @@ PHASES: dict[str, Any] = {"lrs": (0.05, 20.0), "scales": (0.1, 4.0), "t_max": 10
 
 @paper_figure(
     draw_phase_diagram,
-    quick={**QUICK, **PHASES, "n": 40, "n_spots": (4, 3), "n_runs": 1},
+    quick={**QUICK, **PHASES, "n": 30, "n_spots": (4, 3), "n_runs": 1},
     full={**FULL, **PHASES, "n": 120, "n_spots": (6, 5), "n_runs": 2, "N": 1000},
 )
 def phase_diagram(

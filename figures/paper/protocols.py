@@ -73,7 +73,7 @@ ANNEALED: dict[str, Any] = {
 
 @paper_figure(
     draw_optimal_schedule,
-    quick={**ANNEALED, "n_pieces": 5, "N": 500, "n_runs": 16},
+    quick={**ANNEALED, "n_pieces": 5, "N": 250, "n_runs": 16},
     full={**ANNEALED, "N": 1000, "n_runs": 32},
 )
 def optimal_schedule(

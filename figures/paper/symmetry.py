@@ -156,7 +156,7 @@ DEGENERATE: dict[str, Any] = {
 
 @paper_figure(
     draw_degeneracy_breaking,
-    quick={**DEGENERATE, "N": 100, "n_networks": 10},
+    quick={**DEGENERATE, "N": 100, "n_networks": 6},
     full={**DEGENERATE, "N": 400, "n_networks": 64},
 )
 def degeneracy_breaking(
