@@ -2,14 +2,15 @@
 
 from figures.distributions import plot_distribution, plot_quantiles
 from figures.fluctuations import plot_finite_size, plot_fluctuation_band
-from figures.overlay import add_key, plot_band, plot_order_parameter, plot_overlay
+from figures.overlay import add_key as add_key  # its former name
+from figures.overlay import add_legend, plot_band, plot_order_parameter, plot_overlay
 from figures.plateaus import plot_height, plot_plateau_lengths
 from figures.schedules import plot_schedule
 from figures.style import paper_style, variants
 from figures.sweeps import plot_phase_diagram, plot_scan, shared_norm
 
 __all__ = [
-    "add_key",
+    "add_legend",
     "paper_style",
     "plot_band",
     "plot_distribution",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -255,7 +256,7 @@ def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tup
     return array.shape[-2:]
 
 
-def add_key(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
+def add_legend(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
     """A legend of the labelled curves, here or in other Axes, and of what lines and markers are."""
     check_axes("ax", ax, optional=False)
     check_axes("of", of)
@@ -266,3 +267,9 @@ def add_key(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
     check_keywords("a legend", legend, lambda given: Legend(ax, handles, labels, **given))
     ax.legend(handles, labels, **legend)
     return ax
+
+
+def add_key(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
+    """The former name of :func:`add_legend`."""
+    warnings.warn("`add_key` is now called `add_legend`.", DeprecationWarning, stacklevel=2)
+    return add_legend(ax, of=of, **legend)

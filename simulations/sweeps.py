@@ -14,6 +14,7 @@ from odes.common.chunks import run_chunks
 from odes.common.grid import (
     AXES,
     ENTRIES,
+    Grid,
     check_symbols,
     choose_rules,
     gather,
@@ -137,14 +138,8 @@ def sweep(
         "times": times, "activation": activation, "n_runs": n_runs, "n_test": n_test, "dtype": dtype
     }  # fmt: skip
 
-    defaults = dict.fromkeys(AXES) | {"noise": 0.0, "weight_decay": 0.0}
-    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None}
-    columns = {name: grid.column(name, otherwise).tolist() for name, otherwise in defaults.items()}
     schedules = {name: each.function for name, each in grid.schedules.items()}
-    points = [
-        dict(zip(columns, row, strict=True)) | schedules
-        for row in zip(*columns.values(), strict=True)
-    ]
+    points = [point | schedules for point in _points(grid)]
     plan = [(index, [row]) for index in range(len(rules)) for row in range(len(points))]
     results = run_chunks(
         SimulationJob(network, list(rules.values()), settings, symbols),
@@ -180,3 +175,11 @@ def sweep(
             "dtype": dtype,
         },
     )
+
+
+def _points(grid: Grid) -> list[dict[str, Any]]:
+    """The numbers of every point, by name; None where :func:`simulate` has a default."""
+    defaults = dict.fromkeys(AXES) | {"noise": 0.0, "weight_decay": 0.0}
+    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None}
+    columns = {name: grid.column(name, otherwise).tolist() for name, otherwise in defaults.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -86,7 +86,7 @@ TAKEN = {
     ("figures.plot_schedule", "schedule", "a class"),
     ("figures.plot_schedule", "name", "text"),  # of a parameter without a label
     ("figures.plot_height", "start", "NaN"), ("figures.plot_height", "end", "NaN"),
-    ("figures.add_key", "ncols", "bytes"),  # where matplotlib splits the legend
+    ("figures.add_legend", "ncols", "bytes"),  # where matplotlib splits the legend
 }  # fmt: skip
 """What is right after all."""
 
@@ -217,7 +217,7 @@ CALLS = {
     ),
     "simulations.ReadoutMirror": (simulations.ReadoutMirror, {}),
     "simulations.TwoLayerMirror": (simulations.TwoLayerMirror, {}),
-    "figures.add_key": (figures.add_key, {"ax": AX}),
+    "figures.add_legend": (figures.add_legend, {"ax": AX}),
     "figures.paper_style": (figures.paper_style, {}),
     "figures.plot_band": (figures.plot_band, {"paths": RUNS, "simulation": RUNS, "ax": AX}),
     "figures.plot_distribution": (
@@ -266,7 +266,7 @@ MORE = {
     "odes.sweep": tuple(AXES),
     "simulations.sweep": (*AXES, "seed", "N"),
     "odes.optimal_schedule": tuple(inspect.signature(odes.flow).parameters),
-    "figures.add_key": ("loc", "ncols"),
+    "figures.add_legend": ("loc", "ncols"),
     "figures.plot_schedule": ("color", "marker", "linestyle", "label"),
 }
 """What stands for the ** of a signature."""
@@ -566,7 +566,7 @@ def test_a_trajectory_of_another_kind_is_refused_by_name():
         ("plot_schedule", {"schedule": lambda t: -t}, "schedule"),
         ("plot_schedule", {"color": "red", "c": "red"}, "c"),
         ("plot_schedule", {"colour": "red"}, "colour"),
-        ("add_key", {"handles": []}, "handles"),
+        ("add_legend", {"handles": []}, "handles"),
         ("plot_phase_diagram", {"simulation": MEASURED.rename(lr="lr_v")}, "simulation"),
         ("plot_scan", {"theory": GRID.isel(lr=0)}, "simulation"),
     ):

@@ -63,6 +63,18 @@ def test_files_are_short_and_bear_no_name_of_what_they_define(package):
         assert path.stem not in defined, path
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_functions_are_short(package):
+    """80 lines at most, the docstring not counted."""
+    for path in (ROOT / package).rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if isinstance(each, ast.FunctionDef):
+                doc = each.body[0] if ast.get_docstring(each) else None
+                lines = each.end_lineno - each.lineno + 1
+                lines -= doc.end_lineno - doc.lineno + 1 if doc else 0
+                assert lines <= 80, f"{path.name}: {each.name}"
+
+
 def test_setup_lists_the_packages_that_exist():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")

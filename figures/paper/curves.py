@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures import (
-    add_key,
+    add_legend,
     plot_order_parameter,
     plot_overlay,
 )
@@ -34,7 +34,7 @@ def draw_learning_curves(curves: Curves) -> Figure:
     figure, ax = plt.subplots()
     for rule, (theory, simulation) in rules_of(curves).items():
         plot_overlay(theory, simulation, rule=rule, ax=ax)
-    add_key(ax, loc="lower left")
+    add_legend(ax, loc="lower left")
     return figure
 
 
@@ -67,7 +67,7 @@ def draw_alignment(curves: Curves) -> Figure:
         plot_overlay(theory, simulation, observable=angle, rule=rule, ax=above)
         plot_overlay(theory, simulation, rule=rule, ax=below)
     above.set(ylabel=ANGLE_LABEL, xlabel="", ylim=(-6, 180), yticks=(0, 45, 90, 135, 180))
-    add_key(above)
+    add_legend(above)
     return figure
 
 
@@ -95,7 +95,7 @@ def draw_pepita_versus_afa(curves: Curves) -> Figure:
         ax.set_title(f"feedback scale {scale:g}")
         if ax is not axes[0]:
             ax.set_ylabel("")
-    add_key(axes[-1], loc="lower left")
+    add_legend(axes[-1], loc="lower left")
     return figure
 
 
@@ -168,7 +168,7 @@ def draw_rules_compared(curves: Curves) -> Figure:
             if both[0].order_parameters.B is not None:
                 plot_overlay(*both, rule=rule, observable=angle, ax=angles)
         errors.set_title(family)
-        add_key(angles, of=signs, loc="upper left", bbox_to_anchor=(0, -0.28))
+        add_legend(angles, of=signs, loc="upper left", bbox_to_anchor=(0, -0.28))
     for ax in axes[:2].flat:
         ax.set_xlabel("")
     for ax in axes[:, 1:].flat:

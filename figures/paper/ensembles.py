@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from figures import (
-    add_key,
+    add_legend,
     plot_band,
     plot_finite_size,
     plot_fluctuation_band,
@@ -98,7 +98,7 @@ def draw_finite_size(data: Data) -> Figure:
     axes[1].set_ylabel(r"standard deviation of $\epsilon_g$")
     axes[0].plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="expected standard error")
     axes[0].legend()
-    add_key(axes[1])
+    add_legend(axes[1])
     return figure
 
 

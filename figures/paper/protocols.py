@@ -14,7 +14,7 @@ from scipy.optimize import minimize, minimize_scalar
 from tqdm import tqdm
 
 from figures import (
-    add_key,
+    add_legend,
     plot_overlay,
     plot_schedule,
     variants,
@@ -62,7 +62,7 @@ def draw_optimal_schedule(data: Data) -> Figure:
     lower.set(yscale="linear", ylabel="simulation / theory")
     for ax in (above, right):
         ax.set_xlabel("")
-    add_key(right)
+    add_legend(right)
     return figure
 
 

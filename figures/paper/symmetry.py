@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from figures import (
-    add_key,
+    add_legend,
     plot_distribution,
     plot_height,
     plot_overlay,
@@ -53,7 +53,7 @@ def draw_plateau(data: Data) -> Figure:
     right.set_ylabel(r"learning rate $\times$ length of the plateau")
     for ax in (left, right):
         ax.plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="prediction")
-        add_key(ax)
+        add_legend(ax)
     return figure
 
 
@@ -145,7 +145,7 @@ def draw_degeneracy_breaking(data: Data) -> Figure:
     left.set_xticks(**degrees)
     right.set(ylabel=ANGLE_LABEL, ylim=(-6, 186))
     right.set_yticks(**degrees)
-    add_key(left, loc="lower right")
+    add_legend(left, loc="lower right")
     return figure
 
 

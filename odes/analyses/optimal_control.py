@@ -8,6 +8,7 @@ Importing this module imports JAX and diffrax.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,14 +17,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 from odes.common.checks import check_count, check_number
-from odes.common.order_parameters import OrderParameters, Teacher
+from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher
 from odes.common.schedules import (
     SCHEDULED,
     PiecewiseConstant,
     probed,
     scheduled_hyperparameters,
 )
-from odes.problem import prepare, way_of_averaging
+from odes.problem import Problem, prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.flows import flow, solution_of
 
@@ -107,34 +108,13 @@ def optimal_schedule(
         initial, teacher, rule=rule, activation=parameters.get("activation", "erf"),
         points=parameters.get("points"), parameters=checked,
     )  # fmt: skip
-    if problem.rule.classifies:
-        raise ValueError(
-            "Argument `rule` must have an error with a gradient, which a share of wrong classes "
-            f"over points has not, and so not be one that `classifies`, but is {rule!r}."
-        )
-    if problem.points is not None and not is_smooth(problem.rule, problem.activation):
-        raise ValueError(
-            "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
-            "error is differentiated at points; wrap a smooth function as odes.Activation(g)."
-        )
+    _check_differentiable(problem, rule)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
     arguments = signature.bind(initial, teacher, rule=rule, times=[t], **given, **parameters)
     arguments.apply_defaults()
     with jax.enable_x64(True):
         solved, (untuned, times, jumps) = solution_of(*arguments.args, **arguments.kwargs)
-    tuned: dict[str, PiecewiseConstant] = {
-        name: getattr(checked, name).function
-        for name, each in given.items()
-        if isinstance(each, PiecewiseConstant)
-    }
-    if not tuned:
-        raise ValueError(
-            "Argument `lr`, `lr_v` or `feedback_scale` must be a PiecewiseConstant, to be tuned, "
-            f"but they are {lr!r}, {lr_v!r} and {feedback_scale!r}."
-        )
-    for name, each in tuned.items():
-        if np.any(each.values <= 0):
-            raise ValueError(f"Argument `{name}` must have values > 0, but has {each.values}.")
+    tuned = _tuned(given, checked)
     start = np.log(np.concatenate([each.values for each in tuned.values()]))
     ends = np.cumsum([len(each.values) for each in tuned.values()])[:-1]
 
@@ -154,22 +134,12 @@ def optimal_schedule(
         return value, value
 
     with jax.enable_x64(True):
-        slope_and_value = jax.jacfwd(log_error, has_aux=True)
-
-        def both(logs: np.ndarray) -> tuple[float, np.ndarray]:
-            slope, value = slope_and_value(logs)
-            return float(value), np.nan_to_num(np.asarray(slope))
-
-        before, _ = both(start)
-        if before >= LOG_ERROR_IF_LOST:
+        found, before = _minimum(log_error, start, np.log(within), max_iterations)
+        if found is None:
             raise ValueError(
                 "Argument `lr` must let the solution get to `t` with the schedules at the start, "
                 f"but with {tuned} it does not."
             )
-        found = minimize(
-            both, start, jac=True, method="L-BFGS-B", options={"maxiter": max_iterations},
-            bounds=[(each - np.log(within), each + np.log(within)) for each in start],
-        )  # fmt: skip
         tuned = {
             name: PiecewiseConstant(each.jumps, np.asarray(each.values))
             for name, each in schedules(found.x).items()
@@ -177,3 +147,60 @@ def optimal_schedule(
     return Optimum(
         tuned, float(np.exp(found.fun)), float(np.exp(before)), way_of_averaging(problem.points)
     )
+
+
+def _check_differentiable(problem: Problem, rule: Any) -> None:
+    """ValueError unless the error has a gradient."""
+    if problem.rule.classifies:
+        raise ValueError(
+            "Argument `rule` must have an error with a gradient, which a share of wrong classes "
+            f"over points has not, and so not be one that `classifies`, but is {rule!r}."
+        )
+    if problem.points is not None and not is_smooth(problem.rule, problem.activation):
+        raise ValueError(
+            "Argument `rule` or `activation` must be without jumps and kinks (`smooth`), since the "
+            "error is differentiated at points; wrap a smooth function as odes.Activation(g)."
+        )
+
+
+def _tuned(given: dict[str, Any], checked: Hyperparameters) -> dict[str, PiecewiseConstant]:
+    """Those of these parameters that are to be tuned, by name."""
+    tuned: dict[str, PiecewiseConstant] = {
+        name: getattr(checked, name).function
+        for name, each in given.items()
+        if isinstance(each, PiecewiseConstant)
+    }
+    if not tuned:
+        listed = "{lr!r}, {lr_v!r} and {feedback_scale!r}".format(**given)
+        raise ValueError(
+            "Argument `lr`, `lr_v` or `feedback_scale` must be a PiecewiseConstant, to be tuned, "
+            f"but they are {listed}."
+        )
+    for name, each in tuned.items():
+        if np.any(each.values <= 0):
+            raise ValueError(f"Argument `{name}` must have values > 0, but has {each.values}.")
+    return tuned
+
+
+def _minimum(
+    function: Callable[[Any], Any], start: np.ndarray, within: float, max_iterations: int
+) -> tuple[Any, float]:
+    """What L-BFGS finds no further than ``within`` from the start, and the value at the start.
+
+    The function returns its value twice, of which one is differentiated.  None is found from a
+    start that is lost already.
+    """
+    slope_and_value = jax.jacfwd(function, has_aux=True)
+
+    def both(at: np.ndarray) -> tuple[float, np.ndarray]:
+        slope, value = slope_and_value(at)
+        return float(value), np.nan_to_num(np.asarray(slope))
+
+    before, _ = both(start)
+    if before >= LOG_ERROR_IF_LOST:
+        return None, before
+    found = minimize(
+        both, start, jac=True, method="L-BFGS-B", options={"maxiter": max_iterations},
+        bounds=[(each - within, each + within) for each in start],
+    )  # fmt: skip
+    return found, before

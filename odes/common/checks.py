@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import warnings
 from collections.abc import Callable
+from functools import wraps
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,8 +24,30 @@ from odes.common.order_parameters import (
 MAX_QUOTED = 300
 """Characters of a value that an error shows."""
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 AS_FIRST = ("lr_v", "weight_decay_v")
 """The parameters of the readout that may be None."""
+
+
+def renamed(**names: str) -> Callable[[Function], Function]:
+    """Decorator: arguments of these old names are taken for the new ones, with a warning."""
+
+    def decorated(function: Function) -> Function:
+        @wraps(function)
+        def call(*positional: Any, **given: Any) -> Any:
+            for old, new in names.items():
+                if old in given:
+                    message = f"Argument `{old}` is now called `{new}`."
+                    if new in given:
+                        raise ValueError(f"{message} Both are given.")
+                    warnings.warn(message, DeprecationWarning, stacklevel=2)
+                    given[new] = given.pop(old)
+            return function(*positional, **given)
+
+        return cast(Function, call)
+
+    return decorated
 
 
 def is_traced(value: Any) -> bool:

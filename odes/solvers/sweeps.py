@@ -1,8 +1,8 @@
 """Sweeps of the theory: learning curves over grids of learning rates, feedback scales and more.
 
-The points of a grid are solved side by side by :func:`odes.solvers.flows.integrate`, in lanes.
-The lanes of one group wait for the slowest, and so points of similar cost share a group; groups of
-equal shape make a chunk, which is what runs on a thread or in a worker, and what is saved.
+The points of a grid are solved side by side by :func:`odes.solvers.flows.integrate`, in batches.
+The points of one batch wait for the slowest, and so points of similar cost share a batch; batches
+of equal shape make a chunk, which is what runs on a thread or in a worker, and what is saved.
 Importing this module imports JAX.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from odes.averages.quadrature import Points
-from odes.common.checks import check_count, check_progress, check_times, completed
+from odes.common.checks import check_count, check_progress, check_times, completed, renamed
 from odes.common.chunks import run_chunks
 from odes.common.grid import (
     AXES,
@@ -48,10 +48,10 @@ BATCH_SIZE_ELSEWHERE = 4096
 """On other devices, whose many small processors want more; a guess."""
 
 MAX_NODES_HELD = 2**15
-"""Points of quadrature held at once in all lanes, where there is no closed form."""
+"""Points of quadrature held at once in a batch, where there is no closed form."""
 
 BATCHES_PER_CHUNK = 4
-"""Groups of lanes in a chunk, on each device."""
+"""Batches in a chunk, on each device."""
 
 
 class TheoryJob(NamedTuple):
@@ -63,7 +63,7 @@ class TheoryJob(NamedTuple):
     atol: float
     max_steps: int
     symbols: tuple[str, ...]
-    lanes: int
+    batch_size: int
     schedules: tuple[tuple[str, Any], ...]
 
     def prepare(self) -> Any:
@@ -76,7 +76,7 @@ class TheoryJob(NamedTuple):
                 atol=self.atol,
                 max_steps=self.max_steps,
                 symbols=self.symbols,
-                lanes=self.lanes,
+                batch_size=self.batch_size,
                 schedules=self.schedules,
             )
             for make in self.equations
@@ -97,6 +97,7 @@ class TheoryJob(NamedTuple):
         return work
 
 
+@renamed(lanes="batch_size")
 def sweep(
     initial: OrderParameters,
     teacher: Teacher,
@@ -112,7 +113,7 @@ def sweep(
     path: Any = None,
     executor: Any = None,
     progress: bool | None = False,
-    lanes: int | None = None,
+    batch_size: int | None = None,
     **axes: Any,
 ) -> Any:
     """Learning curves on a grid of parameters, as a labelled Dataset.
@@ -142,7 +143,7 @@ def sweep(
             Only this process writes to ``path``.
         progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
             elsewhere; None by the bar alone; False not at all.
-        lanes: how many points to solve side by side; None for what is fast.
+        batch_size: how many points to solve side by side; None for what is fast.
         **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and S, and P by its
             square; backpropagation takes no notice), ``noise``, ``weight_decay``,
             ``weight_decay_v``: numbers, or one-dimensional arrays, which make dimensions in the
@@ -187,66 +188,54 @@ def sweep(
     problems = [make() for make in equations]
     for name, schedule in schedules:
         check_shape(name, schedule)
-    lanes = check_count("lanes", lanes) if lanes is not None else _default_lanes(problems, values)
-    plan = _plan(problems, values, lanes)
-    job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, lanes, schedules)
-    parts: dict[str, Any] = {}
-    for each in problems:
-        held = each.initial._asdict().items()
-        parts |= {name: part for name, part in held if part is not None}
-    given = state_of(parts), problems[0].teacher
+    if batch_size is None:
+        batch_size = _default_batch_size(problems, values)
+    batch_size = check_count("batch_size", batch_size)
+    plan = _plan(problems, values, batch_size)
+    job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, batch_size, schedules)
+    given = {"initial": _union(problems), "teacher": problems[0].teacher}
+    tolerances = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
     results = run_chunks(
         job,
         [(index, values[chosen]) for index, chosen in plan],
         arguments={
-            **grid.fixed,
-            **grid.axes,
-            **dict(schedules),
-            "initial": given[0],
-            "teacher": given[1],
+            **grid.fixed, **grid.axes, **dict(schedules), **given, **tolerances,
             "rule": {name: known_name(one) or one for name, one in rules.items()},
-            "times": times,
-            "activation": activation,
-            "rtol": rtol,
-            "atol": atol,
-            "max_steps": max_steps,
-            "points": points,
+            "times": times, "activation": activation, "points": points,
             "order_parameters": symbols,
         },
         layout={
-            "dimensions": list(grid.axes),
-            "lanes": lanes,
-            "points in a chunk": len(plan[0][1]),
-            "device": jax.default_backend(),
+            "dimensions": list(grid.axes), "batch_size": batch_size,
+            "points in a chunk": len(plan[0][1]), "device": jax.default_backend(),
         },
         path=path,
         executor=executor,
         progress=progress,
         threads=1 if len(jax.local_devices()) > 1 else None,
-    )
-
+    )  # fmt: skip
     averages = {
         name: way_of_averaging(each.points) for name, each in zip(rules, problems, strict=True)
     }
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
     dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
     return labelled(
-        grid,
-        rule,
-        list(rules),
-        activation,
-        times,
-        dimensions,
+        grid, rule, list(rules), activation, times, dimensions,
         gather(plan, results, len(rules), len(values)),
         {
-            "rtol": rtol,
-            "atol": atol,
-            "max_steps": max_steps,
+            **tolerances,
             "averages": next(iter(averages.values())) if is_single(rule) else averages,
-            "initial": given[0],
-            "teacher": given[1],
+            **given,
         },
-    )
+    )  # fmt: skip
+
+
+def _union(problems: list[Problem]) -> Any:
+    """A state with all that the problems' states hold."""
+    parts: dict[str, Any] = {}
+    for each in problems:
+        held = each.initial._asdict().items()
+        parts |= {name: part for name, part in held if part is not None}
+    return state_of(parts)
 
 
 def _columns(grid: Grid) -> Hyperparameters:
@@ -258,21 +247,23 @@ def _columns(grid: Grid) -> Hyperparameters:
     return completed(given, lambda name, column: column.astype(float))
 
 
-def _default_lanes(problems: list[Problem], values: np.ndarray) -> int:
+def _default_batch_size(problems: list[Problem], values: np.ndarray) -> int:
     """Points to solve side by side: no more than there are, a power of two."""
-    lanes = BATCH_SIZE.get(jax.default_backend(), BATCH_SIZE_ELSEWHERE)
+    batch_size = BATCH_SIZE.get(jax.default_backend(), BATCH_SIZE_ELSEWHERE)
     for each in problems:
         if each.points is not None:
-            lanes = min(lanes, max(1, MAX_NODES_HELD // len(each.points.weights)))
-    return min(lanes, 2 ** int(np.ceil(np.log2(len(values)))))
+            batch_size = min(batch_size, max(1, MAX_NODES_HELD // len(each.points.weights)))
+    return min(batch_size, 2 ** int(np.ceil(np.log2(len(values)))))
 
 
-def _plan(problems: list[Problem], values: np.ndarray, lanes: int) -> list[tuple[int, np.ndarray]]:
+def _plan(
+    problems: list[Problem], values: np.ndarray, batch_size: int
+) -> list[tuple[int, np.ndarray]]:
     """Chunks of equal size: the index of the rule, and which points, the costly ones first.
 
     The last chunk of a rule is filled up with copies of its last point.
     """
-    side_by_side = lanes * len(jax.local_devices())
+    side_by_side = batch_size * len(jax.local_devices())
     size = side_by_side * min(BATCHES_PER_CHUNK, -(-len(values) // side_by_side))
     plan = []
     for index, each in enumerate(problems):
@@ -292,7 +283,7 @@ def _solve_chunk(
     atol: float,
     max_steps: int,
     symbols: tuple[str, ...],
-    lanes: int,
+    batch_size: int,
     schedules: tuple[tuple[str, Any], ...],
 ) -> dict[str, Any]:
     """What is kept of the points with these values, (points, 6), spread over all devices."""
@@ -318,7 +309,7 @@ def _solve_chunk(
         }
 
     def batch(values: Any, *shared: Any) -> dict[str, Any]:
-        return jax.lax.map(lambda row: one(row, *shared), values, batch_size=lanes)
+        return jax.lax.map(lambda row: one(row, *shared), values, batch_size=batch_size)
 
     devices = jax.local_devices()
     if len(values) % len(devices) == 0 and len(devices) > 1:

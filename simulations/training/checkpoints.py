@@ -16,7 +16,7 @@ CHECKPOINT_SECONDS = 20.0
 
 
 def weights_of(groups: Sequence[Any], names: tuple[str, ...]) -> Arrays:
-    """The weights that learn, (groups, lanes, ...), by names such as "weights/W"."""
+    """The weights that learn, (groups, abreast, ...), by names such as "weights/W"."""
     return {f"weights/{w}": np.stack([g.networks.get(w) for g in groups]) for w in names}
 
 

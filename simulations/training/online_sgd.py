@@ -26,8 +26,9 @@ from odes.common.progress import shown
 from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.common.store import Arrays, load_arrays, open_store, save_arrays
 from odes.common.trajectory import Trajectory, trajectory_of_runs
+from simulations.activations import Units
 from simulations.networks import Network, overlaps_of
-from simulations.rules import known_name, outputs
+from simulations.rules import Rule, known_name, outputs
 from simulations.training.blocks import learn_as_block
 from simulations.training.checkpoints import (
     CHECKPOINT,
@@ -133,24 +134,7 @@ def simulate(
         parameters = parameters._replace(feedback_scale=None)
     in_samples = partial(rates, parameters, network.W.shape[1], dtype=DTYPES[dtype])
     layout = {**plan._asdict(), "devices": len(devices), "device": jax.default_backend()}
-
-    def advance(
-        group: Group, piece: Piece, during: Hyperparameters, then: Hyperparameters
-    ) -> tuple[Group, Arrays]:
-        """The group after a piece, and what is measured at its end; the parameters of both."""
-        with _precision(dtype):  # JAX's settings belong to a thread
-            group = _train(
-                group, piece.first, piece.last, during, rule=chosen, units=units, plan=plan
-            )
-            measured = {}
-            if piece.measured is not None:
-                scale = then.feedback_scale
-                measured = _measure(
-                    group, piece.measured, n_test, scale, rule=chosen, units=units, plan=plan
-                )
-            jax.block_until_ready(group)
-            return group, {name: np.asarray(each, float) for name, each in measured.items()}
-
+    advance = partial(_advance, rule=chosen, units=units, plan=plan, n_test=n_test, dtype=dtype)
     with (
         open_store(path, arguments, layout) as folder,
         _precision(dtype),
@@ -158,8 +142,7 @@ def simulate(
         shown(progress, steps[-1], "samples", delay=1) as advanced,
     ):
         groups = _start(network, learned(chosen), seed, dtype, plan, devices)
-        done = 0
-        saved: list[Arrays] = []
+        done, saved = 0, list[Arrays]()
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
             done, saved = int(found["done"]), unstacked(found)
             groups = with_weights(groups, learned(chosen), found)
@@ -179,15 +162,37 @@ def simulate(
             advanced(piece.last - piece.first)
             due = done == len(pieces) or time.monotonic() - kept > CHECKPOINT_SECONDS
             if folder is not None and due:
-                weights = weights_of(groups, learned(chosen))
-                arrays = {"done": np.array(done), **weights, **stacked(saved)}
-                save_arrays(folder / CHECKPOINT, arrays)
+                arrays = weights_of(groups, learned(chosen)) | stacked(saved)
+                save_arrays(folder / CHECKPOINT, {"done": np.array(done), **arrays})
                 kept = time.monotonic()
     curves = {name: array[:n_runs] for name, array in stacked(saved, prefix="").items()}
     errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
     return trajectory_of_runs(
         np.array(steps) / network.W.shape[1], state_of(curves), *errors, averages=tested(n_test)
     )
+
+
+def _advance(
+    group: Group,
+    piece: Piece,
+    during: Hyperparameters,
+    then: Hyperparameters,
+    *,
+    rule: Rule,
+    units: Units,
+    plan: Plan,
+    n_test: int,
+    dtype: str,
+) -> tuple[Group, Arrays]:
+    """The group after a piece, and what is measured at its end; the parameters of both."""
+    shared: dict[str, Any] = {"rule": rule, "units": units, "plan": plan}
+    with _precision(dtype):  # JAX's settings belong to a thread
+        group = _train(group, piece.first, piece.last, during, **shared)
+        measured = {}
+        if piece.measured is not None:
+            measured = _measure(group, piece.measured, n_test, then.feedback_scale, **shared)
+        jax.block_until_ready(group)
+        return group, {name: np.asarray(each, float) for name, each in measured.items()}
 
 
 @contextmanager
@@ -201,7 +206,7 @@ class Group(NamedTuple):
     """Runs side by side on one device."""
 
     networks: Network  # W and v with a run axis
-    training: Any  # random keys of the training inputs, (lanes,)
+    training: Any  # random keys of the training inputs, (abreast,)
     tests: Any  # and of the test inputs
     basis: tuple[Any, Any]  # Q_F and its triangle, for the exact block form
 
@@ -212,12 +217,14 @@ def _start(
     """All groups before the first sample, filled up with more runs than were asked for."""
     with np.errstate(over="ignore"):  # what is beyond single precision diverges
         start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
-    networks = start.put(**{name: jnp.tile(start.get(name), (plan.lanes, 1, 1)) for name in names})
+    networks = start.put(
+        **{name: jnp.tile(start.get(name), (plan.abreast, 1, 1)) for name in names}
+    )
     Q, triangle = jnp.linalg.qr(start.F)
     root = jax.random.key(seed, impl="threefry2x32")
-    runs = jnp.arange(plan.groups * plan.lanes)
+    runs = jnp.arange(plan.groups * plan.abreast)
     keys = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run)))(runs)
-    keys = keys.reshape(plan.groups, plan.lanes, 2)
+    keys = keys.reshape(plan.groups, plan.abreast, 2)
     groups = [Group(networks, each[:, 0], each[:, 1], (Q, triangle)) for each in keys]
     return [jax.device_put(group, devices[i % len(devices)]) for i, group in enumerate(groups)]
 

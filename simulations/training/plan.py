@@ -34,7 +34,7 @@ class Plan(NamedTuple):
     """How runs and samples are put together."""
 
     groups: int  # of runs, each in a thread of its own
-    lanes: int  # runs of a group, side by side
+    abreast: int  # runs of a group, side by side
     piece: int  # samples in one call of compiled code
     drawn: int  # samples drawn at once, a multiple of `learned`
     learned: int  # samples in one call of a learner
@@ -53,8 +53,8 @@ def plan_of(
     Whatever the times, since compiled code is kept by plan.
     """
     (K, N), O = network.W.shape, network.v.shape[1]
-    lanes = min(-(-n_runs // threads), max(1, ABREAST // (BLOCK * N)))
-    held = max(1, HELD // (N * lanes))
+    abreast = min(-(-n_runs // threads), max(1, ABREAST // (BLOCK * N)))
+    held = max(1, HELD // (N * abreast))
     if block is None:
         fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
         in_blocks = rule.equivariant and rule.mirror is None
@@ -77,9 +77,9 @@ def plan_of(
             raise ValueError(
                 f"Argument `block` must be at most N / 4 - O = {N / 4 - O:g}, but is {block}."
             )
-    drawn = learned * max(1, -(-(DRAWN // (N * lanes)) // learned))
-    piece = drawn * max(1, PIECE // (N * lanes * drawn))
-    return Plan(-(-n_runs // lanes), lanes, piece, drawn, learned, as_block)
+    drawn = learned * max(1, -(-(DRAWN // (N * abreast)) // learned))
+    piece = drawn * max(1, PIECE // (N * abreast * drawn))
+    return Plan(-(-n_runs // abreast), abreast, piece, drawn, learned, as_block)
 
 
 class Piece(NamedTuple):

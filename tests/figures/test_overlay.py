@@ -8,7 +8,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from figures import add_key, paper_style, plot_band, plot_order_parameter, plot_overlay, style
+import figures
+from figures import add_legend, paper_style, plot_band, plot_order_parameter, plot_overlay, style
 from figures.style import rule_color, rule_label, rule_line
 from odes import OrderParameters, Trajectory
 from simulations import RULES
@@ -72,8 +73,10 @@ def test_any_observable_is_drawn_on_the_axes_given():
     assert returned is ax
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), theory.order_parameters.Q[:, 0, 1])
     assert ax.get_yscale() == "linear"
-    add_key(ax)
+    add_legend(ax)
     assert [text.get_text() for text in ax.get_legend().texts] == ["$Q$", "theory", "simulation"]
+    with pytest.warns(DeprecationWarning, match="`add_key` is now called `add_legend`"):
+        assert figures.add_key(ax) is ax
 
 
 @pytest.mark.parametrize(

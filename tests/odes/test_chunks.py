@@ -306,7 +306,7 @@ from tests.conftest import random_problem
 initial, teacher = random_problem(2, 2, 1)
 result = sweep(
     initial, teacher, rule="afa", times=np.linspace(0, 2000, 50), lr=np.linspace(0.1, 1, 24),
-    feedback_scale=[0.5, 1.0], rtol=1e-12, atol=1e-14, max_steps=100_000, lanes=1,
+    feedback_scale=[0.5, 1.0], rtol=1e-12, atol=1e-14, max_steps=100_000, batch_size=1,
     order_parameters=("R", "B"), path=sys.argv[1],
 )
 result.to_netcdf(sys.argv[2], engine="scipy")
@@ -363,7 +363,7 @@ def prepared_in_worker(_):
     return os.getpid(), _prepared.cache_info().misses
 
 
-SMALL = {"rule": "afa", "times": [1.0, 5.0], "lr": np.linspace(0.1, 1, 24), "lanes": 1}
+SMALL = {"rule": "afa", "times": [1.0, 5.0], "lr": np.linspace(0.1, 1, 24), "batch_size": 1}
 
 
 @pytest.mark.long

@@ -160,12 +160,12 @@ def test_rules_without_closed_form_are_swept_with_points():
     np.testing.assert_allclose(point.generalization_error, exact.generalization_error, rtol=1e-6)
 
 
-def test_lanes_and_order_do_not_matter():
+def test_batches_and_order_do_not_matter():
     """A point alone, among others in a group that is not full, and in another order."""
     initial, teacher = random_problem(2, 2, 1)
     rates = np.array([0.1, 0.9, 0.4, 0.2, 0.6])
     arguments = {"rule": "afa", "times": TIMES, "rtol": RTOL, "atol": ATOL}
-    by_two = sweep(initial, teacher, lr=rates, lanes=2, **arguments)
+    by_two = sweep(initial, teacher, lr=rates, batch_size=2, **arguments)
     at_once = sweep(initial, teacher, lr=rates[::-1], **arguments)
     np.testing.assert_allclose(
         by_two.generalization_error, at_once.generalization_error[::-1], rtol=1e-6
@@ -173,9 +173,19 @@ def test_lanes_and_order_do_not_matter():
     assert by_two.n_steps.values.tolist() == at_once.n_steps.values[::-1].tolist()
 
 
+def test_the_former_name_of_the_batch_size_is_taken_with_a_warning():
+    initial, teacher = random_problem(1, 1, 1)
+    arguments = {"rule": "bp", "lr": 0.1, "times": [1.0]}
+    with pytest.warns(DeprecationWarning, match="`lanes` is now called `batch_size`"):
+        former = sweep(initial, teacher, lanes=1, **arguments)
+    assert former.identical(sweep(initial, teacher, batch_size=1, **arguments))
+    with pytest.raises(ValueError, match="Both are given"):
+        sweep(initial, teacher, lanes=1, batch_size=1, **arguments)
+
+
 def test_numbers_alone_make_a_dataset_without_axes():
     initial, teacher = random_problem(1, 1, 1)
-    result = sweep(initial, teacher, rule="fa", lr=0.1, times=[1.0, 2.0], lanes=1)
+    result = sweep(initial, teacher, rule="fa", lr=0.1, times=[1.0, 2.0], batch_size=1)
     assert result.generalization_error.dims == ("time",)
     assert result.status == "ok"
     assert result.attrs["lr"] == 0.1
@@ -184,7 +194,7 @@ def test_numbers_alone_make_a_dataset_without_axes():
 
 def test_axes_and_rules_may_be_given_in_many_forms():
     initial, teacher = random_problem(1, 1, 1)
-    arguments = {"times": [1.0], "rtol": np.array(1e-5), "order_parameters": None, "lanes": 2}
+    arguments = {"times": [1.0], "rtol": np.array(1e-5), "order_parameters": None, "batch_size": 2}
     rates = xarray.DataArray(np.array([0.1, 0.2], "float32"), dims="lr")
     one = sweep(initial, teacher, rule=("fa", "bp"), lr=rates, **arguments)
     other = sweep(
@@ -202,7 +212,7 @@ def test_points_of_similar_cost_share_their_lanes():
         parameters=hyperparameters(lr=1.0),
     )  # fmt: skip
     values = np.random.default_rng(0).uniform(0.1, 1, (21, 6))
-    plan = sweeps._plan([problem], values, lanes=2)
+    plan = sweeps._plan([problem], values, batch_size=2)
     sizes = [len(chosen) for _, chosen in plan]
     assert sizes == [8, 8, 8]
     order = np.concatenate([chosen for _, chosen in plan])
@@ -218,7 +228,7 @@ from tests.conftest import random_problem
 initial, teacher = random_problem(1, 1, 1)
 with mock.patch("jax.shard_map", wraps=jax.shard_map) as spread:
     result = sweep(
-        initial, teacher, rule="afa", times=[1.0, 10.0], lr=np.linspace(0.1, 1, 10), lanes=2
+        initial, teacher, rule="afa", times=[1.0, 10.0], lr=np.linspace(0.1, 1, 10), batch_size=2
     )
 print(json.dumps({
     "spread": spread.called,
@@ -276,7 +286,7 @@ def test_jax_stays_as_it_was_and_several_devices_share_the_lanes():
         ({"times": [2.0, 1.0]}, "`times` must be"),
         ({"order_parameters": ("R", "X")}, "`order_parameters` must hold names among Q, R, v, B"),
         ({"executor": "processes"}, "`executor` must be a concurrent.futures.Executor"),
-        ({"lanes": 0}, "`lanes` must be an integer >= 1"),
+        ({"batch_size": 0}, "`batch_size` must be an integer >= 1"),
         ({"rtol": 1e-20}, "`rtol` must be at least"),
     ],
 )
