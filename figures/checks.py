@@ -1,4 +1,4 @@
-"""What can be drawn: the checks of what several figures take, made before anything is drawn.
+"""Checks of the arguments that several plotting functions take, made before anything is drawn.
 
 Each raises a ValueError that names the argument, what it must be and what it was.
 """

@@ -1,4 +1,4 @@
-"""Drawing what differs from one initial network to the next."""
+"""Drawing distributions over initial networks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def plot_quantiles(
     rule: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the median over networks, and where the middle half of them lies, against time.
+    """Draw the median over networks, and their interquartile range, against time.
 
     Args:
         theory: a DataArray with the dimensions ``network`` and ``time``: the median as a line, and

@@ -1,4 +1,4 @@
-"""Drawing what finite networks do around the theory: bands, and how they close as N grows."""
+"""Drawing fluctuations of finite networks around the theory, and how they shrink as N grows."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def plot_fluctuation_band(
 
 
 def _scatter(theory: Trajectory) -> Fluctuations:
-    """That of networks around the theory; ValueError for a theory without."""
+    """The standard deviation of networks around the theory; ValueError if the theory has none."""
     scatter = theory.fluctuations
     if not isinstance(scatter, Fluctuations):
         raise ValueError(

@@ -128,7 +128,7 @@ def plot_band(
     label: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an observable that differs from path to path: its mean, and where 80 per cent lie.
+    """Draw an observable over sample paths: its mean, and the band that holds 80 per cent of them.
 
     Args:
         paths: a Trajectory of :func:`odes.solve_paths`; mean as a line, 10 to 90 per cent shaded.
@@ -164,7 +164,7 @@ def plot_band(
 
 
 def _tenths(samples: np.ndarray) -> np.ndarray:
-    """Where 10 and 90 per cent lie below, leaving NaN out; NaN where there is nothing else."""
+    """The 10th and 90th percentiles, leaving NaN out; NaN where there is nothing else."""
     edges = np.full((2, samples.shape[1]), np.nan)
     some = np.any(np.isfinite(samples), axis=0)
     edges[:, some] = np.nanquantile(samples[:, some], (0.1, 0.9), axis=0)

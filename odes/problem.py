@@ -75,7 +75,7 @@ class Problem:
         return self._packing[1](y)
 
     def changes(self, y: Array) -> OrderParameters:
-        """The same of a difference of such vectors; 0 in what cannot move."""
+        """A difference of packed states, as order parameters; 0 in what cannot move."""
         still = {name: 0 * each for name, each in _given(self.initial).items()}
         return packing(self.initial._replace(**still), self.moving)[1](y)
 
@@ -117,7 +117,7 @@ class Problem:
         return sampled_error(self, states)
 
     def measured_error(self, states: OrderParameters) -> np.ndarray:
-        """The same of NumPy states."""
+        """The generalization error of NumPy states with leading axis n, (n,)."""
         return (self.error if self.has_closed_error else self.compiled(Problem.error))(states)
 
     def sent_back(self, states: OrderParameters, times: Any = None) -> OrderParameters:

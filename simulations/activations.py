@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from odes.common.checks import is_activation, lookup
 
 
-class Units(NamedTuple):
+class Activation(NamedTuple):
     """Activities of units from their fields, along the last axis."""
 
     g: Callable  # of the teacher, one by one
@@ -37,20 +37,22 @@ ELEMENTWISE: dict[str, Callable] = {
     "relu": jax.nn.relu,
 }
 
-ACTIVATIONS = {name: Units(g, g) for name, g in ELEMENTWISE.items()}
-ACTIVATIONS |= {f"{name}-normalised": Units(g, normalised(g)) for name, g in ELEMENTWISE.items()}
+ACTIVATIONS = {name: Activation(g, g) for name, g in ELEMENTWISE.items()}
+ACTIVATIONS |= {
+    f"{name}-normalised": Activation(g, normalised(g)) for name, g in ELEMENTWISE.items()
+}
 
 
-def choose_units(activation: Any) -> Units:
+def choose_activation(activation: Any) -> Activation:
     """The functions of an activation: by its name, or those of the user; ValueError otherwise."""
     chosen = lookup(
         "activation", ACTIVATIONS, activation, "a function of JAX arrays", is_activation
     )
     g = getattr(chosen, "g", chosen)
-    return Units(g, getattr(chosen, "hidden", None) or g)
+    return Activation(g, getattr(chosen, "hidden", None) or g)
 
 
-def check_units(units: Units, K: int) -> None:
+def check_activation(units: Activation, K: int) -> None:
     """ValueError unless both functions give as many activities as there are fields."""
     fields = jax.ShapeDtypeStruct((3, K), jnp.float32)
     for function in units:

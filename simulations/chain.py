@@ -1,4 +1,4 @@
-"""A finite network, exactly in distribution, in the few directions that matter.
+"""Finite networks, exactly in distribution, as a Markov chain in a few coordinates.
 
 Inputs are isotropic, and learning looks at them through the weights of student and teacher and
 through F alone.  So a network of N inputs can be run on D + 1, D = K + M + O: coordinates in the
@@ -175,7 +175,7 @@ def _blocks(
 
 
 def _ahead(items: Iterator) -> Iterator:
-    """The items, each made in a thread while the one before is in use."""
+    """The items, each prepared in a thread while the one before is in use."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:

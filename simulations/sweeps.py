@@ -23,7 +23,7 @@ from odes.common.grid import (
 )
 from odes.common.order_parameters import STATUS
 from odes.common.store import Arrays
-from simulations.activations import choose_units
+from simulations.activations import choose_activation
 from simulations.networks import Network, check_network
 from simulations.rules import Rule, choose_rule, known_name
 from simulations.training.checks import whole_steps
@@ -130,7 +130,7 @@ def sweep(
     n_runs = check_count("n_runs", n_runs)
     n_test = check_count("n_test", n_test)
     lookup("dtype", DTYPES, dtype)
-    choose_units(activation)
+    choose_activation(activation)
     sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))
     for N in sizes:
         whole_steps(times, int(N))

@@ -1,4 +1,4 @@
-"""Learning rates and feedback scales that change with time, tuned for the error at the end."""
+"""Optimal schedules of learning rate and feedback scale: the least error at a given time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What learning curves and fixed points tell."""
+"""Analyses of learning curves and fixed points."""

@@ -1,4 +1,4 @@
-"""How far the feedback of a rule, and the update that it makes, point along backpropagation's.
+"""Alignment of a rule's feedback weights, and of its update, with those of backpropagation.
 
 Two alignments are in use (Refinetti et al. 2021).  That of the weights is between B and the readout
 v.  That of the updates is between the change of the hidden weights that a rule makes and the one

@@ -59,7 +59,7 @@ RATES = tuple(float(lr) for lr in 0.01 * 2.0 ** np.arange(18))
 
 
 class FixedPoint(NamedTuple):
-    """A state that does not move, and how small deviations from it do.
+    """A fixed point, and the linear stability of the dynamics around it.
 
     ``stable`` says that no deviation grows to first order.  An eigenvalue of zero, as along a
     family of fixed points, counts neither way; and below 1e-7 of the largest one it is zero.
@@ -88,13 +88,13 @@ class FixedPoint(NamedTuple):
 
 
 def error_beside(plateau: FixedPoint, state: OrderParameters, teacher: Teacher) -> float:
-    """The generalization error of another state of the same rule, averaged alike."""
+    """The error of another state, with the rule and the averages of this fixed point."""
     averages = plateau.rule, plateau.activation, plateau.points
     return error_of(Problem(state, teacher, *averages, moving=()), state)
 
 
 def growing_first(eigenvalues: np.ndarray) -> np.ndarray:
-    """Those that do not count as zero, the largest real part first; zero if there is none."""
+    """Eigenvalues that do not count as zero, the largest real part first; zero if there is none."""
     largest = np.max(abs(eigenvalues), initial=0.0)
     counted = eigenvalues[abs(eigenvalues) > ZERO_EIGENVALUE_RTOL * largest]
     return counted[np.argsort(-counted.real)] if counted.size else np.zeros(1, complex)

@@ -1,4 +1,4 @@
-"""Learning rates and feedback scales that change with time, tuned by gradients of the outcome.
+"""Optimal schedules of learning rates and feedback scale, found by gradients of the final error.
 
 Optimal learning rates for the whole course of on-line learning go back to Saad and Rattray (1997).
 

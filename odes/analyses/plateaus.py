@@ -1,4 +1,4 @@
-"""The symmetric plateau, where a student has not yet told the teacher's units apart.
+"""The symmetric (unspecialised) plateau: its height, its linear stability and its length.
 
 Units of the teacher that count alike look alike to a student that begins with small random weights:
 ``R_km`` is nearly the same for all m.  States in which it is exactly so stay so, and have a fixed
@@ -56,7 +56,7 @@ def symmetric_plateau(
     activation: Any = "erf",
     points: int | Points | None = None,
 ) -> Any:
-    """The fixed point at which a student stays before it specialises.
+    """The fixed point of the symmetric plateau, at which a student stays before it specialises.
 
     ``initial``, with each R_km replaced by its mean over the teacher's units, is followed until it
     hardly moves, and the fixed point is looked for from there.

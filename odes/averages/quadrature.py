@@ -1,4 +1,4 @@
-"""Points and weights for averages over independent standard normals."""
+"""Quadrature nodes and weights for averages over independent standard normals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Points(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What they are called where a result says how it was averaged."""
+        """The name by which a result says how it was averaged."""
         return "points"
 
 
@@ -52,7 +52,7 @@ class GaussHermite(Points):
 
     @property
     def kind(self) -> str:
-        """Their name."""
+        """The name by which a result says how it was averaged."""
         return "Gauss-Hermite nodes"
 
 
@@ -61,7 +61,7 @@ class Sobol(Points):
 
     @property
     def kind(self) -> str:
-        """Their name."""
+        """The name by which a result says how it was averaged."""
         return "Sobol points"
 
 

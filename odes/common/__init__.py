@@ -1,1 +1,1 @@
-"""What theory, networks and figures share, without any formula of theirs."""
+"""Shared by theory, networks and figures: states, checks, schedules, grids, storage."""

@@ -1,4 +1,4 @@
-"""What a valid argument is: the checks at the boundary of every public function.
+"""Checks of arguments, which every public function makes before anything else.
 
 Each raises a ValueError that names the argument, what it must be and what it was.
 """

@@ -1,4 +1,4 @@
-"""What order parameters are: of shapes that agree, and of vectors that exist."""
+"""Checks of order parameters: their shapes agree, and vectors with these overlaps exist."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_states(name: str, state: Any, teacher: Any) -> None:
 def check_arrays(
     name: str, state: Any, teacher: Any, needs: Any, axes: bool, beside: Any = None
 ) -> tuple[Any, Any]:
-    """The two, if they hold arrays in float64 whose shapes agree, NumPy's or, if one is, JAX's.
+    """State and teacher, if they hold float64 arrays whose shapes agree; JAX's if one of them is.
 
     So they are if ``beside`` is one of JAX.
     ``needs`` lists the optional ones that are looked at, and ``axes`` says whether those of the

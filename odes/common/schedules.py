@@ -59,7 +59,7 @@ def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
 
 
 def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
-    """When any of them jumps, between 0 and ``end``, in order."""
+    """The times between 0 and ``end`` at which any parameter jumps, in order."""
     jumps = [float(jump) for each in parameters for jump in getattr(each, "jumps", ())]
     return sorted({jump for jump in jumps if 0 < jump < end})
 

@@ -88,7 +88,7 @@ class TargetPropagation(FA):
 
 @dataclass(frozen=True)
 class NonlinearTargetPropagation(TargetPropagation):
-    """The same with the decoder ``D(y) = g(B y)``.
+    """Difference target propagation with the decoder ``D(y) = g(B y)``.
 
     ``delta = g' (D(y) - D(y - step e))``, and B descends ``|h - D(y)|^2 / 2`` at the rate lr.
     """

@@ -1,1 +1,1 @@
-"""Learning curves: one, many side by side, as a JAX function, as sample paths; and scatter."""
+"""Solvers of the equations: single curves, sweeps, JAX functions, sample paths, fluctuations."""

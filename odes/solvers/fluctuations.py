@@ -113,7 +113,7 @@ def _of_all(problem: Problem, Sigma: np.ndarray) -> np.ndarray:
 
 
 def _padded(array: np.ndarray) -> np.ndarray:
-    """Zeros behind it up to a power of two, for few sizes to compile for."""
+    """The array, padded with zeros to a power of two, so that few sizes are compiled."""
     size = max(MIN_PLACES, 2 ** max(len(array) - 1, 0).bit_length())
     return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])
 

@@ -1,4 +1,4 @@
-"""LSODA, stepped by hand through jumps, to the end of learning, and with a word for every end."""
+"""Integration by LSODA, restarted at jumps, with a status that says how it ended."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ BATCH_SIZE_ELSEWHERE = 4096
 """On other devices, whose many small processors want more; a guess."""
 
 MAX_NODES_HELD = 2**15
-"""Points of quadrature held at once in a batch, where there is no closed form."""
+"""Quadrature nodes held at once in a batch, where there is no closed form."""
 
 BATCHES_PER_CHUNK = 4
 """Batches in a chunk, on each device."""
@@ -208,9 +208,7 @@ def sweep(
             "dimensions": list(grid.axes), "batch_size": batch_size,
             "points in a chunk": len(plan[0][1]), "device": jax.default_backend(),
         },
-        path=path,
-        executor=executor,
-        progress=progress,
+        path=path, executor=executor, progress=progress,
         threads=1 if len(jax.local_devices()) > 1 else None,
     )  # fmt: skip
     averages = {

@@ -176,7 +176,10 @@ def solve(
 
 
 def attainable(problem: Problem, rtol: float, atol: float) -> tuple[float, float]:
-    """The two, or the smallest that averages over nodes allow, which jump where a rule does."""
+    """``rtol`` and ``atol``, or the smallest that averages over nodes allow.
+
+    Such averages jump where a rule does.
+    """
     if problem.points is None or is_smooth(problem.rule, problem.activation):
         return rtol, atol
     least = MIN_RTOL_NONSMOOTH / LOCAL_ERROR_FRACTION
@@ -184,7 +187,7 @@ def attainable(problem: Problem, rtol: float, atol: float) -> tuple[float, float
 
 
 def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float, int]:
-    """The three as plain numbers; ValueError unless an integrator can work with them."""
+    """``rtol``, ``atol``, ``max_steps`` as plain numbers; ValueError if they cannot be used."""
     rtol = check_number("rtol", rtol, positive=True)
     if not MIN_RTOL <= rtol < 1:
         raise ValueError(

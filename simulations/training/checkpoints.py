@@ -1,4 +1,4 @@
-"""What is kept on disk of a simulation that goes on."""
+"""Checkpoints of a simulation on disk."""
 
 from __future__ import annotations
 

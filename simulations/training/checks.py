@@ -1,4 +1,4 @@
-"""What a network, a rule and times have to be, to be trained."""
+"""Checks of the arguments of training: network, rule and times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from odes.common.checks import check_count, check_seed, check_times
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import check_scale
-from simulations.activations import Units, check_units, choose_units
+from simulations.activations import Activation, check_activation, choose_activation
 from simulations.networks import Network, check_learned, check_network
 from simulations.rules import Rule, as_matrix, choose_rule, see, shape_drawn
 
@@ -23,7 +23,7 @@ def check_training(
     activation: Any,
     times: Any,
     parameters: Hyperparameters,
-) -> tuple[Network, Rule, Units, list[int]]:
+) -> tuple[Network, Rule, Activation, list[int]]:
     """The network, rule, activation functions, and times in samples; ValueError for what cannot be.
 
     Arguments are those of :func:`simulate`.  The network has no weights that the rule ignores.
@@ -36,9 +36,9 @@ def check_training(
             "Argument `rule` must hold what can be hashed, such as a tuple in `learns`, to be "
             f"compiled for: {error}"
         ) from error
-    units = choose_units(activation)
+    units = choose_activation(activation)
     network = check_network(network)
-    check_units(units, len(network.v))
+    check_activation(units, len(network.v))
     steps = whole_steps(check_times(times), network.W.shape[1])
     check_learned(network, chosen)
     check_scale(bool(chosen.learns), parameters)
@@ -49,7 +49,7 @@ def check_training(
 
 
 def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:
-    """The three as plain integers, if they are some."""
+    """``n_runs``, ``n_test`` and ``seed`` as plain integers; ValueError for anything else."""
     return check_count("n_runs", n_runs), check_count("n_test", n_test), check_seed(seed)
 
 
@@ -59,7 +59,7 @@ def learned(rule: Rule) -> tuple[str, ...]:
 
 
 def per_run(rule: Rule, network: Network) -> Network:
-    """Which weights have a leading run axis: those that learn."""
+    """The axes of a group's networks for ``vmap``: 0 for weights that learn."""
     axes = {name: 0 if name in learned(rule) else None for name in Network._fields}
     own = network.own and {name: 0 if name in learned(rule) else None for name in network.own}
     return Network(**axes | {"own": own})

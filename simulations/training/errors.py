@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from simulations.activations import Units
+from simulations.activations import Activation
 from simulations.networks import Network
 from simulations.rules import Rule, outputs
 
@@ -16,7 +16,7 @@ def tested(n_test: int) -> str:
     return f"{n_test} test inputs"
 
 
-def mistakes(network: Network, X: Any, *, rule: Rule, units: Units) -> Any:
+def mistakes(network: Network, X: Any, *, rule: Rule, units: Activation) -> Any:
     """Half the squared error and the classification error on each of a block of inputs, (block, 2).
 
     Against the noiseless teacher.

@@ -1,4 +1,4 @@
-"""What is drawn for every sample, a function of the seed, the run and the sample alone."""
+"""Random numbers of every sample, each a function of the seed, the run and the sample alone."""
 
 from __future__ import annotations
 

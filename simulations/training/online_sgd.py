@@ -26,7 +26,7 @@ from odes.common.progress import shown
 from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.common.store import Arrays, load_arrays, open_store, save_arrays
 from odes.common.trajectory import Trajectory, trajectory_of_runs
-from simulations.activations import Units
+from simulations.activations import Activation
 from simulations.networks import Network, overlaps_of
 from simulations.rules import Rule, known_name, outputs
 from simulations.training.blocks import learn_as_block
@@ -179,7 +179,7 @@ def _advance(
     then: Hyperparameters,
     *,
     rule: Rule,
-    units: Units,
+    units: Activation,
     plan: Plan,
     n_test: int,
     dtype: str,

@@ -1,4 +1,4 @@
-"""How runs and samples are put together, so as to be fast."""
+"""How runs are grouped and samples are blocked, for speed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIECE = 2**27
 
 
 class Plan(NamedTuple):
-    """How runs and samples are put together."""
+    """How runs are grouped and samples are blocked."""
 
     groups: int  # of runs, each in a thread of its own
     abreast: int  # runs of a group, side by side
