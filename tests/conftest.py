@@ -12,12 +12,12 @@ import os
 import sys
 from importlib.metadata import version
 
-TRIED = ["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_disable_expensive_passes=true"]
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_backend_optimization_level=1",
         "--xla_cpu_parallel_codegen_split_count=1",
-        *TRIED * version("jaxlib").startswith(("0.9.", "0.10.")),
+        *["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_disable_expensive_passes=true"]
+        * version("jaxlib").startswith(("0.9.", "0.10.")),
         os.environ.get("XLA_FLAGS", ""),
     ]
 )

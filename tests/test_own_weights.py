@@ -19,6 +19,7 @@ from odes import (
     critical_learning_rate,
     fixed_point,
     flow,
+    gauss_hermite,
     hyperparameters,
     optimal_schedule,
     solve,
@@ -128,13 +129,17 @@ def test_weights_of_ones_own_are_those_of_the_equations():
 
 
 def test_analyses_honour_weights_of_ones_own():
-    """With D = v from the start, the rule is FA with B + v, whose v does not move."""
+    """With D = v from the start, the rule is FA with B + v, whose v does not move.
+
+    Units are linear, for which few nodes are exact and FA has closed forms.
+    """
     initial, teacher = random_problem(1, 1, 1, seed=2)
-    still = {"lr": 0.5, "lr_v": 0.0, "noise": 0.2, "weight_decay": 0.1, "points": 256}
+    still = {"lr": 0.5, "lr_v": 0.0, "noise": 0.2, "weight_decay": 0.1, "activation": "linear"}
+    nodes = {"points": gauss_hermite(3, 5)}
     own = initial.with_weights(D=initial.v)
     summed = initial._replace(B=initial.B + initial.v)
-    ours = solve(own, teacher, rule=Shadowed(), times=TIMES, fluctuations=True, **still)
-    theirs = solve(summed, teacher, rule="fa", times=TIMES, fluctuations=True, **still)
+    ours = solve(own, teacher, rule=Shadowed(), times=TIMES, fluctuations=True, **still, **nodes)
+    theirs = solve(summed, teacher, rule="fa", times=TIMES, fluctuations=True, **still, **nodes)
     for name in "QR":
         assert_allclose(
             getattr(ours.fluctuations.order_parameters, name),
@@ -142,41 +147,31 @@ def test_analyses_honour_weights_of_ones_own():
         )  # fmt: skip
     assert ours.fluctuations.order_parameters.D.shape == (3, 1, 1)
     assert np.all(ours.fluctuations.order_parameters.D == 0)
-    late = solve(own, teacher, rule=Shadowed(), times=[1e3], **still).order_parameters
+    late = solve(own, teacher, rule=Shadowed(), times=[1e3], **still, **nodes).order_parameters
     late = type(late)(*(each[0] for each in late))
-    point = fixed_point(late, teacher, rule=Shadowed(), **still)
+    point = fixed_point(late, teacher, rule=Shadowed(), **still, **nodes)
     assert_allclose(point.order_parameters.D, initial.v, atol=1e-8)
     assert np.min(abs(point.eigenvalues + RATE)) < 1e-6
     other = fixed_point(
         late._replace(B=late.B + initial.v), teacher, rule="fa", **still
     ).order_parameters
     assert_allclose(point.order_parameters.Q, other.Q, rtol=1e-6)
+    both = ((own, {"rule": Shadowed(), **nodes}), (summed, {"rule": "fa"}))
     cosines = [
-        update_cosine(state, teacher, rule=rule, noise=0.2, points=256)
-        for state, rule in ((own, Shadowed()), (summed, "fa"))
+        update_cosine(state, teacher, noise=0.2, activation="linear", **way) for state, way in both
     ]
     assert_allclose(*cosines, rtol=1e-9)
-    found = [
-        optimal_schedule(
-            state,
-            teacher,
-            rule=rule,
-            t=1.0,
-            lr=PiecewiseConstant([], [0.5]),
-            lr_v=0.0,
-            points=64,
-            max_iterations=3,
-        )
-        for state, rule in ((own, Shadowed()), (summed, "fa"))
-    ]
+    search = {**still, "t": 1.0, "lr": PiecewiseConstant([], [0.5]), "max_iterations": 3}
+    found = [optimal_schedule(state, teacher, **search, **way) for state, way in both]
     assert_allclose(found[0].generalization_error, found[1].generalization_error, rtol=1e-6)
     v_star = teacher.v_star
     taught = type(own)(teacher.T, teacher.T, v_star, v_star, v_star)
     as_fa = type(initial)(teacher.T, teacher.T, v_star, 2 * v_star)
-    critical = [
-        critical_learning_rate(state, teacher, rule=rule, lr_v=0.0, points=256)
-        for state, rule in ((taught, Shadowed()), (as_fa, "fa"))
-    ]
+    limit = {"teacher": teacher, "lr_v": 0.0, "activation": "linear"}
+    critical = (
+        critical_learning_rate(taught, rule=Shadowed(), points=gauss_hermite(2, 5), **limit),
+        critical_learning_rate(as_fa, rule="fa", **limit),
+    )
     assert_allclose(*critical, rtol=1e-6)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray
@@ -60,14 +61,14 @@ def test_the_sizes_here_stand_for_the_quick_and_the_full_form(name):
 
 
 def counting(figure):
-    """The figure, and a list that grows with each computation."""
+    """The figure, drawn as an empty one, and a list that grows with each computation."""
     calls = []
 
     def compute(**parameters):
         calls.append(parameters)
         return figure.compute(**parameters)
 
-    return figure._replace(compute=compute), calls
+    return figure._replace(compute=compute, draw=lambda curves: plt.figure()), calls
 
 
 @pytest.mark.parametrize(
@@ -220,6 +221,7 @@ def test_list_names_every_figure(capsys):
     [
         (["--only", "nonesuch"], ("nonesuch", "learning_curves")),
         (["--seed", "-1"], ("--seed", ">= 0", "-1")),
+        (["--jobs", "0"], ("--jobs", ">= 1", "0")),
         (["--out", "/dev/null/folder"], ("--out", "folder")),
     ],
 )
