@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 
 from odes import (
     RULES,
+    NonlinearTargetPropagation,
     OrderParameters,
     PiecewiseConstant,
     Teacher,
@@ -569,6 +570,9 @@ def test_activities_of_infinite_variance_are_refused_on_every_path():
         lambda: solve_paths(state, teacher, lr=LR, times=TIMES, n_paths=1, **given),
         lambda: update_angle(state, teacher, **given),
         lambda: update_angle(state, teacher, **given | {"rule": "pepita"}),
+        lambda: solve(
+            state, teacher, lr=LR, times=TIMES, **given | {"rule": NonlinearTargetPropagation()}
+        ),
     ):
         with pytest.raises(ValueError, match="must not be normalised for two hidden units"):
             call()

@@ -10,6 +10,8 @@ import xarray
 
 import paper_figs
 from figures import plot_overlay
+from figures.paper.curves import FAMILIES
+from odes import RULES
 from odes.common.store import atomic
 from tests.conftest import quick_and_long
 
@@ -58,6 +60,11 @@ def tiny(monkeypatch):
 def test_the_sizes_here_stand_for_the_quick_and_the_full_form(name):
     figure = paper_figs.FIGURES[name]
     assert small(name, figure.quick) == small(name, figure.full)
+
+
+def test_all_rules_are_compared():
+    drawn = set().union(*FAMILIES.values())
+    assert drawn == set(RULES) - {"dfa"}  # which is "fa"
 
 
 def counting(figure):

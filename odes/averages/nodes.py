@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from odes.averages.quadrature import Points, default_points, mirrored_sobol
 from odes.averages.sampled import Made, activities, misclassified
 from odes.common.checks import check_array, check_count
 from odes.common.order_parameters import OrderParameters, Teacher
-from odes.rules import Sample, Update, draws_of, is_smooth, overrides, shape_of
+from odes.rules import Sample, Update, check_derivative, draws_of, is_smooth, overrides, shape_of
 
 N_SIGN_NODES = 2**15
 """Sobol points for averages of signs."""
@@ -112,10 +113,10 @@ def check_activation(activation: Any) -> None:
         )
 
 
-def tried(rule: Any, activation: Any, K: int, O: int) -> Made:
-    """The update of a rule on a sample of ones."""
+def tried(rule: Any, activation: Any, K: int, O: int, kind: Callable[..., Sample] = Sample) -> Made:
+    """The update of a rule on a sample of ones, of a ``kind``."""
     ones = jnp.ones((K, O))
-    sample = Sample(
+    sample = kind(
         fields=ones[:, 0],
         v=ones,
         label=ones[0],
@@ -144,7 +145,16 @@ def tried(rule: Any, activation: Any, K: int, O: int) -> Made:
 
 def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
     """Whether the rule has a gamma; ValueError unless its update has the right shapes."""
-    update = tried(rule, activation, K, O)
+    seen = []
+
+    class Watched(Sample):
+        def through(self, signal: Any) -> Any:
+            seen.append(signal)
+            return super().through(signal)
+
+    update = tried(rule, activation, K, O, Watched)
+    if seen:
+        check_derivative(K, activation)
     expected = {"delta": (K,), "readout": (K, O), "gamma": (K,)}
     for name, shape in expected.items():
         part = getattr(update, name)

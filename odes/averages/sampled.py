@@ -175,7 +175,7 @@ def sampled_moments(
 ) -> Moments:
     """The moments of any rule, averaged over ``points``: K + M fields, then O normals if noisy.
 
-    The rest is as for :func:`odes.drift.closed_moments`; ``activation`` has a function ``g``.
+    The rest is as for ``closed_moments`` (``closed.py``); ``activation`` has a function ``g``.
     """
     update, error, inverse = updates_at(
         points.nodes, C, state, teacher, parameters, rule, activation

@@ -115,12 +115,8 @@ class Rule:
 
     def check(self, K: int, O: int, activation: Any) -> None:
         """ValueError for hidden units, outputs or an activation that the rule cannot do with."""
-        if K == 2 and differentiates(self) and is_normalised(activation):
-            raise ValueError(
-                "Argument `activation` must not be normalised for two hidden units and a rule that "
-                "differentiates the activities: as 1 / |h|, the derivative has an infinite "
-                "variance.  Use three units or more, or PEPITA."
-            )
+        if differentiates(self):
+            check_derivative(K, activation)
 
     def feedback(self, state: OrderParameters) -> Array:
         """The feedback signal B, shape (K, O)."""
@@ -188,6 +184,16 @@ def overrides(rule: Any, method: str, base: type[Rule] = Rule) -> bool:
 def differentiates(rule: Any) -> bool:
     """Whether a rule changes the hidden weights by ``g' (B e)``."""
     return not overrides(rule.origin("update"), "update")
+
+
+def check_derivative(K: int, activation: Any) -> None:
+    """ValueError for activities whose derivative has an infinite variance."""
+    if K == 2 and is_normalised(activation):
+        raise ValueError(
+            "Argument `activation` must not be normalised for two hidden units and a rule that "
+            "differentiates the activities: as 1 / |h|, the derivative has an infinite "
+            "variance.  Use three units or more, or PEPITA."
+        )
 
 
 def predicts_by_readout(rule: Any) -> bool:

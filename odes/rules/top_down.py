@@ -10,7 +10,7 @@ class AFA(Rule):
     """Adaptive feedback alignment (Srinivasan et al. 2024): ``B_ko = w_k . F_o / sqrt(N)``.
 
     The first order of PEPITA in the feedback.  F is fixed, but w_k moves and takes B along.  The
-    theory is exact for aligned F; for a random F, B diffuses besides (``random_feedback.py``).
+    theory is exact for aligned F; for a random F, B diffuses besides (``odes/solvers/paths.py``).
     """
 
     needs: tuple[str, ...] = ("B", "S")

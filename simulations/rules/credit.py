@@ -1,4 +1,4 @@
-"""Rules that change the hidden weights by ``delta = g' * (B e)``, and differ in B."""
+"""Rules that send a signal straight to the hidden units; most have ``delta = g' * (B e)``."""
 
 from __future__ import annotations
 
