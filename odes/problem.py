@@ -49,8 +49,8 @@ from odes.rules import (
 class Problem:
     """A rule and an activation, where a student starts, and what stays as it is.
 
-    B, S and P are those of the feedback before it is scaled, whose scale the drift knows; but a
-    rule that learns its feedback starts with it scaled.
+    B, S and P are those of the feedback before ``feedback_scale`` multiplies it, which the drift
+    does; for rules that learn their feedback, :meth:`begun` multiplies what they start with.
     """
 
     initial: OrderParameters
@@ -135,7 +135,7 @@ class Problem:
         return reported(self.rule, scale_feedback(states, self.teacher, scale)[0])
 
     def begun(self) -> Problem:
-        """The problem in which feedback that learns starts with its scale."""
+        """The problem with the scale of learned feedback absorbed into where it starts."""
         if not learns_feedback(self.rule):
             return self
         scale = self.parameters.feedback_scale
@@ -207,8 +207,8 @@ def prepare(
 ) -> Problem:
     """The Problem of arguments of :func:`odes.solve`, of which parameters are checked already.
 
-    A parameter may be an array, of which one entry that is not zero counts.  ``name`` is that of
-    the argument with the state; ``with_P`` asks for P wherever there is an F, whose scaling is
+    A parameter may be an array, and is zero if all entries are.  ``name`` is that of the argument
+    with the state; ``with_P`` asks for P wherever there is an F, whose scaling is
     ``aligned`` or random; and ``traced`` says that arrays may be traced by JAX, whose shapes alone
     are checked.
 

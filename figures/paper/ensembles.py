@@ -129,8 +129,9 @@ def finite_size(
     """Mean and spread of the generalisation error over runs against N, from the same overlaps.
 
     Lines: the linear-noise approximation, and to the next order the bias, which falls as 1/N.
-    Dashed: what sampling leaves between a mean over so many runs and its expectation.  As many runs
-    as take so many steps in all.  Errors are those of the overlaps of each network.
+    Dashed: the standard error of the mean over the runs, as that approximation has it.  At each N
+    the runs take about ``steps`` steps in all, within the bounds ``n_runs``.  Errors are
+    those of the overlaps of each network.
     """
     network = sample_network(N=N_max, feedback_scale=feedback_scale, seed=seed, **sizes)
     Ns = np.rint(np.geomspace(N_min, N_max, n_sizes)).astype(int)

@@ -306,7 +306,8 @@ def critical_learning_rate(
         teacher, rule, feedback_scale, activation, points: as for :func:`fixed_point`.
 
     Returns:
-        The root of the largest real part of an eigenvalue, leaving out those that are zero.
+        The learning rate at which the largest real part of an eigenvalue crosses zero, leaving out
+        those that are zero along a family of solutions.
 
     Raises:
         ValueError: names the argument, what it must be and what it was; also if the solution is not

@@ -23,17 +23,17 @@ from odes.problem import packing
 from odes.rules import needs_of
 
 PLATEAU_SPAN = 200.0
-"""Learning rate times the time for which the way to the plateau is followed before what rounding
-has added to the differences is taken away."""
+"""Learning rate times the duration of one segment of integration, after which the asymmetry that
+rounding has added is removed."""
 
 MAX_PLATEAU_SPANS = 50
-"""How often, at most."""
+"""Most such segments."""
 
 MAX_SETTLED_CHANGE = 1e-6
-"""Change of an order parameter in one span at which nothing more is to be gained from another."""
+"""No order parameter changes by more in the last segment."""
 
 MAX_PLATEAU_DISTANCE = 0.1
-"""How far from where that ends the fixed point may be."""
+"""How far the fixed point may be from the end of the last segment, in any order parameter."""
 
 ESCAPE_STEP, MAX_ESCAPE_STEPS = 0.1, 1000
 """Steps in which an escape is followed, relative to its rate, and how many at most."""

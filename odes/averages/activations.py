@@ -41,8 +41,8 @@ class Activation(NamedTuple):
 
     g: Callable[[Array], Array]  # elementwise, of JAX arrays
     smooth: bool = True  # without kinks, so that Gauss-Hermite quadrature converges fast
-    hidden: Callable[[Array], Array] | None = None  # of the student's fields together, if not g
-    unit_length: bool = False  # whether those are the activities of g, divided by their length
+    hidden: Callable[[Array], Array] | None = None  # of all K fields of the student; None for g
+    unit_length: bool = False  # whether ``hidden`` is g(fields) / |g(fields)|
 
 
 def tilted_second_moment(c: Array, C: Array, activation: Any) -> Array:

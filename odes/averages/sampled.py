@@ -142,7 +142,7 @@ def update_at(
 
 
 class Made(NamedTuple):
-    """An :class:`odes.Update`, and what the rule learns besides."""
+    """An :class:`odes.Update`, and what :meth:`odes.Rule.learn` returns."""
 
     delta: Any
     readout: Any

@@ -29,7 +29,7 @@ def has_own_drift(rule: Any) -> bool:
 
 
 def learns_by_sample(rule: Any) -> bool:
-    """Whether weights of a rule move by averages of what it says of single samples alone."""
+    """Whether a rule overrides `learn`, whose average has to be taken numerically."""
     return overrides(rule.origin("learn"), "learn") and not has_own_drift(rule)
 
 

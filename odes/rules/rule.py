@@ -110,7 +110,7 @@ class Rule:
         return hash((type(self), tuple(sorted(vars(self).items()))))
 
     def origin(self, method: str) -> Rule:
-        """The rule that says what this method does: itself, unless it has another within."""
+        """The rule whose ``method`` counts: itself, or the rule that it wraps."""
         return self
 
     def check(self, K: int, O: int, activation: Any) -> None:

@@ -56,7 +56,7 @@ POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
 
 MIN_PLACES = 2**8
-"""Places for states that compiled code has at least; those that are empty cost nothing."""
+"""Least length of the padded arrays of states, so that few are compiled; padding costs nothing."""
 
 
 def linear_noise(

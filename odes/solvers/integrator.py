@@ -20,8 +20,8 @@ JACOBIAN_STEP = 1e-6
 """Step of the differences from which the integrator has the Jacobian of the drift, relative to an
 order parameter above 1, and absolute below.
 
-Its own take a fraction of each order parameter, which is rounding where that tends to 0, and then
-the steps get ever shorter."""
+LSODA's own differences take a fraction of each order parameter: where that tends to 0, they are
+rounding, and the time steps shrink without limit."""
 
 MAX_SLIDING_DISTANCE = 1e-5
 """How close to a jump of the drift at 0 an order parameter is that slides along it."""

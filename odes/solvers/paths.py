@@ -39,7 +39,7 @@ BROWNIAN_RESOLUTION = 2.0**-20
 """Relative to the last time: paths of the same seed are the same down to steps of this length."""
 
 MIN_STEPS = 2**10
-"""Places for steps that compiled code has at least; those that are not taken cost nothing."""
+"""Least length of the padded grid of steps, so that few are compiled; padding costs nothing."""
 
 MAX_STEPS = 2**26
 """Steps of a path, at most."""

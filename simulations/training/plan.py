@@ -17,7 +17,7 @@ BLOCK_FROM = {"K": 8, "N": 4000}
 (``python benchmarks/bench_simulate.py``)."""
 
 ABREAST = 2**19
-"""Numbers that BLOCK samples of the runs of a group may have: few enough for the cache."""
+"""Input components of BLOCK samples in all runs of a group, at most: they fit the cache."""
 
 DRAWN = 2**13
 """Numbers drawn at once in the runs of a group, if BLOCK samples have no more: enough to be fast,
@@ -27,7 +27,7 @@ HELD = 2**22
 """Numbers that may be held at once, if that is what it takes to draw BLOCK samples of one run."""
 
 PIECE = 2**27
-"""Numbers drawn between two looks at the progress and at the clock for checkpoints."""
+"""Input components drawn between two updates of progress and checkpoint."""
 
 
 class Plan(NamedTuple):
