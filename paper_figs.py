@@ -97,10 +97,12 @@ def attempts(
     for task in tasks:
         alike.setdefault(json.dumps(task[1]), []).append(task)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed(
-            [pool.submit(attempt, each, out, force) for each in alike.values()]
-        ):
-            yield from done.result().items()
+        futures = {pool.submit(attempt, each, out, force): each for each in alike.values()}
+        for done in as_completed(futures):
+            if (lost := done.exception()) is not None:  # a process that died
+                yield from ((name, f"{lost!r}\n") for name, _ in futures[done])
+            else:
+                yield from done.result().items()
 
 
 def main(arguments: list[str] | None = None) -> int:
