@@ -1,10 +1,11 @@
 """What several test files share: random valid problems, and Gauss-Hermite quadrature.
 
 Tests compile more than they compute, and so in one thread each (there is a worker for every core),
-with fewer optimisations, simpler code for loops over arrays (where JAX has a choice), and loops
-that are not unrolled.  What is compiled is kept in a folder of the environment, unless
-JAX_COMPILATION_CACHE_DIR names another, for all workers and for later runs.  Tracing makes many
-objects that stay: garbage is looked for less often.
+with few optimisations, simpler code for loops over arrays (where JAX has a choice), and loops
+that are not unrolled.  Those marked `computes` and the long ones are optimised a little more.  What
+is compiled is kept in a folder of the environment, unless JAX_COMPILATION_CACHE_DIR names another,
+for all workers and for later runs.  Tracing makes many objects that stay: garbage is looked for
+less often.
 """
 
 import gc
@@ -25,6 +26,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(sys.prefix, "com
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["EQX_ON_ERROR"] = "off"  # diffrax checks by callbacks, and what has them is not kept
 
+import jax
 import numpy as np
 import pytest
 
@@ -37,6 +39,13 @@ from simulations.training import steps
 steps.UNROLLED = 1
 gc.freeze()
 gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_runtest_setup(item):
+    """Optimise what JAX compiles for this test only if it computes much."""
+    computes = any(item.get_closest_marker(name) for name in ("computes", "long"))
+    jax.config.update("jax_disable_most_optimizations", not computes)
+
 
 DISTINCT = [name for name in RULES if name != "dfa"]  # which is "fa"
 CLOSED_RULES = [name for name in DISTINCT if has_closed_form(RULES[name], ACTIVATIONS["erf"])]

@@ -55,6 +55,7 @@ def test_every_rule_stands_on_both_sides():
 QUICK = ["bp", "pepita", "dtp", "ff", "afa-mirror"]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "rule", quick_and_long(QUICK, *(rule for rule in DISTINCT if rule not in QUICK))
 )

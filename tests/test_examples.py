@@ -107,6 +107,7 @@ PRINTS = {
 QUICK = ["annealing", "own_rule"]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "name",
     quick_and_long(

@@ -78,6 +78,7 @@ def counting(figure):
     return figure._replace(compute=compute, draw=lambda curves: plt.figure()), calls
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "names", quick_and_long([("learning_curves", "alignment")], (tuple(paper_figs.FIGURES),))
 )

@@ -18,6 +18,7 @@ def network(N):
     return sample_network(N=N, K=2, M=2, O=2, v=[[1, 0.2], [0.1, -0.8]], seed=1)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("rule", quick_and_long(["fa"], "bp", "afa"))
 def test_networks_approach_the_theory(rule):
     """Means over runs are the theory up to O(1/N), and single runs approach it as 1/sqrt(N).
@@ -52,6 +53,7 @@ def test_networks_approach_the_theory(rule):
     assert 1.6 < distance[0] / distance[1] < 2.5
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("rule", quick_and_long(PEPITA_RULES[:1], *PEPITA_RULES[1:]))
 def test_exact_theory_of_pepita_is_that_of_networks(rule):
     """K = M = 2, N = 1000, with noise inside the second pass and decay; 32 runs.

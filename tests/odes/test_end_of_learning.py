@@ -52,6 +52,7 @@ def test_a_noiseless_student_is_followed_to_its_teacher(rule, units, lr):
         assert np.all(np.sum(np.abs(order) > 0.5, axis=0) == 1)  # one student unit a teacher unit
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(("units", "lr"), [(2, 0.3), (3, 1.0)])
 def test_a_student_whose_rule_is_averaged_over_few_points_gets_there_too(units, lr):
     """What 512 points average wrongly is even in what the student has beyond its teacher."""

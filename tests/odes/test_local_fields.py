@@ -202,6 +202,7 @@ def test_small_feedback_limit(rule):
     assert 1.7 < gaps[0] / gaps[1] < 2.3
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     ("rule", "activation"),
     quick_and_long([("bp", jax.nn.relu)], ("afa", "tanh"), ("fa", Activation(jnp.sin))),

@@ -149,6 +149,7 @@ def test_a_fixed_point_with_mirrors_is_a_late_state(rule):
     np.testing.assert_allclose(found.order_parameters.B, late.B, atol=1e-5)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     ("rule", "mirror"),
     quick_and_long([("pepita", MIRRORS[2])], ("afa", MIRRORS[0])),

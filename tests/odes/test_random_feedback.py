@@ -17,6 +17,7 @@ TRAINING = {"rule": "afa", "lr": 0.5, "times": [0.0, 1.0, 4.0, 12.0]}
 PATHS = 128  # and few steps, so that what is compiled is shared
 
 
+@pytest.mark.computes
 def test_without_diffusion_a_path_is_the_solution():
     """To first order in dt: half the step, half the error."""
     initial, teacher = NETWORK.overlaps("afa")
@@ -32,6 +33,7 @@ def test_without_diffusion_a_path_is_the_solution():
     assert 1.8 < gaps[0] / gaps[1] < 2.2
 
 
+@pytest.mark.computes
 def test_weak_order_of_the_step_on_shared_brownian_paths():
     """Means over the same 128 paths differ by amounts that halve with the step.
 
@@ -75,6 +77,7 @@ def test_mean_and_spread_are_those_of_networks(rule, N):
         assert np.all(np.abs(np.log(spread / measured)) < np.log(1.45) + 60 / N)
 
 
+@pytest.mark.computes
 def test_increments_of_the_feedback_are_independent_and_as_large_as_label_noise_makes_them():
     """At a tiny learning rate and a large P nothing but B moves, and hardly so: a random walk.
 
@@ -113,6 +116,7 @@ def test_each_path_may_draw_its_own_feedback():
     assert np.all(np.abs(drawn.T @ drawn / 2000 - expected) < deviation)
 
 
+@pytest.mark.computes
 def test_paths_share_the_feedback_unless_it_is_to_be_drawn():
     initial, teacher = NETWORK.overlaps("afa")
     keywords = {**TRAINING, "n_paths": PATHS, "dt": 0.1}
@@ -122,6 +126,7 @@ def test_paths_share_the_feedback_unless_it_is_to_be_drawn():
     assert len(np.unique(own.order_parameters.B[:, 0])) == 2 * PATHS
 
 
+@pytest.mark.computes
 def test_one_seed_gives_the_same_paths():
     initial, teacher = NETWORK.overlaps("afa")
     keywords = {**TRAINING, "n_paths": PATHS, "dt": 0.1}
@@ -133,6 +138,7 @@ def test_one_seed_gives_the_same_paths():
     assert len(np.unique(np.concatenate([first, other])[:, -1])) == 2 * PATHS
 
 
+@pytest.mark.computes
 def test_paths_that_diverge_are_data():
     paths = solve_paths(
         *NETWORK.overlaps("afa"), rule="afa", lr=8.0, lr_v=0, activation="linear",
@@ -189,6 +195,7 @@ def test_bad_input_is_named(call, words):
         assert word in str(error.value)
 
 
+@pytest.mark.computes
 def test_states_are_order_parameters():
     paths = solve_paths(*NETWORK.overlaps("afa"), **TRAINING, n_paths=PATHS, dt=0.1)
     assert isinstance(paths.order_parameters, OrderParameters)

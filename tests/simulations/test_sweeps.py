@@ -75,6 +75,7 @@ def test_sizes_and_seeds_are_axes_of_a_sampler(tmp_path):
         simulations.sweep(sampler, N=[20, 40], seed=[0, 8], path=tmp_path / "path", **arguments)
 
 
+@pytest.mark.computes
 def test_theory_and_simulation_align_on_their_coordinates():
     """Four means over 20 runs at N = 200; Student's t beyond 5 in one of them: 3e-4."""
     sampler = partial(sample_network, K=1, M=1, student_scale=0.3)
