@@ -22,7 +22,9 @@ from odes.common.order_parameters import (
     OrderParameters,
     Teacher,
 )
+from odes.common.overlaps import spread
 from odes.common.schedules import PiecewiseConstant
+from odes.common.spectrum import Spectrum
 from odes.common.trajectory import Fluctuations, Trajectory
 from odes.equations import drift, generalization_error
 from odes.rules import (
@@ -89,6 +91,7 @@ __all__ = [
     "Points",
     "Rule",
     "Sample",
+    "Spectrum",
     "SymBa",
     "TargetPropagation",
     "Teacher",
@@ -110,6 +113,7 @@ __all__ = [
     "sobol",
     "solve",
     "solve_paths",
+    "spread",
     "sweep",
     "symmetric_plateau",
     "update_angle",

@@ -16,6 +16,12 @@ kappa the decays::
     dv_ko/dt          = -lr_v sum_a I2(k, a) U_ao - kappa_v v_ko
     eps_g             = 1/2 sum_ab (U U^T)_ab I2(a, b)
 
+For inputs with a covariance, u is the part of a direction in one group of inputs, of variance omega
+and share rho: <delta_k y> is omega times the above, with the overlaps of that group, lr^2 <delta_k
+delta_l> counts omega rho times, and what F adds is as it is.  The averages see the sum of omega C.
+With a factor tau for every sample they see tau C, and are means over tau, of <delta_k y> and
+<delta_k delta_l> with the weight tau (``odes/common/spectrum.py``).
+
 The code runs on whatever array library its input belongs to: on NumPy as it stands, and on JAX
 under jit, vmap and grad.
 """
@@ -28,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from odes.averages.activations import ACTIVATIONS, Erf
-from odes.averages.closed import Moments, closed_moments
+from odes.averages.closed import Moments, closed_moments, product
 from odes.common.checks import check_double_precision, check_number, is_traced, lookup, quoted
 from odes.common.order_parameters import (
     ALWAYS,
@@ -40,6 +46,7 @@ from odes.common.order_parameters import (
     scale_feedback,
 )
 from odes.common.overlaps import check_arrays
+from odes.common.spectrum import of_length, pooled
 from odes.rules import (
     RULES,
     Learning,
@@ -123,35 +130,92 @@ def unchecked_drift(
     """:func:`drift` of what was checked before."""
     check_double_precision(state.v)
     v = state.v
+    K, inputs = len(v), teacher.inputs
     lr, lr_v, _, decay, decay_v, scale = parameters
     xp = v.__array_namespace__()
-    C = joint_covariance(state, teacher)
     fed_back = scale_feedback(state, teacher, scale)
-    averages = moments(C, *fed_back, parameters, rule, activation)
+    averages = averaged(*fed_back, parameters, rule, activation, moments)
 
     def along(overlaps: Array, with_F: Array | None = None, scale: Array = scale) -> Array:
         """d(w_k . u / N)/dt from the overlaps of directions u with all units, and with F."""
-        change = averages.along(overlaps)
+        change = product(averages.slopes, overlaps)
+        if inputs is not None:
+            change = inputs.eigenvalues[:, None, None] * change
         if averages.gamma_error is not None:
             change = change + scale * (averages.gamma_error @ with_F)
-        return -lr * change - decay * overlaps[: v.shape[0]]
+        return -lr * change - decay * overlaps[..., :K, :]
 
     units_with_F = None
     if averages.gamma_error is not None:
         S, _ = rule.feedback_matrix(*fed_back)
-        units_with_F = xp.concat([rule.feedback(fed_back[0]), S]).T
-    along_units = along(C, units_with_F, 1.0)  # of the F that is fed back
-    dQ, dR = along_units[:, : v.shape[0]], along_units[:, v.shape[0] :]
+        units_with_F = xp.concat([rule.feedback(fed_back[0]), S], axis=-2).mT
+    along_units = along(joint_covariance(state, teacher), units_with_F, 1.0)  # of the scaled F
+    dQ, dR = along_units[..., :K], along_units[..., K:]
+    squared = lr * lr * averages.delta_delta
+    if inputs is not None:
+        squared = (inputs.eigenvalues * inputs.shares)[:, None, None] * squared
     dv = -lr_v * averages.readout - decay_v * v
     still = {
         name: 0 * each
         for name, each in state._asdict().items()
         if name not in ALWAYS and each is not None
     }
-    learning = Learning(along, dv, parameters, activation, averages.weights)
+    learning = Learning(along, dv, parameters, activation, averages.weights, averages.activities)
     moved = (averages.weights or {}) | rule.feedback_drift(state, teacher, learning)
     change = still | moved
-    return state._replace(Q=dQ + dQ.T + lr * lr * averages.delta_delta, R=dR, v=dv, **change)
+    return state._replace(Q=dQ + dQ.mT + squared, R=dR, v=dv, **change)
+
+
+def averaged(
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+    moments: Callable[..., Moments],
+) -> Moments:
+    """The moments with the fields of all groups of inputs together, and over the factors.
+
+    The scale of the feedback is in state and teacher already.
+    """
+    inputs = teacher.inputs
+    state, teacher = pooled(state, teacher)
+    C = joint_covariance(state, teacher)
+    if inputs is None or inputs.factors is None:
+        return moments(C, state, teacher, parameters, rule, activation)
+    xp = C.__array_namespace__()
+
+    def at(tau: Array) -> Moments:
+        return moments(tau * C, state, of_length(teacher, tau), parameters, rule, activation)
+
+    if xp is np and moments is closed_moments:  # which takes any leading axes
+        each = moments(
+            inputs.factors[:, None, None] * C, state, teacher, parameters, rule, activation
+        )
+    else:
+        import jax
+
+        each = jax.vmap(at)(inputs.factors)
+    return mean_over_factors(each, inputs)
+
+
+def mean_over_factors(each: Moments, inputs: Any) -> Moments:
+    """The moments from those at every factor, which are their first axis."""
+    shares = inputs.factor_shares
+    xp = shares.__array_namespace__()
+    longer = shares * inputs.factors
+
+    def mean(value: Any, weights: Array) -> Any:
+        if isinstance(value, dict):
+            return {name: mean(part, weights) for name, part in value.items()}
+        return None if value is None else xp.tensordot(weights, value, axes=1)
+
+    return Moments(
+        **{
+            name: mean(value, longer if name in ("slopes", "delta_delta") else shares)
+            for name, value in each._asdict().items()
+        }
+    )
 
 
 def generalization_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
@@ -176,10 +240,17 @@ def _with_closed_forms(activation: Any) -> Any:
 
 def unchecked_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
     """:func:`generalization_error` of what was checked before."""
+    inputs = teacher.inputs
+    state, teacher = pooled(state, teacher)
     xp = state.v.__array_namespace__()
     C = joint_covariance(state, teacher)
-    variance = C.diagonal(0, -2, -1)
     v_star = xp.broadcast_to(teacher.v_star, state.v.shape[:-2] + teacher.v_star.shape)
     U = xp.concat([state.v, -v_star], axis=-2)
+    squares = U @ U.mT
+    mixed = inputs is not None and inputs.factors is not None
+    if mixed:
+        C, squares = inputs.factors[:, None, None] * C[..., None, :, :], squares[..., None, :, :]
+    variance = C.diagonal(0, -2, -1)
     I2 = activation.I2(C, variance[..., :, None], variance[..., None, :])
-    return xp.sum((U @ U.mT) * I2, axis=(-2, -1)) / 2
+    errors = xp.sum(squares * I2, axis=(-2, -1)) / 2
+    return errors @ inputs.factor_shares if mixed else errors

@@ -30,6 +30,7 @@ from odes.common.order_parameters import (
 )
 from odes.common.overlaps import check_feedback_matrix, check_overlaps, shape_overlaps
 from odes.common.schedules import check_scale, parameters_at
+from odes.common.spectrum import pooled
 from odes.equations import unchecked_drift, unchecked_error
 from odes.rules import (
     RULES,
@@ -225,7 +226,7 @@ def prepare(
         if "P" in needs and aligned:
             check_feedback_matrix(initial, teacher)
     rule.check(len(initial.v), initial.v.shape[1], activation)
-    check_feedback(rule, initial)
+    check_feedback(rule, pooled(initial, teacher)[0])
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
     nodes = learned = None
     if points is not None or not has_closed_form(rule, activation):
@@ -297,26 +298,31 @@ def packing(
     shapes = {name: each.shape for name, each in _given(like).items()}
     if names is not None:
         shapes = {name: shape for name, shape in shapes.items() if name in names}
-    sizes = [k.size if name in SYMMETRIC else math.prod(shape) for name, shape in shapes.items()]
+    places = {
+        name: (*shape[:-2], k.size) if name in SYMMETRIC else shape
+        for name, shape in shapes.items()
+    }
+    sizes = [math.prod(shape) for shape in places.values()]
     ends = np.cumsum(sizes).tolist()
     still = {name: each for name, each in _given(like).items() if name not in shapes}
 
     def pack(state: OrderParameters) -> Array:
         parts = [
-            getattr(state, name)[k, l] if name in SYMMETRIC else getattr(state, name).ravel()
+            (getattr(state, name)[..., k, l] if name in SYMMETRIC else getattr(state, name)).ravel()
             for name in shapes
         ]
         return state.v.__array_namespace__().concat(parts)
 
     def unpack(y: Array) -> OrderParameters:
         parts = {
-            name: y[..., start + pair]
-            if name in SYMMETRIC
-            else y[..., start:end].reshape(*y.shape[:-1], *shape)
-            for (name, shape), start, end in zip(shapes.items(), [0, *ends[:-1]], ends, strict=True)
+            name: y[..., start:end].reshape(*y.shape[:-1], *shape)
+            for (name, shape), start, end in zip(places.items(), [0, *ends[:-1]], ends, strict=True)
         }
-        if y.ndim > 1:  # NaN where the solution has stopped
-            parts |= {name: each + 0 * y[..., :1, None] for name, each in still.items()}
+        parts |= {name: parts[name][..., pair] for name in SYMMETRIC if name in parts}
+        for name, each in still.items():
+            if y.ndim > 1:  # NaN where the solution has stopped
+                stopped = 0 * y[..., :1].reshape(*y.shape[:-1], *(1 for _ in each.shape))
+                parts[name] = each + stopped
         return like._replace(**parts)
 
     return pack, unpack

@@ -8,7 +8,8 @@ span, along the rest of its input; a rotation of all directions but those of tea
 which the distribution of inputs stays what it is, brings it back.  Thus a step costs the same at N
 = 10^6 as at N = 50, the overlaps are those of vectors and positive semidefinite by construction,
 and the rules are those of ``simulations/rules`` as they stand: on inputs of length n in place of N,
-weights count ``sqrt(n / N)`` times and learning rates n / N.
+weights count ``sqrt(n / N)`` times and learning rates n / N.  Inputs in groups of the same variance
+have D + 1 coordinates a group, or all that it has if they are fewer.
 
 The simulation of all N inputs has the rules in common with this, which is therefore no check on
 them: it is a fast way to many runs and to large N.
@@ -20,7 +21,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ from odes.common.order_parameters import state_of
 from odes.common.progress import shown
 from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.common.trajectory import Trajectory, trajectory_of_runs
-from simulations.networks import Network, overlaps_of
+from simulations.networks import Network, in_eigenbasis, overlaps_of
 from simulations.rules import Rule, outputs, shape_drawn
 from simulations.training.checks import check_runs, check_training, learned, per_run
 from simulations.training.errors import errors_of, mistakes, tested
@@ -94,6 +95,7 @@ def simulate_chain(
             "Argument `rule` must have no `mirror`, whose noise has directions of its own in every "
             f"phase, but has {chosen.mirror!r}: simulate()."
         )
+    network = in_eigenbasis(network)
     (K, N), M, O = network.W.shape, len(network.W_star), network.v.shape[1]
     if N < K + M + O:
         raise ValueError(
@@ -104,24 +106,26 @@ def simulate_chain(
         network = scaled(network, parameters.feedback_scale)
         parameters = parameters._replace(feedback_scale=None)
     streams = [
-        [np.random.default_rng(stream) for stream in run.spawn(5)]
+        [np.random.default_rng(stream) for stream in run.spawn(6)]
         for run in np.random.SeedSequence(seed).spawn(n_runs)
     ]
     saved, done = [], 0
     with jax.enable_x64(True), shown(progress, steps[-1], "samples", delay=1) as advance:
         networks = _compressed(network, chosen, n_runs)
+        inputs = _Inputs(networks.inputs, _sizes(network), K + M + O)
         for last in steps:
             for x, zeta, xi, count in _ahead(
-                _blocks(streams, last - done, K + M + O, O, N, shape_drawn(chosen, network.v))
+                _blocks(streams, last - done, inputs, O, shape_drawn(chosen, network.v))
             ):
                 during = rates(parameters, N, done, done + count, len(x))
+                samples = x, zeta, xi, count
                 networks = jax.block_until_ready(
-                    _train(networks, during, x, zeta, xi, count, rule=chosen, units=units, N=N)
+                    _train(networks, during, samples, inputs.turns, rule=chosen, units=units, N=N)
                 )
                 advance(count)
                 done += count
             scale = parameters_at(parameters, done / N).feedback_scale
-            tests = np.stack([run[3].standard_normal((n_test, K + M + O + 1)) for run in streams])
+            tests = np.stack([inputs.tests(run[3], run[5], n_test) for run in streams])
             measured = _measure(networks, tests, scale, rule=chosen, units=units)
             saved.append(jax.tree.map(np.asarray, measured))
     curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
@@ -132,43 +136,106 @@ def simulate_chain(
 
 
 def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
-    """The network on D + 1 inputs: teacher and F in the first M + O, nothing in the last."""
+    """The network on D + 1 inputs: teacher and F in the first M + O, nothing in the last.
+
+    So it is in every group of inputs.
+    """
     (K, N), M = network.W.shape, len(network.W_star)
     vectors = np.concatenate([network.W_star, network.F.T, network.W])
-    coordinates = np.asarray(np.linalg.qr(vectors.T, mode="r")).T  # (D, D), lower triangular
-    coordinates = np.pad(coordinates, ((0, 0), (0, 1)))
+    coordinates, start = np.zeros((len(vectors), 0)), 0
+    for size in _sizes(network):
+        own = np.asarray(np.linalg.qr(vectors[:, start : start + size].T, mode="r")).T  # triangular
+        own = np.pad(own, ((0, 0), (0, len(vectors) + 1 - own.shape[1])))
+        coordinates, start = np.concatenate([coordinates, own], axis=1), start + size
     scale = np.sqrt(coordinates.shape[1] / N)
     small = network._replace(
         W=scale * coordinates[-K:], W_star=scale * coordinates[:M], F=coordinates[M:-K].T
     )
+    if network.inputs is not None:
+        shares = np.ones_like(network.inputs.shares)
+        small = small._replace(inputs=network.inputs._replace(shares=shares / shares.size))
     runs = {name: np.tile(small.get(name), (n_runs, 1, 1)) for name in learned(rule)}
     return jax.tree.map(jnp.asarray, small.put(**runs))
+
+
+def _sizes(network: Network) -> list[int]:
+    """How many inputs are in each group."""
+    N, inputs = network.W.shape[1], network.inputs
+    return [N] if inputs is None else np.rint(inputs.shares * N).astype(int).tolist()
+
+
+class _Inputs(NamedTuple):
+    """Inputs in the coordinates of the chain, D + 1 of each group of inputs, of these sizes."""
+
+    spectrum: Any
+    sizes: list[int]
+    D: int
+
+    @property
+    def width(self) -> int:
+        """The number of coordinates."""
+        return len(self.sizes) * (self.D + 1)
+
+    @property
+    def turns(self) -> np.ndarray | None:
+        """Which groups have inputs beyond the span, or as many; None without groups."""
+        return None if self.spectrum is None else np.array(self.sizes) >= self.D
+
+    def draw(
+        self,
+        span: np.random.Generator,
+        rest: np.random.Generator,
+        length: np.random.Generator,
+        count: int,
+    ) -> np.ndarray:
+        """Inputs, (count, width): normals, and the length of what the span leaves of each group."""
+        D, x = self.D, np.zeros((count, len(self.sizes), self.D + 1))
+        normals = span.standard_normal((count, len(self.sizes) * D)).reshape(count, -1, D)
+        for s, size in enumerate(self.sizes):
+            x[:, s, : min(D, size)] = normals[:, s, :size]
+            if size > D:
+                x[:, s, D] = np.sqrt(rest.chisquare(size - D, count))
+        return self._scaled(x, length)
+
+    def tests(
+        self, normals: np.random.Generator, length: np.random.Generator, count: int
+    ) -> np.ndarray:
+        """Inputs of which only the span matters, (count, width)."""
+        x = normals.standard_normal((count, self.width))
+        return self._scaled(x.reshape(count, len(self.sizes), -1), length)
+
+    def _scaled(self, x: np.ndarray, length: np.random.Generator) -> np.ndarray:
+        """Normals with the variances of the groups and a factor for each input."""
+        count, spectrum = len(x), self.spectrum
+        if spectrum is not None:
+            x *= np.sqrt(spectrum.eigenvalues)[:, None]
+            if spectrum.factors is not None:
+                factors = length.choice(spectrum.factors, count, p=spectrum.factor_shares)
+                x *= np.sqrt(factors)[:, None, None]
+        return x.reshape(count, -1)
 
 
 def _blocks(
     streams: list[list[np.random.Generator]],
     steps: int,
-    D: int,
+    inputs: _Inputs,
     O: int,
-    N: int,
     drawn: tuple[int, ...],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Inputs (size, runs, D + 1), normals for the noise (size, runs, O) and those of the rule.
+    """Inputs (size, runs, width), normals for the noise (size, runs, O) and those of the rule.
 
     These are (size, runs, *drawn), or (size, runs, 0).  The last is how many samples are meant.
     Sample s of run r depends on the seed, r and s alone.
     """
     own = drawn or (0,)
-    size = max(1, NUMBERS // (len(streams) * (D + 1 + O + math.prod(own))))
+    size = max(1, NUMBERS // (len(streams) * (inputs.width + O + math.prod(own))))
     for start in range(0, steps, size):
         count = min(size, steps - start)
-        x = np.zeros((size, len(streams), D + 1))
+        x = np.zeros((size, len(streams), inputs.width))
         zeta = np.zeros((size, len(streams), O))
         xi = np.zeros((size, len(streams), *own))
-        for r, (for_span, for_rest, for_noise, _, for_own) in enumerate(streams):
-            x[:count, r, :D] = for_span.standard_normal((count, D))
-            if N > D:
-                x[:count, r, D] = np.sqrt(for_rest.chisquare(N - D, count))
+        for r, (for_span, for_rest, for_noise, _, for_own, for_length) in enumerate(streams):
+            x[:count, r] = inputs.draw(for_span, for_rest, for_length, count)
             zeta[:count, r] = for_noise.standard_normal((count, O))
             xi[:count, r] = for_own.standard_normal((count, *own))
         yield x, zeta, xi, count
@@ -184,16 +251,26 @@ def _ahead(items: Iterator) -> Iterator:
 
 
 @partial(jax.jit, static_argnames=("rule", "units", "N"))
-def _train(networks, parameters, x, zeta, xi, count, *, rule, units, N):
-    """The networks after ``count`` samples; the parameters as of :func:`rates`."""
-    kept = x.shape[-1] - 1 - networks.W.shape[1]
+def _train(networks, parameters, samples, turns, *, rule, units, N):
+    """The networks after samples of :func:`_blocks`; the parameters as of :func:`rates`.
+
+    ``turns`` says which groups of inputs have coordinates to spare; None without groups.
+    """
+    x, zeta, xi, count = samples
+    K = networks.W.shape[1]
+    groups = 1 if networks.inputs is None else len(networks.inputs.shares)
 
     def learn(network: Network, x: Any, zeta: Any, xi: Any, s: Any) -> Network:
         now = jax.tree.map(lambda each: each if each.ndim == 0 else each[s], parameters)
         y = outputs(network.W_star, network.v_star, x[None], units.g)[0] + now.noise * zeta
         network = step(network, x, y, now, xi=xi, rule=rule, g=units.hidden, N=N)
-        W = jnp.concatenate([network.W[:, :kept], turned(network.W[:, kept:])], axis=1)
-        return network._replace(W=W)
+        W = network.W.reshape(K, groups, -1)
+        kept = W.shape[2] - 1 - K
+        beyond = jax.vmap(turned, 1, 1)(W[:, :, kept:])
+        if turns is not None:
+            beyond = jnp.where(turns[:, None], beyond, W[:, :, kept:])
+        W = jnp.concatenate([W[:, :, :kept], beyond], axis=2)
+        return network._replace(W=W.reshape(K, -1))
 
     axes = per_run(rule, networks)
     one_step = jax.vmap(learn, (axes, 0, 0, 0, None), axes)
@@ -219,7 +296,8 @@ def _measure(networks, tests, scale, *, rule, units):
 
     def one_run(network: Network, X: Any) -> dict[str, Any]:
         fed_back = network if scale is None else scaled(network, scale)
-        means = jnp.mean(mistakes(fed_back, X, rule=rule, units=units), axis=0)
+        label = outputs(network.W_star, network.v_star, X, units.g)
+        means = jnp.mean(mistakes(fed_back, X, label, rule=rule, units=units), axis=0)
         return {**overlaps_of(fed_back, rule), **errors_of(means, rule)}
 
     return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, tests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from odes.common.order_parameters import (
     Teacher,
     state_of,
 )
+from odes.common.spectrum import check_spectrum, groups_of
 from simulations.rules import Rule, choose_rule
 
 SIZED = ("W", "v", "W_star")
@@ -40,6 +42,7 @@ class Network(NamedTuple):
     F1: Any = None  # (N, K) and
     F2: Any = None  # (K, O): an aligned F in factors, F1 F2 / sqrt(N), for mirrors that learn it
     own: Any = None  # weights by names of its own that a rule keeps, a dictionary
+    inputs: Any = None  # an odes.Spectrum; None for independent standard normal entries
 
     def get(self, name: str) -> Any:
         """Weights by name, those of a rule's own among them; None if there are none."""
@@ -57,7 +60,8 @@ class Network(NamedTuple):
         They are the initial condition of the theory for ``rule``, and hold what it needs and
         nothing else (shapes in ``odes/common/order_parameters.py``): B, unless that follows from v;
         of a rule whose B is that of F, S and P besides; of one that learns F in factors, these in
-        place of B; and weights of its own.  Raises ValueError for an unknown rule, and for one that
+        place of B; and weights of its own.  With ``inputs``, overlaps of vectors in input space
+        have a first axis of its groups.  Raises ValueError for an unknown rule, and for one that
         has no theory with random feedback.
         """
         chosen = choose_rule(rule)
@@ -73,25 +77,84 @@ class Network(NamedTuple):
         with jax.enable_x64(True):
             seen = seen_by_feedback(network, chosen)
             parts = jax.tree.map(np.asarray, overlaps_of(network, chosen))
-        teacher = Teacher(T=W_star @ W_star.T / N, v_star=network.v_star)
-        if "F1" in chosen.learns or seen == {"v"}:
-            parts.pop("B", None)
-        elif "F" in seen:
-            P = F.T @ F / (1 if network.aligned else N)
-            teacher = teacher._replace(S=W_star @ F / N**0.5, P=P)
-        return state_of(parts), teacher
+            fixed = {"T": in_groups(network, lambda part: part(W_star) @ W_star.T / N)}
+            if "F1" in chosen.learns or seen == {"v"}:
+                parts.pop("B", None)
+            elif "F" in seen:
+                scale = 1 if network.aligned else N
+                fixed["S"] = in_groups(network, lambda part: part(W_star) @ F / N**0.5)
+                fixed["P"] = in_groups(network, lambda part: part(F.T) @ F / scale)
+        inputs = network.inputs and network.inputs.alone()
+        fixed = {name: np.asarray(each) for name, each in fixed.items()}
+        return state_of(parts), Teacher(**fixed, v_star=network.v_star, inputs=inputs)
 
 
 def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
     """The order parameters of a network on the inputs that W has, by name."""
-    W, W_star, F1, F2 = network.W, network.W_star, network.F1, network.F2
+    W, W_star, F1 = network.W, network.W_star, network.F1
     n = W.shape[1]
-    measured = {"Q": W @ W.T / n, "R": W @ W_star.T / n, "v": network.v}
-    measured["B"] = rule.feedback(network)
+    grouped = network.inputs is not None
+    of_F = grouped and bool({"F", "F1"} & seen_by_feedback(network, rule))
+
+    def overlaps(part: Callable[[Any], Any]) -> dict[str, Any]:
+        measured = {"Q": part(W) @ W.T / n, "R": part(W) @ W_star.T / n}
+        if of_F:
+            measured["B"] = rule.feedback(network._replace(W=part(W)))
+        if "F1" in rule.learns:
+            measured |= {"B1": part(W) @ F1 / n, "S1": part(W_star) @ F1 / n}
+            measured["P1"] = part(F1.T) @ F1 / n
+        return measured
+
+    measured = {**in_groups(network, overlaps), "v": network.v}
+    if not of_F:
+        measured["B"] = rule.feedback(network)
     if "F1" in rule.learns:
-        measured |= {"B1": W @ F1 / n, "S1": W_star @ F1 / n, "P1": F1.T @ F1 / n, "F2": F2}
+        measured["F2"] = network.F2
     measured |= {name: network.get(name) for name in rule.learns if name not in Network._fields}
     return {name: each for name, each in measured.items() if each is not None}
+
+
+def in_groups(network: Network, function: Callable[[Callable[[Any], Any]], Any]) -> Any:
+    """``function(part)`` for each group of inputs, along a first axis; without any, of the whole.
+
+    ``part`` takes vectors of input space, as rows, to what they are in the group.
+    """
+    inputs, N = network.inputs, network.W.shape[1]
+    if inputs is None:
+        return function(lambda rows: rows)
+    groups = groups_of(inputs, N)
+    basis = inputs.basis
+
+    def one(s: Any) -> Any:
+        def part(rows: Any) -> Any:
+            if basis is None:
+                return rows * (groups == s)
+            coordinates = rows @ basis
+            inside = (coordinates * (groups[: basis.shape[1]] == s)) @ basis.T
+            rest = rows - coordinates @ basis.T if basis.shape[1] < N else 0 * rows
+            return inside + rest * (s == len(inputs.shares) - 1)
+
+        return function(part)
+
+    return jax.lax.map(one, jnp.arange(len(inputs.shares)))
+
+
+def in_eigenbasis(network: Network) -> Network:
+    """The network in the coordinates of the eigenvectors of its inputs' covariance."""
+    basis = network.inputs and network.inputs.basis
+    if basis is None:
+        return network
+    rank = basis.shape[1]
+    if rank < len(basis):
+        beyond = np.linalg.qr(basis, mode="complete")[0][:, rank:]
+        basis = np.concatenate([basis, beyond], axis=1)
+    turned = {name: getattr(network, name) @ basis for name in ("W", "W_star")}
+    turned |= {
+        name: basis.T @ getattr(network, name)
+        for name in ("F", "F1")
+        if getattr(network, name) is not None
+    }
+    return network._replace(**turned, inputs=network.inputs.alone())
 
 
 def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
@@ -102,7 +165,7 @@ def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
     weights = {
         name: jnp.asarray(each)
         for name, each in network._asdict().items()
-        if name not in ("aligned", "own") and each is not None
+        if name not in ("aligned", "own", "inputs") and each is not None
     }
 
     def feedback(given: dict[str, Any]) -> Any:
@@ -152,7 +215,10 @@ def check_network(network: Network) -> Network:
             f"{quoted(network.own)}."
         )
     own = {name: check_array(f"network.{name}", each) for name, each in (network.own or {}).items()}
-    return Network(**weights, aligned=aligned, own=own or None)
+    inputs = network.inputs
+    if inputs is not None:
+        inputs = check_spectrum(inputs, "network.inputs").of_inputs(N)._replace(grouping_error=None)
+    return Network(**weights, aligned=aligned, own=own or None, inputs=inputs)
 
 
 def check_learned(network: Network, rule: Rule) -> None:

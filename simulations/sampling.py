@@ -9,6 +9,7 @@ import numpy as np
 from odes.common.checks import check_count, check_number, check_seed, lookup
 from odes.common.order_parameters import FEEDBACK, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_covariance, check_overlaps
+from odes.common.spectrum import check_spectrum
 from simulations.networks import Network, given_matrix
 
 
@@ -26,6 +27,7 @@ def sample_network(
     B: Any = None,
     S: Any = None,
     feedback_scale: float = 1.0,
+    inputs: Any = None,
     seed: int = 0,
 ) -> Network:
     """A network drawn at random; the same arguments give the same network.
@@ -49,6 +51,9 @@ def sample_network(
         S: overlap of an aligned F with the teacher, (M, O); None for v_star, so that F knows the
             teacher's units as their readout weighs them.
         feedback_scale: multiplies B and F.
+        inputs: an :class:`odes.Spectrum` of the inputs, whose shares are rounded to whole numbers
+            of inputs; None for independent standard normal entries.  The weights are drawn as
+            without, in the space of the inputs themselves where there are eigenvectors.
         seed: of all that is drawn.
 
     The factors F1 and F2, which only mirrors look at, have standard normal entries but for what it
@@ -61,6 +66,7 @@ def sample_network(
     seed = check_seed(seed)
     if N < K + M + O:
         raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
+    inputs = None if inputs is None else check_spectrum(inputs).of_inputs(N)
     student_scale = check_number("student_scale", student_scale)
     feedback_scale = check_number("feedback_scale", feedback_scale)
     draw_teacher = lookup("teacher", {"orthonormal": _orthonormal, "gaussian": _gaussian}, teacher)
@@ -92,7 +98,7 @@ def sample_network(
     B, F = feedback_scale * B, feedback_scale * F
     F1, F2 = for_factors.normal(size=(N, K)), for_factors.normal(size=(K, O))
     F1 = F1 + (N**0.5 * F - F1 @ F2) @ np.linalg.pinv(F2)
-    return Network(W, v, W_star, v_star, B, F, aligned, F1, F2)
+    return Network(W, v, W_star, v_star, B, F, aligned, F1, F2, inputs=inputs)
 
 
 def network_with_overlaps(
@@ -129,13 +135,14 @@ def network_with_overlaps(
     optional = dict.fromkeys(FEEDBACK, initial) | {"S": teacher, "P": teacher}
     needs = tuple(n for n, given in optional.items() if getattr(given, n, None) is not None)
     state, fixed = check_overlaps(initial, teacher, needs)
-    (K, M), O = state.R.shape, state.v.shape[1]
+    (K, M), O = state.R.shape[-2:], state.v.shape[1]
     least = K + M + (K if "F2" in needs else O)
     if least > N:
         sizes = "2 K + M" if "F2" in needs else "K + M + O"
         raise ValueError(f"Argument `N` must be at least {sizes} = {least}, but is {N}.")
     C = joint_covariance(state, fixed)
-    with_F, P = np.zeros((K + M, O)), np.zeros((O, O))
+    groups = C.shape[:-2]
+    with_F, P = np.zeros((*groups, K + M, O)), np.zeros((*groups, O, O))
     parts = state._asdict()
     F2 = parts.get("F2")
     if F2 is not None and not aligned:
@@ -143,21 +150,43 @@ def network_with_overlaps(
             'Argument `feedback` must be "aligned" for an F in factors, but is "random".'
         )
     if F2 is not None:
-        with_F, P = np.concatenate([parts["B1"], parts["S1"]]), parts["P1"]
+        with_F, P = np.concatenate([parts["B1"], parts["S1"]], axis=-2), parts["P1"]
     elif state.B is not None and fixed.S is not None:
-        with_F = np.concatenate([state.B, fixed.S]) / (1 if aligned else N**0.5)
-        P = with_F.T @ np.linalg.pinv(C, rcond=1e-12, hermitian=True) @ with_F
+        with_F = np.concatenate([state.B, fixed.S], axis=-2) / (1 if aligned else N**0.5)
+        P = with_F.mT @ np.linalg.pinv(C, rcond=1e-12, hermitian=True) @ with_F
         if fixed.P is not None:
             P = fixed.P
-    gram = np.block([[C, with_F], [with_F.T, P]])
+    gram = np.block([[C, with_F], [with_F.mT, P]])
     check_covariance("the joint covariance [[C, [B; S]], [[B; S]^T, P]]", gram)
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    frame = np.linalg.qr(np.random.default_rng(seed).normal(size=(N, len(gram))))[0]
-    rows = N**0.5 * (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ frame.T
+    inputs = fixed.inputs
+    counts = [N]
+    if inputs is not None:
+        inputs = inputs.of_inputs(N)
+        counts = np.rint(inputs.shares * N).astype(int).tolist()
+    if least > min(counts):
+        raise ValueError(
+            f"Argument `N` must leave {least} inputs, K + M and the columns of F, to each group of "
+            f"inputs, but the smallest has {min(counts)} of {N}."
+        )
+    rng = np.random.default_rng(seed)
+    grams = gram.reshape(-1, *gram.shape[-2:])
+    parts_of_rows = [_vectors(each, n, rng) for each, n in zip(grams, counts, strict=True)]
+    rows = N**0.5 * np.concatenate(parts_of_rows, axis=1)
     B = np.zeros((K, O)) if state.B is None else state.B
     F1 = None if F2 is None else rows[K + M :].T
     F = (rows[K + M :].T if F2 is None else F1 @ F2) / (N**0.5 if aligned else 1)
-    return Network(rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned, F1, F2)
+    if B.ndim > 2:
+        B = B.sum(axis=0)
+    return Network(
+        rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned, F1, F2, inputs=inputs
+    )
+
+
+def _vectors(gram: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Vectors with these scalar products as rows of n entries, in a direction drawn uniformly."""
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    frame = np.linalg.qr(rng.normal(size=(n, len(gram))))[0]
+    return (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ frame.T
 
 
 def _orthonormal(rng: np.random.Generator, M: int, N: int) -> np.ndarray:

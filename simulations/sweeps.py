@@ -15,6 +15,7 @@ from odes.common.grid import (
     AXES,
     ENTRIES,
     Grid,
+    axes_of,
     check_symbols,
     choose_rules,
     gather,
@@ -38,6 +39,7 @@ class SimulationJob(NamedTuple):
     rules: list[Rule]
     settings: dict[str, Any]
     symbols: tuple[str, ...]
+    own: tuple[str, ...]  # axes that are arguments of the network
 
     def prepare(self) -> Any:
         """A function of the index of a rule and of the parameters of one point."""
@@ -47,9 +49,10 @@ class SimulationJob(NamedTuple):
         def work(index: int, point: dict[str, Any]) -> Arrays:
             training = dict(point)
             N = training.pop("N")
+            own = {name: training.pop(name) for name in self.own}
             network = self.network
             if not isinstance(network, Network):
-                network = check_network(network(N=N, seed=training["seed"]))
+                network = check_network(network(N=N, seed=training["seed"], **own))
             kind = index, network.W.shape
             with nullcontext() if kind in compiled else lock:  # one thread compiles
                 trajectory = simulate(
@@ -91,7 +94,8 @@ def sweep(
 
     Args:
         network: a Network; or a function ``network(N=..., seed=...)`` that returns one, such as
-            ``functools.partial(sample_network, K=2, M=2)``, called at every point.
+            ``functools.partial(sample_network, K=2, M=2)``, called at every point.  Further
+            arguments of it that are numbers >= 0, such as the exponent of a spectrum, may be axes.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
         times, activation, n_runs, n_test, dtype: as for :func:`simulations.simulate`.
@@ -120,15 +124,17 @@ def sweep(
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
     known = {**AXES, "seed": lambda _, seed: check_seed(seed)}
+    own: dict[str, Any] = {}
     if callable(network):
         known["N"] = check_count
+        own = {name: each for name, each in axes_of(network, axes).items() if name not in known}
+        known |= own
         if axes.get("N") is None:
             raise ValueError("Argument `N` must be given if `network` is a function, but is None.")
     else:
         network = check_network(network)
     grid = make_grid(axes, known)
-    n_runs = check_count("n_runs", n_runs)
-    n_test = check_count("n_test", n_test)
+    n_runs, n_test = check_count("n_runs", n_runs), check_count("n_test", n_test)
     lookup("dtype", DTYPES, dtype)
     choose_activation(activation)
     sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))
@@ -137,12 +143,11 @@ def sweep(
     settings = {
         "times": times, "activation": activation, "n_runs": n_runs, "n_test": n_test, "dtype": dtype
     }  # fmt: skip
-
     schedules = {name: each.function for name, each in grid.schedules.items()}
-    points = [point | schedules for point in _points(grid)]
+    points = [point | schedules for point in _points(grid, tuple(own))]
     plan = [(index, [row]) for index in range(len(rules)) for row in range(len(points))]
     results = run_chunks(
-        SimulationJob(network, list(rules.values()), settings, symbols),
+        SimulationJob(network, list(rules.values()), settings, symbols, tuple(own)),
         [(index, points[row]) for index, (row,) in plan],
         arguments={
             **grid.fixed,
@@ -177,9 +182,12 @@ def sweep(
     )
 
 
-def _points(grid: Grid) -> list[dict[str, Any]]:
-    """The numbers of every point, by name; None where :func:`simulate` has a default."""
+def _points(grid: Grid, own: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The numbers of every point, by name; None where :func:`simulate` has a default.
+
+    Those of the network's ``own`` among them.
+    """
     defaults = dict.fromkeys(AXES) | {"noise": 0.0, "weight_decay": 0.0}
-    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None}
+    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None} | dict.fromkeys(own)
     columns = {name: grid.column(name, otherwise).tolist() for name, otherwise in defaults.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

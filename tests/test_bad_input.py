@@ -31,6 +31,7 @@ from tests.conftest import random_problem
 STATE, TEACHER = random_problem(2, 2, 1, seed=1)
 NETWORK = simulations.sample_network(N=24, K=2, M=2, seed=1)
 ALIKE = odes.Teacher(np.eye(2), np.ones((2, 1)))
+INPUTS = odes.Spectrum([2.0, 0.5], [0.25, 0.75])
 SPLIT = np.array([[1.0, -1.0], [-1.0, 1.0]])
 SMALL = odes.OrderParameters(0.25 * np.eye(2), np.full((2, 2), 0.01), np.ones((2, 1)))
 TRAINING = {"lr": 0.1, "times": [0.0, 0.1]}
@@ -203,11 +204,18 @@ CALLS = {
     "odes.ForwardForward": (odes.ForwardForward, {}),
     "odes.TopDownForwardForward": (odes.TopDownForwardForward, {}),
     "odes.Fluctuations.std": (FLUCTUATIONS.std, {"N": 10}),
+    "odes.spread": (odes.spread, {"initial": STATE, "teacher": TEACHER, "inputs": INPUTS}),
+    "odes.Spectrum.power_law": (odes.Spectrum.power_law, {"exponent": 1.0}),
+    "odes.Spectrum.blocks": (odes.Spectrum.blocks, {"eigenvalues": [1.0], "sizes": [3]}),
+    "odes.Spectrum.of": (odes.Spectrum.of, {"X": np.eye(4), "groups": 2}),
+    "odes.Spectrum.student_t": (odes.Spectrum.student_t, {"nu": 3.0}),
     "odes.PiecewiseConstant": (odes.PiecewiseConstant([0.05], [0.1, 0.2]), {"t": 0.5}),
     "simulations.simulate": (simulations.simulate, NETWORKS),
     "simulations.simulate_chain": (simulations.simulate_chain, NETWORKS),
     "simulations.sweep": (simulations.sweep, NETWORKS),
-    "simulations.sample_network": (simulations.sample_network, {"N": 20, "K": 2, "M": 2}),
+    "simulations.sample_network": (
+        simulations.sample_network, {"N": 20, "K": 2, "M": 2, "inputs": INPUTS},
+    ),
     "simulations.network_with_overlaps": (
         simulations.network_with_overlaps, {"initial": STATE, "teacher": TEACHER, "N": 20},
     ),
@@ -256,7 +264,7 @@ CALLS = {
 RECORDS = {
     "ACTIVATIONS", "RULES",  # dictionaries
     "Activation", "FactoredOrderParameters", "Hyperparameters", "Learning", "Network",
-    "OrderParameters", "Points", "Sample", "Teacher", "Trajectory", "Update",
+    "OrderParameters", "Points", "Sample", "Spectrum", "Teacher", "Trajectory", "Update",
     "FixedPoint", "Flow", "Fluctuations", "Optimum",  # whoever takes one looks at what it holds
     "Rule",  # of one's own: tests of its hooks
 }  # fmt: skip
@@ -274,7 +282,7 @@ MORE = {
 PARTS = {
     "initial": STATE._fields, "state": STATE._fields, "guess": STATE._fields,
     "solution": STATE._fields, "teacher": TEACHER._fields, "network": NETWORK._fields,
-    "parameters": odes.Hyperparameters._fields,
+    "parameters": odes.Hyperparameters._fields, "inputs": INPUTS._fields,
     **dict.fromkeys(("theory", "simulation", "paths"), ("times", "generalization_error")),
 }  # fmt: skip
 """Arguments that hold others: an error names the part."""
@@ -361,6 +369,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 UNCHECKED = {
     ("Sample", "through"), ("Sample", "forward"),
     ("OrderParameters", "with_weights"), ("Network", "get"), ("Network", "put"),
+    ("Spectrum", "alone"), ("Spectrum", "of_inputs"),
 }  # fmt: skip
 """What rules call with what they are given, and what holds what others look at."""
 
@@ -372,7 +381,10 @@ def test_everything_public_is_tried():
         for name in RECORDS & set(package.__all__) - {"Rule", "RULES", "ACTIVATIONS"}:
             record = getattr(package, name)
             assert issubclass(record, tuple)
-            methods = [key for key, each in vars(record).items() if inspect.isfunction(each)]
+            methods = [
+                key for key, each in vars(record).items()
+                if inspect.isfunction(each) or isinstance(each, classmethod)
+            ]  # fmt: skip
             for method in methods:
                 known = method.startswith("_") or (name, method) in UNCHECKED
                 assert known or f"{package.__name__}.{name}.{method}" in CALLS

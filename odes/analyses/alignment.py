@@ -24,6 +24,7 @@ from odes.common.checks import check_flag, check_untraced, hyperparameters, quot
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
+    GROUPED,
     Array,
     Hyperparameters,
     OrderParameters,
@@ -33,6 +34,7 @@ from odes.common.order_parameters import (
     state_of,
 )
 from odes.common.overlaps import check_overlaps, check_states
+from odes.common.spectrum import pooled
 from odes.problem import Problem, check_feedback, choose, has_closed_form
 from odes.rules import RULES, draws_of, is_smooth, needs_of
 
@@ -81,6 +83,8 @@ def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, A
         )
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
+    if B.ndim == v.ndim + 1 == np.ndim(state.R):  # what groups of inputs add up to
+        B = B.sum(axis=-3)
     if B.shape[-2:] != v.shape[-2:] or (min(B.ndim, v.ndim) > 2 and B.shape != v.shape):
         raise ValueError(
             f"Argument `state` must have a B of the shape of v, {v.shape}, but it is {B.shape}."
@@ -193,13 +197,17 @@ def _update_overlaps(
     for name in ("Q", "R", "v", *needs):
         if getattr(state, name, None) is not None:
             check_untraced(name, _real_array(name, getattr(state, name)))
-    leading = np.shape(state.R)[:-2]
-    entries = [_entry(state, index, needs) for index in np.ndindex(leading)]
+    grouped: tuple[str, ...] = ()
+    if teacher.inputs is not None:
+        grouped = (*GROUPED, "B") if "S" in rule.needs else GROUPED
+        needs |= {"B": ("G", *DIMENSIONS["B"])} if "S" in rule.needs else {}
+    leading = np.shape(state.R)[: -3 if grouped else -2]
+    entries = [_entry(state, index, needs, grouped) for index in np.ndindex(leading)]
     reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
     checked = [check_overlaps(one, teacher, needs, "state") for one in compress(entries, reached)]
-    for one, _ in checked[:1]:
+    for one, fixed in checked[:1]:
         rule.check(len(one.v), one.v.shape[1], activation)
-        check_feedback(rule, one)
+        check_feedback(rule, pooled(one, fixed)[0])
     found: list[Any] = []
     if points is None and has_closed_form(rule, activation):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -234,7 +242,7 @@ def _averaged(
     from odes.averages.nodes import check_averaged, choose_points  # imports JAX
     from odes.averages.sampled import products  # imports JAX
 
-    (K, M), O = given[0][0].R.shape, given[0][0].v.shape[1]
+    (K, M), O = given[0][0].R.shape[-2:], given[0][0].v.shape[1]
     check_averaged(rule, activation, K, O)
     RULES["bp"].check(K, O, activation)
     dimensions = K + M + (O if parameters.noise > 0 else 0) + draws_of(rule, K, O)
@@ -249,7 +257,10 @@ def _averaged(
 
 
 def _entry(
-    states: OrderParameters, index: tuple[int, ...], needs: dict[str, tuple[str, ...]]
+    states: OrderParameters,
+    index: tuple[int, ...],
+    needs: dict[str, tuple[str, ...]],
+    grouped: tuple[str, ...],
 ) -> OrderParameters:
     """One of states with leading axes, with what is needed of the feedback, which may have none."""
     parts = states._asdict()
@@ -257,9 +268,10 @@ def _entry(
         optional = name not in ALWAYS
         unused = part is None or (optional and name not in needs)
         array = None if unused else np.asarray(part)
-        if array is not None and not (optional and array.ndim <= 2):
+        axes = 3 if name in grouped else 2
+        if array is not None and not (optional and array.ndim <= axes):
             own = array.ndim - len(index)
-            if index and own != 2 and not (own == 1 and "O" in (DIMENSIONS | needs)[name]):
+            if index and own != axes and not (own == 1 and "O" in (DIMENSIONS | needs)[name]):
                 raise ValueError(
                     f"Argument `{name}` must have the leading axes of R, {len(index)} in number, "
                     f"but has shape {array.shape}."
@@ -283,6 +295,8 @@ def _closed(
     per_output: bool,
 ) -> list[Any]:
     """The three numbers of one state, all outputs together or for each, NaN where zero."""
+    inputs = teacher.inputs
+    state, teacher = pooled(state, teacher)
     B, O = rule.feedback(state), state.v.shape[1]
     found = []
     for some in [slice(o, o + 1) for o in range(O)] if per_output else [slice(None)]:
@@ -294,9 +308,7 @@ def _closed(
             v=np.concatenate([v, 0 * v]),
             B=np.concatenate([B[:, some], v]),
         )
-        C = joint_covariance(twice, fixed)
-        moments = closed_moments(C, twice, fixed, parameters, RULES["fa"], activation)
-        products = moments.delta_delta
+        products = _delta_delta(twice, fixed, parameters, activation, inputs)
         blocks = products[:K, K:], products[:K, :K], products[K:, K:]
         overlap, *norms = (np.trace(block) for block in blocks)
         for index, fed_back in enumerate((B[:, some], v)):
@@ -304,3 +316,20 @@ def _closed(
                 norms[index] = np.nan
         found.append([overlap, *norms])
     return found
+
+
+def _delta_delta(
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    activation: Any,
+    inputs: Any,
+) -> np.ndarray:
+    """``<delta_k delta_l>`` of FA, (K, K), over the factors of inputs with the weight tau."""
+    C = joint_covariance(state, teacher)
+    if inputs is not None and inputs.factors is not None:
+        C = inputs.factors[:, None, None] * C
+    found = closed_moments(C, state, teacher, parameters, RULES["fa"], activation).delta_delta
+    if C.ndim == 2:
+        return found
+    return np.tensordot(inputs.factors * inputs.factor_shares, found, 1)

@@ -31,6 +31,7 @@ from odes.averages.quadrature import Points
 from odes.common.checks import hyperparameters
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import PSD_TOLERANCE
+from odes.common.spectrum import in_groups
 from odes.problem import Problem, prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.integrator import integrated
@@ -263,8 +264,27 @@ def error_of(problem: Problem, state: OrderParameters) -> float:
     return float(problem.measured_error(jax.tree.map(lambda array: array[None], state))[0])
 
 
+def _by_group(
+    state: OrderParameters, teacher: Teacher
+) -> tuple[list[OrderParameters], list[Teacher]]:
+    """State and teacher of each group of inputs by itself."""
+    names = in_groups(teacher, state)
+
+    def part(given: Any, index: int) -> Any:
+        at: dict[str, Any] = {**given._asdict(), "inputs": None}
+        at = {name: each for name, each in at.items() if name in given._fields}
+        at |= {name: at[name][index] for name in names if at.get(name) is not None}
+        return given._replace(**at)
+
+    indices = range(len(teacher.inputs.shares))
+    return [part(state, i) for i in indices], [part(teacher, i) for i in indices]
+
+
 def _is_physical(state: OrderParameters, teacher: Teacher, has_F: bool) -> bool:
     """Whether vectors with these overlaps exist, an aligned F among them where the rule has one."""
+    if teacher.inputs is not None:
+        groups = zip(*_by_group(state, teacher), strict=True)
+        return all(_is_physical(*group, has_F) for group in groups)
     C = joint_covariance(state, teacher)
     parts = state._asdict()
     if "P1" in parts:

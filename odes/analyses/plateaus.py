@@ -126,24 +126,24 @@ def _at(states: OrderParameters, index: int) -> OrderParameters:
 def _undecided(state: OrderParameters) -> OrderParameters:
     """The state with each R_km, and S1_mk if there is one, replaced by its mean over m."""
     parts = state._asdict()
-    parts["R"] = state.R.mean(axis=1, keepdims=True) + 0 * state.R
+    parts["R"] = state.R.mean(axis=-1, keepdims=True) + 0 * state.R
     if "S1" in parts:
-        parts["S1"] = parts["S1"].mean(axis=0, keepdims=True) + 0 * parts["S1"]
+        parts["S1"] = parts["S1"].mean(axis=-2, keepdims=True) + 0 * parts["S1"]
     return state_of(parts)
 
 
 def _check_alike(teacher: Teacher) -> None:
     """ValueError unless the units of the teacher may change places."""
-    M = len(teacher.T)
+    M = teacher.T.shape[-1]
     for name, array in (("v_star", teacher.v_star), ("S", teacher.S)):
-        if array is not None and np.max(np.ptp(array, axis=0)) > MAX_UNIT_DIFFERENCE:
+        if array is not None and np.max(np.ptp(array, axis=-2)) > MAX_UNIT_DIFFERENCE:
             raise ValueError(
                 f"Argument `{name}` must be the same for all of the teacher's units, "
                 f"but is {array.tolist()}."
             )
     apart = ~np.eye(M, dtype=bool)
-    for part in (teacher.T.diagonal(), teacher.T[apart]):
-        if part.size and np.ptp(part) > MAX_UNIT_DIFFERENCE:
+    for part in (teacher.T.diagonal(0, -2, -1), teacher.T[..., apart]):
+        if part.size and np.max(np.ptp(part, axis=-1)) > MAX_UNIT_DIFFERENCE:
             raise ValueError(
                 "Argument `T` must be the same for all of the teacher's units, "
                 f"but is {teacher.T.tolist()}."

@@ -50,14 +50,14 @@ def tilted_second_moment(c: Array, C: Array, activation: Any) -> Array:
 
     Args:
         c: credit matrix, (K, K + M).
-        C: covariance of all fields, (K + M, K + M).
+        C: covariance of all fields, (..., K + M, K + M).
         activation: one with ``tilt``.
     """
     k, l, pair = distinct_pairs(c.shape[0])
     C_kl = activation.tilt(C, k, l)
     variance = C_kl.diagonal(0, -2, -1)
-    I2 = activation.I2(C_kl, variance[:, :, None], variance[:, None, :])  # (P, K + M, K + M)
-    return (c[k][:, None, :] @ I2 @ c[l][:, :, None])[pair, 0, 0]
+    I2 = activation.I2(C_kl, variance[..., None], variance[..., None, :])  # (..., P, K + M, K + M)
+    return (c[k][:, None, :] @ I2 @ c[l][:, :, None])[..., pair, 0, 0]
 
 
 class Erf:
@@ -102,20 +102,20 @@ class Erf:
         ``C' = C - C_.k C_k. / (1 + C_kk)``, then the same for l with C' in place of C.
 
         Args:
-            C: covariance of all n fields, (n, n).
+            C: covariance of all n fields, (..., n, n).
             k, l: indices of the pairs, (P,).
 
         Returns:
-            C' of shape (P, n, n).
+            C' of shape (..., P, n, n).
         """
         xp = C.__array_namespace__()
         pair = np.arange(k.size)
-        along_k = C[k]
-        along_k = along_k / xp.sqrt(1 + along_k[pair, k])[:, None]  # (P, n)
-        along_l = C[l] - along_k[pair, l][:, None] * along_k  # row l of C' after the first factor
-        along_l = along_l / xp.sqrt(1 + along_l[pair, l])[:, None]
-        tilted = C - along_k[:, :, None] * along_k[:, None, :]
-        return tilted - along_l[:, :, None] * along_l[:, None, :]
+        along_k = C[..., k, :]
+        along_k = along_k / xp.sqrt(1 + along_k[..., pair, k])[..., None]  # (..., P, n)
+        along_l = C[..., l, :] - along_k[..., pair, l][..., None] * along_k  # row l of C' after k
+        along_l = along_l / xp.sqrt(1 + along_l[..., pair, l])[..., None]
+        tilted = C[..., None, :, :] - along_k[..., None] * along_k[..., None, :]
+        return tilted - along_l[..., None] * along_l[..., None, :]
 
     @staticmethod
     def second_moment(c: Array, C: Array) -> Array:

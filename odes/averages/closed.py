@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,17 +14,18 @@ def product(left: Array, right: Array) -> Array:
     """``left @ right``; under JAX as a sum, which XLA fuses with what is around it."""
     if left.__array_namespace__() is np:
         return left @ right
-    return (left[:, :, None] * right).sum(axis=1)
+    return (left[..., None] * right[..., None, :, :]).sum(axis=-2)
 
 
 class Moments(NamedTuple):
     """Averages over one input of what a rule does to the weights."""
 
-    along: Callable[[Array], Array]  # overlaps of directions u, (K + M, any) -> <delta_k y>
+    slopes: Array  # <d delta_k / d lambda_a>, (K, K + M); times Cov(a, y) it is <delta_k y>
     delta_delta: Array  # <delta_k delta_l>, (K, K)
     readout: Array  # average change of the readout per -lr_v, (K, O)
     gamma_error: Array | None = None  # <gamma_k e_o>, (K, O), for rules whose update contains F e
     weights: dict[str, Array] | None = None  # d/dt of weights that learn by samples
+    activities: Array | None = None  # <g_k g_l>, (K, K), in closed form
 
 
 def closed_moments(
@@ -38,7 +38,7 @@ def closed_moments(
 ) -> Moments:
     """The moments of ``delta_k = g'_k sum_o B_ko e_o`` in closed form (module docstring).
 
-    C is the covariance of all fields, (K + M, K + M); the rest as for :func:`drift`.
+    C is the covariance of all fields, (..., K + M, K + M); the rest as for :func:`drift`.
     """
     if not differentiates(rule) or learns_by_sample(rule):
         raise ValueError(
@@ -52,13 +52,10 @@ def closed_moments(
     B = rule.feedback(state)
     c = product(B, U.T)
     variance = C.diagonal(0, -2, -1)
-    C_ka, C_kk = C[:K], variance[:K, None]
-    J2 = activation.J2(C_ka, C_kk, variance)
-    own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[:, None]
-    others = c * J2
-
-    def along(overlaps: Array) -> Array:
-        return product(others, overlaps) + own * overlaps[:K]
-
+    C_ka, C_kk, C_aa = C[..., :K, :], variance[..., :K, None], variance[..., None, :]
+    J2 = activation.J2(C_ka, C_kk, C_aa)
+    own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[..., None]
+    slopes = c * J2 + own * np.eye(K, C.shape[-1])
     noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * product(B, B.T)
-    return Moments(along, J2[:, :K] * noisy, product(activation.I2(C_ka, C_kk, variance), U))
+    I2 = activation.I2(C_ka, C_kk, C_aa)
+    return Moments(slopes, J2[..., :K] * noisy, product(I2, U), activities=I2[..., :K])

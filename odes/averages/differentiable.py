@@ -83,4 +83,4 @@ def differentiable_moments(
         return value + jnp.tensordot(hessian, change, 2) / 2
 
     slopes, others = jax.tree.map(to_first_order, values, curved)
-    return Moments(lambda overlaps: slopes @ overlaps, *others)
+    return Moments(slopes, *others)

@@ -28,7 +28,7 @@ def share_misclassified(
     K, O = states.v.shape[1:]
     check_prediction(problem.rule, K, O, problem.activation)
     if not isinstance(points, Points):
-        points = mirrored_sobol(K + states.R.shape[2], points or N_SIGN_NODES, K)
+        points = mirrored_sobol(K + states.R.shape[-1], points or N_SIGN_NODES, K)
     return replace(problem, points=points).compiled(misclassified)(states)
 
 
@@ -46,7 +46,7 @@ def points_of(
     elementwise, and for a rule whose update or prediction has the wrong shapes, or that has a gamma
     without what it needs.
     """
-    (K, M), O = initial.R.shape, initial.v.shape[1]
+    (K, M), O = initial.R.shape[-2:], initial.v.shape[1]
     has_gamma = check_averaged(rule, activation, K, O)
     fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
     if has_gamma and any(overlap is None for overlap in fed_back):

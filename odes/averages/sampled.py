@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
+from odes.common.spectrum import mean_square, of_length, pooled
 from odes.rules import Sample, draws_of, shape_of
 
 ZERO_EIGENVALUE_RTOL = 1e-14
@@ -135,6 +136,7 @@ def update_at(
         parameters.lr,
         xi.reshape(shape_of(rule.draws, K, O)) if own else None,
         {name: getattr(state, name) for name in rule.keeps},
+        mean_square(teacher),
     )
     update = rule.update(sample)
     learned = rule.learn(sample) or None
@@ -186,7 +188,7 @@ def sampled_moments(
     if update.gamma is not None:
         gamma_error = (points.weights[:, None] * update.gamma).T @ error
     return Moments(
-        along=lambda overlaps: with_z @ (inverse @ overlaps),
+        slopes=with_z @ inverse,
         delta_delta=weighted.T @ update.delta,
         readout=jnp.tensordot(points.weights, update.readout, 1),
         gamma_error=gamma_error,
@@ -199,15 +201,14 @@ def products(problem: Any, parameters: Hyperparameters) -> Any:
 
     Of the initial state; delta_BP is the gradient of the error.
     """
-    state, teacher, rule, activation = (
-        problem.initial, problem.teacher, problem.rule, problem.activation
-    )  # fmt: skip
+    rule, activation, inputs = problem.rule, problem.activation, problem.teacher.inputs
+    state, teacher = pooled(problem.initial, problem.teacher)
     C = joint_covariance(state, teacher)
     n, K = len(C), len(state.v)
     root, _ = field_roots(C, K)
 
-    def one(node: Any) -> tuple[Any, Any]:
-        fields, drawn = root @ node[:n], node[n:]
+    def one(node: Any, tau: Any) -> tuple[Any, Any]:
+        fields, drawn = jnp.sqrt(tau) * (root @ node[:n]), node[n:]
         zeta = drawn[: drawn.size - draws_of(rule, *state.v.shape)]
         label = label_at(fields, zeta, state, teacher, parameters, activation)
 
@@ -215,12 +216,24 @@ def products(problem: Any, parameters: Hyperparameters) -> Any:
             prediction = rule.predict(own, state.v, activities(activation))
             return jnp.sum((prediction - label) ** 2) / 2
 
-        update, _ = update_at(fields, drawn, state, teacher, parameters, rule, activation)
+        longer = of_length(teacher, tau)
+        update, _ = update_at(fields, drawn, state, longer, parameters, rule, activation)
         return update.delta, jax.grad(error)(fields[:K])
 
-    delta, exact = jax.vmap(one)(problem.points.nodes)
-    pairs = (delta, exact), (delta, delta), (exact, exact)
-    return jnp.stack([problem.points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
+    def at(tau: Any) -> Any:
+        delta, exact = jax.vmap(one, (0, None))(problem.points.nodes, tau)
+        pairs = (delta, exact), (delta, delta), (exact, exact)
+        return tau * jnp.stack([problem.points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
+
+    return over_factors(at, inputs)
+
+
+def over_factors(function: Callable[[Any], Any], inputs: Any) -> Any:
+    """The mean of a function of the factor over those of inputs; its value at 1 without any."""
+    if inputs is None or inputs.factors is None:
+        return function(1.0)
+    values = jax.vmap(function)(inputs.factors)
+    return jax.tree.map(lambda each: jnp.tensordot(inputs.factor_shares, each, 1), values)
 
 
 def sampled_error(problem: Any, states: OrderParameters) -> Any:
@@ -229,8 +242,11 @@ def sampled_error(problem: Any, states: OrderParameters) -> Any:
         return misclassified(problem, states)
 
     def one(state: OrderParameters) -> Any:
-        prediction, label = predictions(problem, state)
-        return jnp.sum(problem.points.weights @ (prediction - label) ** 2) / 2
+        def at(tau: Any) -> Any:
+            prediction, label = predictions(problem, state, tau)
+            return jnp.sum(problem.points.weights @ (prediction - label) ** 2) / 2
+
+        return over_factors(at, problem.teacher.inputs)
 
     return jax.lax.map(one, states)
 
@@ -239,18 +255,24 @@ def misclassified(problem: Any, states: OrderParameters) -> Any:
     """Share of outputs of the wrong sign, of states with leading axis n, (n,)."""
 
     def one(state: OrderParameters) -> Any:
-        prediction, label = predictions(problem, state)
-        wrong = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is no sign
-        return problem.points.weights @ jnp.mean(wrong, axis=1)
+        def at(tau: Any) -> Any:
+            prediction, label = predictions(problem, state, tau)
+            wrong = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is none
+            return problem.points.weights @ jnp.mean(wrong, axis=1)
+
+        return over_factors(at, problem.teacher.inputs)
 
     return jax.lax.map(one, states)
 
 
-def predictions(problem: Any, state: OrderParameters) -> tuple[Any, Any]:
-    """What student and noiseless teacher put out at every node, (nodes, O) each."""
+def predictions(problem: Any, state: OrderParameters, tau: Any = 1.0) -> tuple[Any, Any]:
+    """What student and noiseless teacher put out at every node, (nodes, O) each.
+
+    For inputs of the factor tau.
+    """
     K = state.v.shape[0]
-    C = joint_covariance(state, problem.teacher)
-    fields = problem.points.nodes[:, : len(C)] @ field_roots(C, K)[0].T
+    C = joint_covariance(*pooled(state, problem.teacher))
+    fields = jnp.sqrt(tau) * (problem.points.nodes[:, : len(C)] @ field_roots(C, K)[0].T)
     g = activities(problem.activation)
     student = jax.vmap(lambda each: problem.rule.predict(each, state.v, g))
     label = problem.activation.g(fields[:, K:]) @ problem.teacher.v_star

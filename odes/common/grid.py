@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -75,6 +76,27 @@ class Grid(NamedTuple):
         axis = list(self.axes).index(name)
         values = self.axes[name].reshape([-1 if a == axis else 1 for a in range(len(self.axes))])
         return np.broadcast_to(values, self.shape).ravel()
+
+
+def axes_of(function: Any, given: dict[str, Any]) -> dict[str, Callable[[str, Any], Any]]:
+    """The arguments of a function that are among those given, but for the usual ones of a sweep.
+
+    Each is to be a number >= 0.
+    """
+    try:
+        taken = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # no function, or one that does not say what it takes
+        return {}
+    return {name: check_number for name in given if name in taken and name not in AXES}
+
+
+def in_groups(dimensions: dict[str, tuple[str, ...]], arrays: Arrays) -> dict[str, tuple[str, ...]]:
+    """The dimensions with that of groups before the last two, where an array has one more."""
+    grouped = {name for name, each in arrays.items() if each.ndim == len(dimensions[name]) + 2}
+    return {
+        name: (*of[:-2], "group", *of[-2:]) if name in grouped else of
+        for name, of in dimensions.items()
+    }
 
 
 def make_grid(given: dict[str, Any], known: dict[str, Callable[[str, Any], Any]]) -> Grid:
@@ -176,6 +198,11 @@ def gather(
     gathered: Arrays = {}
     for (index, chosen), arrays in zip(plan, results, strict=True):
         for name, array in arrays.items():
+            if name in gathered and gathered[name].shape[1:] != array.shape[1:]:
+                raise ValueError(
+                    f"Argument `order_parameters` must not hold {name!r} for rules of which some "
+                    "have it in groups of inputs and some have not: sweep them by themselves."
+                )
             if name not in gathered:
                 fill = np.nan if array.dtype.kind == "f" else 0
                 gathered[name] = np.full((n_rules * n_points, *array.shape[1:]), fill, array.dtype)
@@ -225,9 +252,10 @@ def labelled(
     shape = [len(values) for values in axes.values()]
     schedules = {name: repr(each.function) for name, each in grid.schedules.items()}
     arrays = arrays | {"status": np.array(STATUS)[arrays["status"]]}
+    dimensions = in_groups(dimensions, arrays)
 
     def described(name: str) -> dict[str, str]:
-        return {"long_name": LABELS[name], "units": "1"}
+        return {"long_name": LABELS.get(name, name), "units": "1"}
 
     return xarray.Dataset(
         {

@@ -38,6 +38,9 @@ Weight mirrors learn an aligned F in two factors, ``F = F1 F2 / sqrt(N)``, one f
 has K columns with entries of O(1) and the overlaps ``B1 = W F1 / N``, ``S1 = W* F1 / N`` and
 ``P1 = F1^T F1 / N``, so that ``B = B1 F2``, ``S = S1 F2`` and ``P = F2^T P1 F2``.
 
+Inputs may have a covariance, and a length that varies, instead (``spectrum.py`` beside this): the
+overlaps of vectors in input space are then one for each group of inputs of the same variance.
+
 Forward-Forward has no readout: its labels are inputs, and v holds the label weights, from the one
 label to the hidden units, which are of O(1) and learn at a rate of 1/N as a readout does.
 """
@@ -66,6 +69,10 @@ DIMENSIONS = {
     "P1": ("K", "K"),
     "F2": ("K", "O"),
 }
+
+GROUPED = ("Q", "R", "T", "S", "P", "B1", "S1", "P1")
+"""The overlaps of vectors in input space, of which there is one for each group of inputs; and B, of
+rules that feed back through F."""
 
 SYMMETRIC = ("Q", "T", "P", "P1")
 
@@ -144,12 +151,17 @@ def _with_fields(more: tuple[str, ...]) -> Any:
 
 
 class Teacher(NamedTuple):
-    """What learning leaves as it is: the teacher, and the overlaps of the feedback matrix F."""
+    """What learning leaves as it is: the teacher, the overlaps of F, and the inputs."""
 
     T: Array  # (M, M)
     v_star: Array  # (M, O)
     S: Array | None = None  # (M, O)
     P: Array | None = None  # (O, O)
+    inputs: Any = None  # an odes.Spectrum, which gives all overlaps a first axis of its groups
+
+
+FIXED = ("T", "v_star", "S", "P")
+"""The overlaps of a Teacher."""
 
 
 class Hyperparameters(NamedTuple):
@@ -176,11 +188,14 @@ def distinct_pairs(K: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def joint_covariance(state: OrderParameters, teacher: Teacher) -> Array:
-    """Covariance ``C = [[Q, R], [R^T, T]]`` of all local fields, (..., K + M, K + M)."""
+    """Covariance ``C = [[Q, R], [R^T, T]]`` of all local fields, (..., K + M, K + M).
+
+    Of overlaps in groups of inputs, those of the fields of each group for inputs of variance 1.
+    """
     Q, R, T = state.Q, state.R, teacher.T
     xp = R.__array_namespace__()
-    if R.ndim > 2:
-        T = xp.broadcast_to(T, R.shape[:-2] + T.shape)
+    if R.ndim > T.ndim:
+        T = xp.broadcast_to(T, R.shape[:-2] + T.shape[-2:])
     return xp.concat([xp.concat([Q, R], axis=-1), xp.concat([R.mT, T], axis=-1)], axis=-2)
 
 
@@ -192,7 +207,10 @@ def scale_feedback(
         return state, teacher
 
     def times(overlap: Array | None, factor: Array) -> Array | None:
-        return None if overlap is None else factor * overlap
+        if overlap is None:
+            return None
+        in_groups = overlap.ndim > state.v.ndim and getattr(factor, "ndim", 0) > 2
+        return (factor[:, None] if in_groups else factor) * overlap
 
     scaled = {"B", "F2"} & set(state._fields)
     return (

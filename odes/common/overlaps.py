@@ -12,6 +12,8 @@ from odes.common.checks import check_array, check_double_precision, quoted
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
+    FIXED,
+    GROUPED,
     MAGNITUDE_LIMIT,
     SYMMETRIC,
     Array,
@@ -21,6 +23,7 @@ from odes.common.order_parameters import (
     joint_covariance,
     state_of,
 )
+from odes.common.spectrum import Spectrum, check_spectrum
 
 PSD_TOLERANCE = 1e-7
 """How negative an eigenvalue of a correlation matrix may be: overlaps measured in single precision
@@ -42,6 +45,7 @@ def check_overlaps(
     """
     state, fixed = shape_overlaps(initial, teacher, needs, check_array, name)
     given = {**state._asdict(), **fixed._asdict()}
+    given.pop("inputs")
     for name, array in given.items():
         if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
             raise ValueError(
@@ -50,14 +54,54 @@ def check_overlaps(
             )
     for name in SYMMETRIC:
         matrix = given.get(name)
-        if matrix is not None and not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6):
+        if matrix is not None and not np.allclose(matrix, matrix.mT, rtol=1e-6, atol=1e-6):
             raise ValueError(f"Argument `{name}` must be symmetric, but is {matrix.tolist()}.")
     check_covariance("the joint covariance [[Q, R], [R^T, T]]", joint_covariance(state, fixed))
     if fixed.P is not None:
         check_covariance("P", fixed.P)
     if "F2" in needs:
-        check_joint("F1", state, fixed, np.concatenate([given["B1"], given["S1"]]), given["P1"])
+        overlaps = np.concatenate([given["B1"], given["S1"]], axis=-2)
+        check_joint("F1", state, fixed, overlaps, given["P1"])
     return state, fixed
+
+
+def spread(
+    initial: OrderParameters, teacher: Teacher, inputs: Spectrum
+) -> tuple[OrderParameters, Teacher]:
+    """Overlaps of white inputs, spread over the groups of other ones by their shares.
+
+    So are, as N grows, those of weights drawn without regard to the covariance of the inputs.
+
+    Args:
+        initial, teacher: as for :func:`odes.solve`, without inputs.  B is that of F, and spread,
+            where there is an S.
+        inputs: an :class:`odes.Spectrum`.
+
+    Returns:
+        Both with the axis of groups, and the teacher with these inputs.
+
+    Raises:
+        ValueError: names the argument, what it must be and what it was.
+    """
+    shares = check_spectrum(inputs).shares[:, None, None]
+    check_states("initial", initial, teacher)
+    if teacher.inputs is not None:
+        raise ValueError(
+            f"Argument `teacher` must have no inputs yet, but has {quoted(teacher.inputs)}."
+        )
+    given = {**initial._asdict(), **teacher._asdict()}
+    needs = {name: each for name, each in DIMENSIONS.items() if given.get(name) is not None}
+    own = set(initial._fields) - set(DIMENSIONS)
+    state, fixed = check_overlaps(initial, teacher, [*needs])
+    names = (*GROUPED, "B") if fixed.S is not None else GROUPED
+
+    def spread_out(parts: dict[str, Any]) -> dict[str, Any]:
+        wide = {name for name in names if parts.get(name) is not None}
+        return parts | {name: shares * parts[name] for name in wide}
+
+    kept = {name: getattr(initial, name) for name in own}
+    spread_teacher = Teacher(**spread_out(fixed._asdict()) | {"inputs": inputs.alone()})
+    return state_of(spread_out(state._asdict()) | kept), spread_teacher
 
 
 def check_states(name: str, state: Any, teacher: Any) -> None:
@@ -81,12 +125,14 @@ def check_arrays(
     """
     check_states(name, state, teacher)
     given: dict[str, Any] = {**state._asdict(), **teacher._asdict()}
-    sizes: dict[str, int] = {}
+    inputs = _inputs(teacher)
+    sizes = _groups(inputs)
     leading: tuple[int, ...] = ()
     seen = ("R", "Q", "v", "T", "v_star", *needs)
+    known = _dimensions(needs, inputs)
     for each in seen:
         array: Any = given.get(each)
-        dimensions = _dimensions(needs)[each]
+        dimensions = known[each]
         if not hasattr(array, "__array_namespace__") or array.dtype.kind not in "biuf":
             raise ValueError(
                 f"Argument `{each}` must be a real array of shape ({', '.join(dimensions)}), "
@@ -94,7 +140,7 @@ def check_arrays(
             )
         check_double_precision(array, each)
         if axes and each == "R":
-            leading = array.shape[:-2]
+            leading = array.shape[: max(array.ndim - len(dimensions), 0)]
         before = leading if each in state._fields else ()
         for dimension, size in zip(dimensions, array.shape[len(before) :], strict=False):
             sizes.setdefault(dimension, size)
@@ -105,14 +151,16 @@ def check_arrays(
                 f"{given['R'].shape}, but has {array.shape}."
             )
     jax = sys.modules.get("jax")
-    if jax is None or not any(
-        isinstance(each, jax.Array) for each in (beside, *(given[name] for name in seen))
-    ):
-        return state, teacher
+    parts = (beside, *(inputs or ()), *(given[name] for name in seen))
+    if jax is None or not any(isinstance(each, jax.Array) for each in parts):
+        return state, teacher._replace(inputs=inputs)
     given |= {each: jax.numpy.asarray(given[each]) for each in seen}
     return (
         type(state)(*(given[each] for each in state._fields)),
-        Teacher(*(given[each] for each in Teacher._fields)),
+        Teacher(
+            **{each: given[each] for each in FIXED},
+            inputs=jax.tree.map(jax.numpy.asarray, inputs),
+        ),
     )
 
 
@@ -129,9 +177,10 @@ def shape_overlaps(
     """
     check_states(name, initial, teacher)
     given = {**initial._asdict(), **teacher._asdict()}
-    dimensions = _dimensions(needs)
-    own = [*ALWAYS, *(name for name in needs if name not in Teacher._fields)]
-    given = {name: given.get(name) for name in ("Q", "R", "v", "B", *own, *Teacher._fields)}
+    inputs = _inputs(teacher)
+    dimensions = _dimensions(needs, inputs)
+    own = [*ALWAYS, *(name for name in needs if name not in FIXED)]
+    given = {name: given.get(name) for name in ("Q", "R", "v", "B", *own, *FIXED)}
     given["B"] = given["B"] if "B" in needs else None
     for name in ("Q", "R", "v", "T", "v_star", *needs):
         if given[name] is None:
@@ -139,23 +188,43 @@ def shape_overlaps(
                 f"Argument `{name}` must be an array of shape "
                 f"({', '.join(dimensions[name])}) for this rule, but is None."
             )
-    sizes: dict[str, int] = {}
+    sizes = _groups(inputs)
     arrays = {
         name: None if each is None else _shaped(name, read(name, each), dimensions[name], sizes)
         for name, each in given.items()
     }
-    fixed = Teacher(*(arrays.pop(name) for name in Teacher._fields))
+    fixed = Teacher(**{name: arrays.pop(name) for name in FIXED}, inputs=inputs)
     return state_of(arrays), fixed
 
 
-def _dimensions(needs: Any) -> dict[str, Any]:
-    """The dimensions of all overlaps by name, those of a rule's own weights among its needs."""
-    return DIMENSIONS | (needs if isinstance(needs, dict) else {})
+def _dimensions(needs: Any, inputs: Spectrum | None = None) -> dict[str, Any]:
+    """The dimensions of all overlaps by name, those of a rule's own weights among its needs.
+
+    With inputs in groups, G is their number.
+    """
+    known: dict[str, Any] = DIMENSIONS | (needs if isinstance(needs, dict) else {})
+    if inputs is None:
+        return known
+    in_groups = (*GROUPED, "B") if "S" in needs else GROUPED
+    return known | {name: ("G", *known[name]) for name in in_groups}
+
+
+def _inputs(teacher: Teacher) -> Spectrum | None:
+    """What the equations know of the inputs, checked."""
+    if teacher.inputs is None:
+        return None
+    return check_spectrum(teacher.inputs, "teacher.inputs").alone()
+
+
+def _groups(inputs: Spectrum | None) -> dict[str, int]:
+    """The number of groups as a size, where there are any."""
+    return {} if inputs is None else {"G": len(inputs.eigenvalues)}
 
 
 def check_feedback_matrix(state: OrderParameters, teacher: Teacher) -> None:
     """ValueError unless an F with the overlaps B, S and P exists in the aligned scaling."""
-    check_joint("an aligned F", state, teacher, np.concatenate([state.B, teacher.S]), teacher.P)
+    overlaps = np.concatenate([state.B, teacher.S], axis=-2)
+    check_joint("an aligned F", state, teacher, overlaps, teacher.P)
 
 
 def check_joint(
@@ -165,7 +234,7 @@ def check_joint(
     C = joint_covariance(state, teacher)
     check_covariance(
         f"the joint covariance of all units and {name}",
-        np.block([[C, overlaps], [overlaps.T, own]]),
+        np.block([[C, overlaps], [overlaps.mT, own]]),
     )
 
 
@@ -187,13 +256,17 @@ def _shaped(name: str, array: Array, dimensions: tuple[str, ...], sizes: dict[st
 
 
 def check_covariance(name: str, matrix: np.ndarray) -> None:
-    """ValueError unless the symmetric matrix is positive semidefinite to single precision."""
-    variance = matrix.diagonal()
-    scale = np.sqrt(np.maximum(variance, DECAYED_FRACTION * max(variance.max(), 0.0)))
+    """ValueError unless symmetric matrices are positive semidefinite to single precision.
+
+    One, or one for each group of inputs.
+    """
+    variance = matrix.diagonal(0, -2, -1)
+    least = DECAYED_FRACTION * np.maximum(variance.max(axis=-1, keepdims=True), 0.0)
+    scale = np.sqrt(np.maximum(variance, least))
     scale = np.where(scale > 0, scale, 1.0)
-    smallest = np.linalg.eigvalsh(matrix / scale[:, None] / scale)[0]
-    if smallest < -PSD_TOLERANCE:
+    smallest = np.linalg.eigvalsh(matrix / scale[..., :, None] / scale[..., None, :])
+    if np.any(smallest < -PSD_TOLERANCE):
         raise ValueError(
             f"Argument {name} must be positive semidefinite, but has the eigenvalue "
-            f"{np.linalg.eigvalsh(matrix)[0]:.3g}."
+            f"{np.linalg.eigvalsh(matrix).min():.3g}."
         )

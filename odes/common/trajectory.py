@@ -84,10 +84,12 @@ def trajectory_of_runs(
     fine = np.isfinite(errors)
     for array in states:
         if array is not None:
-            fine &= np.max(np.abs(array), axis=(-2, -1)) <= MAGNITUDE_LIMIT
+            fine &= np.max(np.abs(array), axis=tuple(range(2, array.ndim))) <= MAGNITUDE_LIMIT
     fine = np.logical_and.accumulate(fine, axis=1)
     reached = {
-        name: None if a is None else np.where(fine[..., None, None], a, np.nan)
+        name: None
+        if a is None
+        else np.where(fine.reshape(*fine.shape, *(1,) * (a.ndim - 2)), a, np.nan)
         for name, a in states._asdict().items()
     }
     status = np.where(fine[:, -1], "ok", "diverged")

@@ -32,9 +32,12 @@ class Mirrored(Rule):
         dP1_ij/dt = lr s^2 (c_i B1_ij + c_j B1_ji) - 2 decay P1_ij + lr^2 s^2 <a_i a_j>
         dF2/dt    = lr s^2 v - decay F2
 
-    with ``c_j = 1``, or ``<g'(a_j)>``.  The noise averages out of all but P1.  If ``normalised``,
-    both factors are scaled back to their Frobenius norm after each step, in place of the decay.
-    ``rule`` is any rule, or the name of one, that feeds back B or F and leaves it as it is.
+    with ``c_j = 1``, or ``<g'(a_j)>``.  The noise averages out of all but P1; it is white whatever
+    the inputs are, and in groups of those its last term counts for their shares.
+
+    If ``normalised``, both factors are scaled back to their Frobenius norm after each step, in
+    place of the decay.  ``rule`` is any rule, or the name of one, that feeds back B or F and leaves
+    it as it is.
     """
 
     rule: Any
@@ -111,20 +114,24 @@ class Mirrored(Rule):
         Q, R, v, _, B1, S1, P1, F2 = state
         xp = v.__array_namespace__()
         variance = self.noise**2
-        c, a_a = xp.ones_like(Q[0]), variance * Q
+        inputs = teacher.inputs
+        seen = Q if inputs is None else Q.sum(axis=0)
+        c, a_a = xp.ones_like(seen[0]), variance * seen
         if self.nonlinear:
-            c, a_a = _noise_through(learning.activation, variance * Q)
-        grown = pull * (c[:, None] * B1 + (c[:, None] * B1).T) + self.lr**2 * variance * a_a
+            c, a_a = _noise_through(learning.activation, variance * seen)
+        if inputs is not None:
+            a_a = inputs.shares[:, None, None] * a_a
+        grown = pull * (c[:, None] * B1 + (c[:, None] * B1).mT) + self.lr**2 * variance * a_a
         decay1 = decay2 = self.decay
         if self.normalised:
-            square1, square2 = xp.trace(P1), xp.sum(F2 * F2)
-            decay1 = xp.trace(grown) / (2 * xp.where(square1 > 0, square1, 1.0))
+            square1, square2 = xp.sum(P1.diagonal(0, -2, -1)), xp.sum(F2 * F2)
+            decay1 = xp.sum(grown.diagonal(0, -2, -1)) / (2 * xp.where(square1 > 0, square1, 1.0))
             decay2 = pull * xp.sum(v * F2) / xp.where(square2 > 0, square2, 1.0)
             v = xp.where(square2 > 0, v, 0.0)  # nothing can be scaled back to a norm of zero
-        learned = learning.along(xp.concat([B1, S1]), F2.T @ P1)
+        learned = learning.along(xp.concat([B1, S1], axis=-2), F2.T @ P1)
         return {
             "B1": learned + pull * Q * c - decay1 * B1,
-            "S1": pull * R.T * c - decay1 * S1,
+            "S1": pull * R.mT * c - decay1 * S1,
             "P1": grown - 2 * decay1 * P1,
             "F2": pull * v - decay2 * F2,
         }

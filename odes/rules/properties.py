@@ -76,11 +76,12 @@ def check_feedback_drift(
     ``learned`` is what ``rule.learn`` returns of a sample, None where averages are closed.
     """
     learning = Learning(
-        along=lambda overlaps, with_F=None: overlaps[: len(initial.v)],
+        along=lambda overlaps, with_F=None: overlaps[..., : len(initial.v), :],
         dv=initial.v,
         parameters=Hyperparameters(1.0, 1.0, 0.0, 0.0, 0.0),
         activation=activation,
         weights=learned,
+        activities=initial.v @ initial.v.mT,
     )
     with np.errstate(all="ignore"):
         moved = rule.feedback_drift(initial, teacher, learning)

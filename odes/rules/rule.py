@@ -37,6 +37,7 @@ class Sample(NamedTuple):
     lr: Array  # learning rate of the first layer
     xi: Array | None = None  # standard normals of the shape that the rule `draws`
     weights: dict[str, Array] | None = None  # that the rule `keeps`, by name
+    mean_square: Array = 1.0  # of the entries of the input
 
     @property
     def h(self) -> Array:
@@ -76,6 +77,7 @@ class Learning(NamedTuple):
     parameters: Hyperparameters
     activation: Any
     weights: dict[str, Array] | None = None  # averages of `Rule.learn`; None in closed form
+    activities: Array | None = None  # <h_k h_l>, (K, K), in closed form; None otherwise
 
 
 class Rule:
@@ -133,7 +135,8 @@ class Rule:
 
         ``learning.along(u, with_F)`` is ``d(w_k . u / N) / dt`` for directions u in input space,
         given by their overlaps with all units, (K + M, number of directions), students first, and
-        with F, (O, number of directions), which only rules with gamma look at.  Unless this is that
+        with F, (O, number of directions), which only rules with gamma look at; with inputs in
+        groups, these overlaps and those of F have a first axis of the groups.  Unless this is that
         of :class:`Rule` or of :class:`AFA`, the feedback counts as learned: its scale is the one
         that it starts with.
         """

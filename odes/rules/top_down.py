@@ -17,7 +17,7 @@ class AFA(Rule):
 
     def feedback_drift(self, state, teacher, learning):
         xp = state.B.__array_namespace__()
-        return {"B": learning.along(xp.concat([state.B, teacher.S]), teacher.P)}
+        return {"B": learning.along(xp.concat([state.B, teacher.S], axis=-2), teacher.P)}
 
 
 class PEPITA(AFA):
@@ -68,8 +68,9 @@ class HebbianPEPITA(AFA):
 class TimeLocalPEPITA(HebbianPEPITA):
     """Time-local PEPITA: the first pass takes its Hebbian step before the second pass is run.
 
-    The second pass then sees ``lambda - B e - lr h``, since ``|x|^2 / N -> 1``.
+    The second pass then sees ``lambda - B e - lr h |x|^2 / N``, where ``|x|^2 / N -> 1`` unless the
+    inputs have a covariance.
     """
 
     def second_fields(self, sample):
-        return super().second_fields(sample) - sample.lr * sample.h
+        return super().second_fields(sample) - sample.lr * sample.mean_square * sample.h

@@ -7,7 +7,9 @@ O(1).  In the limit B obeys the Ito equation ::
     dB = drift dt + Gaussian increments,   Cov(dB_ko, dB_lp) = lr^2 P_op <delta_k delta_l> dt
 
 while Q, R and v follow their noise-free equations along the path of B, and S and P are constants of
-motion.  The drift is that of ``odes/equations.py``.  Importing this module imports JAX and diffrax.
+motion.  The drift is that of ``odes/equations.py``.  The B of a group of inputs of variance omega
+has increments of its own, with omega times the P of that group.  Importing this module imports JAX
+and diffrax.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from odes.common.checks import check_count, check_number, check_seed, check_time
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_overlaps
 from odes.common.trajectory import Trajectory, trajectory_of_runs
+from odes.equations import averaged
 from odes.problem import Problem, choose, has_closed_form, prepare, way_of_averaging
 from odes.rules import FACTORS, Rule, check_moves_with_F
 
@@ -109,15 +112,16 @@ def solve_paths(
     draws_F = getattr(initial, "B", False) is None and getattr(teacher, "S", False) is None
     if draws_F:
         initial, teacher = check_overlaps(initial, teacher, ("P",))
-        initial = initial._replace(B=0 * initial.v)
-        teacher = teacher._replace(S=0 * teacher.v_star)
+        groups = np.shape(initial.R)[:-2]
+        initial = initial._replace(B=np.zeros((*groups, *initial.v.shape)))
+        teacher = teacher._replace(S=np.zeros((*groups, *teacher.v_star.shape)))
     if points is None and not has_closed_form(rule, activation):
         points = POINTS
     problem = prepare(
         initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
         with_P=True, aligned=False,
     )  # fmt: skip
-    (K, _), O = problem.initial.R.shape, problem.initial.v.shape[1]
+    (K, _), O = problem.initial.R.shape[-2:], problem.initial.v.shape[1]
     if check_averaged(rule, activation, K, O):
         raise ValueError(
             "Argument `rule` must not move W along F (gamma) if F is random: that moves B by O(1) "
@@ -137,8 +141,8 @@ def solve_paths(
         if draws_F:
             overlaps = _draw_overlaps(problem.initial, problem.teacher, keys)
         else:
-            given = np.concatenate([problem.initial.B, problem.teacher.S])
-            overlaps = np.tile(given, (n_paths, 1, 1))
+            given = np.concatenate([problem.initial.B, problem.teacher.S], axis=-2)
+            overlaps = np.repeat(given[None], n_paths, axis=0)
     states, errors = problem.compiled(_paths)(parameters, keys, overlaps, grid, times)
     return trajectory_of_runs(
         times,
@@ -188,14 +192,28 @@ class Steps(diffrax.StepTo):
 
 
 def _draw_overlaps(initial: OrderParameters, teacher: Teacher, keys: Any) -> Any:
-    """[B; S] of an F of each path's own: normal with covariance C x P, (n_paths, K + M, O)."""
-    C = roots(joint_covariance(initial, teacher))[0]
-    P = roots(teacher.P)[0]
+    """[B; S] of an F of each path's own: normal with covariance C x P, (n_paths, K + M, O).
+
+    In every group of inputs, if there are any, with the variance of the entries of F there.
+    """
+    C = joint_covariance(initial, teacher)
+    P: Any = teacher.P
+    if teacher.inputs is not None:
+        P = P / teacher.inputs.shares[:, None, None]
+    left, right = _roots(C), _roots(P)
+    shape = (*C.shape[:-1], P.shape[-1])
 
     def one(key: Any) -> Any:
-        return C @ jax.random.normal(jax.random.fold_in(key, 1), (len(C), len(P))) @ P
+        return left @ jax.random.normal(jax.random.fold_in(key, 1), shape) @ right
 
     return jax.vmap(one)(keys)
+
+
+def _roots(covariance: Any) -> Any:
+    """Symmetric square roots of a covariance, or of one for each group of inputs."""
+    if covariance.ndim == 2:
+        return roots(covariance)[0]
+    return jax.vmap(lambda each: roots(each)[0])(covariance)
 
 
 def _paths(
@@ -203,29 +221,30 @@ def _paths(
 ) -> tuple[OrderParameters, Any]:
     """States and errors at ``times`` of all paths."""
     problem = replace(problem, parameters=parameters)
-    K, O = problem.initial.v.shape
+    K, inputs = len(problem.initial.v), problem.teacher.inputs
+    groups = () if inputs is None else (len(inputs.shares),)
+    shape = (*groups, *problem.initial.v.shape)
 
     def noise_increments(path: Problem, y: Any) -> Any:
         state, teacher = path.unpack(y), path.teacher
-        C = joint_covariance(state, teacher)
-        averages = path.moments(C, state, teacher, parameters, path.rule, path.activation)
-        left = parameters.lr * roots(averages.delta_delta)[0]
-        right = roots(teacher.P)[0]
+        averages = averaged(state, teacher, parameters, path.rule, path.activation, path.moments)
+        P = teacher.P if inputs is None else inputs.eigenvalues[:, None, None] * teacher.P
+        left, right = parameters.lr * roots(averages.delta_delta)[0], _roots(P)
         still = path.changes(0 * y)
         return lineax.FunctionLinearOperator(
             lambda dW: path.pack(still._replace(B=left @ dW @ right)),
-            jax.ShapeDtypeStruct((K, O), y.dtype),
+            jax.ShapeDtypeStruct(shape, y.dtype),
         )
 
     def one_path(drawn: tuple[Any, Any]) -> tuple[OrderParameters, Any]:
         key, B_S = drawn
         path = replace(
             problem,
-            initial=problem.initial._replace(B=B_S[:K]),
-            teacher=problem.teacher._replace(S=B_S[K:]),
+            initial=problem.initial._replace(B=B_S[..., :K, :]),
+            teacher=problem.teacher._replace(S=B_S[..., K:, :]),
         )
         brownian = diffrax.VirtualBrownianTree(
-            0.0, grid[-1], tol=BROWNIAN_RESOLUTION * grid[-1], shape=(K, O), key=key
+            0.0, grid[-1], tol=BROWNIAN_RESOLUTION * grid[-1], shape=shape, key=key
         )
         y = diffrax.diffeqsolve(
             diffrax.MultiTerm(

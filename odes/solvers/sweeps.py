@@ -8,6 +8,7 @@ Importing this module imports JAX.
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,15 +17,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
 
 from odes.averages.quadrature import Points
-from odes.common.checks import check_count, check_progress, check_times, completed, renamed
+from odes.common.checks import check_count, check_progress, check_times, completed, quoted, renamed
 from odes.common.chunks import run_chunks
 from odes.common.grid import (
     AXES,
     ENTRIES,
     Grid,
+    axes_of,
     check_symbols,
     choose_rules,
     gather,
@@ -33,7 +36,9 @@ from odes.common.grid import (
     make_grid,
 )
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
+from odes.common.overlaps import check_states
 from odes.common.schedules import jumps_of, probed
+from odes.common.spectrum import check_spectrum
 from odes.common.store import Arrays
 from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
@@ -110,6 +115,7 @@ def sweep(
     max_steps: int = 10_000,
     points: int | Points | None = None,
     order_parameters: Any = (),
+    inputs: Any = None,
     path: Any = None,
     executor: Any = None,
     progress: bool | None = False,
@@ -135,6 +141,11 @@ def sweep(
             solution is as accurate where errors do not grow along it; near the edge of stability,
             at large lr times feedback_scale, they do, and it can be several times less accurate.
         order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
+        inputs: a function of numbers >= 0 that returns an odes.Spectrum, such as
+            ``partial(Spectrum.power_law, groups=8)``, whose arguments become axes, here
+            ``exponent=[0, 0.5, 1]``; always of as many groups and factors.  They take the place of
+            the inputs of the teacher, whose overlaps and those of ``initial`` stay as they are
+            (:func:`odes.spread`).
         path: a directory where finished chunks of points are kept.  A sweep that was interrupted,
             by whatever means, and is called again with the same arguments goes on where it stopped
             and returns the same numbers to the last bit.
@@ -173,11 +184,12 @@ def sweep(
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
-    grid = make_grid(axes, AXES)
+    grid = make_grid(axes, AXES | axes_of(inputs, axes))
     columns = _columns(grid)
-    values = np.stack(columns, axis=1)
-    in_time = probed(Hyperparameters(*values[0])._replace(**grid.schedules), times[-1])
-    schedules = tuple((name, getattr(in_time, name)) for name in grid.schedules)
+    check_states("initial", initial, teacher)
+    teacher, spectra = _with_inputs(teacher, inputs, grid)
+    values = np.column_stack([*columns, spectra])
+    schedules = _schedules(grid, columns, times[-1])
     equations = [
         partial(
             prepare, initial, teacher, rule=one, activation=activation, points=points,
@@ -186,8 +198,6 @@ def sweep(
         for one in rules.values()
     ]  # fmt: skip
     problems = [make() for make in equations]
-    for name, schedule in schedules:
-        check_shape(name, schedule)
     if batch_size is None:
         batch_size = _default_batch_size(problems, values)
     batch_size = check_count("batch_size", batch_size)
@@ -196,13 +206,13 @@ def sweep(
     given = {"initial": _union(problems), "teacher": problems[0].teacher}
     tolerances = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
     results = run_chunks(
-        job,
-        [(index, values[chosen]) for index, chosen in plan],
+        job, [(index, values[chosen]) for index, chosen in plan],
         arguments={
             **grid.fixed, **grid.axes, **dict(schedules), **given, **tolerances,
             "rule": {name: known_name(one) or one for name, one in rules.items()},
             "times": times, "activation": activation, "points": points,
             "order_parameters": symbols,
+            "spectra": spectra,
         },
         layout={
             "dimensions": list(grid.axes), "batch_size": batch_size,
@@ -243,6 +253,39 @@ def _columns(grid: Grid) -> Hyperparameters:
     columns = {name: grid.column(name, otherwise.get(name)) for name in AXES}
     given = {name: None if column[0] is None else column for name, column in columns.items()}
     return completed(given, lambda name, column: column.astype(float))
+
+
+def _schedules(grid: Grid, columns: Hyperparameters, end: float) -> tuple[tuple[str, Any], ...]:
+    """What changes with time, by name, tried up to the last time."""
+    first = Hyperparameters(*(float(column[0]) for column in columns))
+    in_time = probed(first._replace(**grid.schedules), end)
+    for name in grid.schedules:
+        check_shape(name, getattr(in_time, name))
+    return tuple((name, getattr(in_time, name)) for name in grid.schedules)
+
+
+def _with_inputs(teacher: Teacher, inputs: Any, grid: Grid) -> tuple[Teacher, np.ndarray]:
+    """The teacher with the inputs of the first point, and all numbers of those of every point.
+
+    (points, n), with n = 0 if they are those that the teacher has at all points.
+    """
+    if inputs is None:
+        return teacher, np.zeros((math.prod(grid.shape), 0))
+    names = [name for name in (*grid.axes, *grid.fixed) if name not in AXES]
+    if not callable(inputs) or not names:
+        raise ValueError(
+            "Argument `inputs` must be a function of one or more of the axes that returns a "
+            f"Spectrum, but is {quoted(inputs)}; inputs of all points belong to the teacher."
+        )
+    rows = zip(*(grid.column(name, None).tolist() for name in names), strict=True)
+    spectra = [check_spectrum(inputs(**dict(zip(names, row, strict=True)))).alone() for row in rows]
+    numbers = [[each for each in spectrum if each is not None] for spectrum in spectra]
+    if len({tuple(map(np.shape, each)) for each in numbers}) > 1:
+        raise ValueError(
+            "Argument `inputs` must return spectra of as many groups and factors at all points, "
+            "but does not."
+        )
+    return teacher._replace(inputs=spectra[0]), np.stack([np.concatenate(each) for each in numbers])
 
 
 def _default_batch_size(problems: list[Problem], values: np.ndarray) -> int:
@@ -288,6 +331,10 @@ def _solve_chunk(
 
     def one(values: Any, arrays: Any, times: Any) -> dict[str, Any]:
         initial, teacher, points = arrays
+        values, spectrum = values[: len(AXES)], values[len(AXES) :]
+        if spectrum.size:
+            _, in_place = ravel_pytree(teacher.inputs)
+            teacher = teacher._replace(inputs=in_place(spectrum))
         parameters = Hyperparameters(*values)._replace(**dict(schedules))
         flow = integrate(
             replace(problem, initial=initial, teacher=teacher, points=points),

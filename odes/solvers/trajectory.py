@@ -239,14 +239,15 @@ def covariant(
 ) -> OrderParameters:
     """The states, of one leading axis, with a Q that goes with R and T, to these tolerances.
 
-    ``Q - R T^+ R^T``, the covariance of what the student has beyond the teacher, has eigenvalues
-    >= 0.  Where a student becomes its teacher, they tend to 0, and the integrator's errors make
-    some negative, and with them the error; those within ten tolerances become 0.
+    ``Q - R T^+ R^T``, the covariance of what the student has beyond the teacher, has eigenvalues >=
+    0, in every group of inputs.  Where a student becomes its teacher, they tend to 0, and the
+    integrator's errors make some negative, and with them the error; those within ten tolerances
+    become 0.
     """
     beyond = states.Q - states.R @ np.linalg.pinv(teacher.T, hermitian=True) @ states.R.mT
-    known = np.isfinite(beyond).all(axis=(1, 2))
+    known = np.isfinite(beyond).all(axis=(-2, -1))
     values, vectors = np.linalg.eigh(beyond[known])
-    allowed = rtol * np.max(np.abs(states.Q[known]), axis=(1, 2), initial=0.0) + atol
+    allowed = rtol * np.max(np.abs(states.Q[known]), axis=(-2, -1), initial=0.0) + atol
     allowed *= GLOBAL_ERROR_FACTOR
     missing = np.where(values > -allowed[:, None], np.maximum(-values, 0.0), 0.0)
     Q = states.Q.copy()

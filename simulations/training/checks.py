@@ -12,9 +12,17 @@ import numpy as np
 from odes.common.checks import check_count, check_seed, check_times
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import check_scale
+from odes.common.spectrum import check_data
 from simulations.activations import Activation, check_activation, choose_activation
-from simulations.networks import Network, check_learned, check_network
+from simulations.networks import (
+    Network,
+    check_learned,
+    check_network,
+    given_matrix,
+    in_eigenbasis,
+)
 from simulations.rules import Rule, as_matrix, choose_rule, see, shape_drawn
+from simulations.training.inputs import Data
 
 
 def check_training(
@@ -46,6 +54,33 @@ def check_training(
         network = network._replace(F1=None, F2=None)
     check_shapes(chosen, network, units.hidden)
     return network, chosen, units, steps
+
+
+def given_data(data: Any, labels: Any, network: Network) -> Data | None:
+    """The data to draw inputs from, with labels (n, O), if there are any; ValueError otherwise."""
+    if data is None:
+        if labels is not None:
+            raise ValueError("Argument `labels` must be None without `data`, whose rows have them.")
+        return None
+    rows, N = check_data("data", data), network.W.shape[1]
+    if rows.shape[1] != N:
+        raise ValueError(
+            f"Argument `data` must have rows of N = {N} numbers, but has shape {rows.shape}."
+        )
+    if labels is not None:
+        labels = given_matrix("labels", labels, (len(rows), network.v.shape[1]))
+    return Data(rows, rows.mean(axis=0, dtype=float), labels)
+
+
+def at_eigenbasis(network: Network, rule: Rule) -> Network:
+    """The network where the entries of its inputs are independent; ValueError if that matters."""
+    turned = in_eigenbasis(network)
+    if turned is not network and not rule.equivariant and rule.mirror is None:
+        raise ValueError(
+            "Argument `rule` must be declared equivariant for inputs with eigenvectors, on whose "
+            "coordinates it is run; or give `data`."
+        )
+    return turned
 
 
 def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:

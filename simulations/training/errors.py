@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from simulations.activations import Activation
 from simulations.networks import Network
-from simulations.rules import Rule, outputs
+from simulations.rules import Rule
 
 
 def tested(n_test: int) -> str:
@@ -16,12 +16,11 @@ def tested(n_test: int) -> str:
     return f"{n_test} test inputs"
 
 
-def mistakes(network: Network, X: Any, *, rule: Rule, units: Activation) -> Any:
+def mistakes(network: Network, X: Any, label: Any, *, rule: Rule, units: Activation) -> Any:
     """Half the squared error and the classification error on each of a block of inputs, (block, 2).
 
-    Against the noiseless teacher.
+    Against labels (block, O) without noise.
     """
-    label = outputs(network.W_star, network.v_star, X, units.g)
     prediction = rule.predict(network, X, units.hidden)
     wrong = jnp.mean((1 - jnp.sign(prediction) * jnp.sign(label)) / 2, axis=1)
     return jnp.stack([jnp.sum((prediction - label) ** 2, axis=1) / 2, wrong], axis=1)

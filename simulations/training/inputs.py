@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,73 @@ import numpy as np
 
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import PiecewiseConstant
+from odes.common.spectrum import groups_of
 from simulations.networks import Network
-from simulations.rules import Rule, shape_drawn
+from simulations.rules import Rule, outputs, shape_drawn
 
-MIRROR, OWN = 2**31, 2**31 + 1
-"""Set the noise of mirrors, and what rules draw, apart from samples in the streams of a run."""
+MIRROR, OWN, FACTOR = 2**31, 2**31 + 1, 2**31 + 2
+"""Set the noise of mirrors, what rules draw, and the factors of samples apart from samples in the
+streams of a run."""
+
+
+class Data(NamedTuple):
+    """A data matrix to draw inputs from."""
+
+    rows: Any  # (n, N)
+    mean: Any  # of the rows, which is subtracted, (N,)
+    labels: Any = None  # (n, O); None for those of the teacher
+
+
+def draw_samples(
+    key: Any, first: Any, count: int, network: Network, data: Data | None, g: Callable
+) -> tuple[Any, Any, Any]:
+    """Samples first, first + 1, ...: inputs (count, N), labels and normals for their noise.
+
+    The labels are without noise, (count, O); g is the activation of the teacher.
+    """
+    if data is None:
+        X, zeta = draw_inputs(key, first, count, network.F)
+        if network.inputs is not None:
+            X = X * deviations(network.inputs, X.shape[1])
+            if network.inputs.factors is not None:
+                X = X * draw_lengths(jax.random.fold_in(key, FACTOR), first, count, network)
+        return X, outputs(network.W_star, network.v_star, X, g), zeta
+    row, zeta = draw_rows(key, first, count, data, network.v)
+    X = data.rows[row] - data.mean
+    if data.labels is not None:
+        return X, data.labels[row], zeta
+    return X, outputs(network.W_star, network.v_star, X, g), zeta
+
+
+def deviations(inputs: Any, N: int) -> Any:
+    """The standard deviation of each of N entries of an input of factor 1."""
+    return jnp.sqrt(inputs.eigenvalues)[groups_of(inputs, N)]
+
+
+def draw_lengths(key: Any, first: Any, count: int, network: Network) -> Any:
+    """The root of the factor of samples first, ..., (count, 1)."""
+    inputs = network.inputs
+    ends = jnp.cumsum(inputs.factor_shares)
+
+    def one(sample: Any) -> Any:
+        uniform = jax.random.uniform(jax.random.fold_in(key, sample), (), ends.dtype)
+        return jnp.searchsorted(ends[:-1], uniform, side="right")
+
+    with jax.threefry_partitionable(False):
+        chosen = jax.vmap(one)(first + jnp.arange(count))
+    return jnp.sqrt(inputs.factors)[chosen][:, None]
+
+
+def draw_rows(key: Any, first: Any, count: int, data: Data, v: Any) -> tuple[Any, Any]:
+    """The row of each of samples first, ..., (count,), and normals for the noise (count, O)."""
+
+    def one(sample: Any) -> tuple[Any, Any]:
+        for_row, for_noise = jax.random.split(jax.random.fold_in(key, sample))
+        row = jax.random.randint(for_row, (), 0, len(data.rows))
+        return row, jax.random.normal(for_noise, v.shape[-1:], v.dtype)
+
+    with jax.threefry_partitionable(False):
+        return jax.vmap(one)(first + jnp.arange(count))
 
 
 def draw_inputs(key: Any, first: Any, count: int, F: Any) -> tuple[Any, Any]:

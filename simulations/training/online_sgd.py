@@ -28,7 +28,7 @@ from odes.common.store import Arrays, load_arrays, open_store, save_arrays
 from odes.common.trajectory import Trajectory, trajectory_of_runs
 from simulations.activations import Activation
 from simulations.networks import Network, overlaps_of
-from simulations.rules import Rule, known_name, outputs
+from simulations.rules import Rule, known_name
 from simulations.training.blocks import learn_as_block
 from simulations.training.checkpoints import (
     CHECKPOINT,
@@ -38,9 +38,24 @@ from simulations.training.checkpoints import (
     weights_of,
     with_weights,
 )
-from simulations.training.checks import check_runs, check_training, learned, per_run
+from simulations.training.checks import (
+    at_eigenbasis,
+    check_runs,
+    check_training,
+    given_data,
+    learned,
+    per_run,
+)
 from simulations.training.errors import errors_of, mistakes, tested
-from simulations.training.inputs import MIRROR, OWN, draw_inputs, drawn_by, mirror_noise, rates
+from simulations.training.inputs import (
+    MIRROR,
+    OWN,
+    Data,
+    draw_samples,
+    drawn_by,
+    mirror_noise,
+    rates,
+)
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
 from simulations.training.steps import learn_in_turn, samples_of, scaled
 
@@ -64,6 +79,8 @@ def simulate(
     n_test: int = 2000,
     dtype: str = "float32",
     block: int | None = None,
+    data: Any = None,
+    labels: Any = None,
     path: Any = None,
     progress: bool | None = None,
 ) -> Trajectory:
@@ -92,6 +109,10 @@ def simulate(
             N / 4 - O and for equivariant rules; 1 for one after another; None for what is fast.  It
             need not divide the number of samples between two times: the last block is cut short.
             Results differ by rounding alone.
+        data: a matrix (n, N) whose rows, less their mean, are the inputs, drawn at random with
+            replacement, in training and tests; kept once, in ``dtype``.  None for Gaussian inputs,
+            with the covariance that ``network.inputs`` has, if any.
+        labels: of the rows of ``data``, (n, O) or (n,); None for the output of the teacher.
         path: a directory where a checkpoint is kept, every 20 seconds and at the end.  A simulation
             that was interrupted, by whatever means, and is called again with the same arguments
             and on as many processors and devices goes on from there and returns the same numbers to
@@ -118,6 +139,9 @@ def simulate(
     progress = check_progress(progress)
     n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
     network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
+    rows = given_data(data, labels, network)
+    if rows is None:
+        network = at_eigenbasis(network, chosen)
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu" and len(devices) == 1
     threads = processors() if cpu else len(devices)
@@ -127,7 +151,7 @@ def simulate(
         "network": network, "rule": known_name(chosen) or chosen,
         **probed(parameters, steps[-1] / network.W.shape[1])._asdict(),
         "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
-        "n_test": n_test, "dtype": dtype,
+        "n_test": n_test, "dtype": dtype, **({} if rows is None else {"data": rows}),
     }  # fmt: skip
     if not callable(parameters.feedback_scale):
         network = scaled(network, parameters.feedback_scale)
@@ -141,7 +165,7 @@ def simulate(
         ThreadPoolExecutor(threads) as pool,
         shown(progress, steps[-1], "samples", delay=1) as advanced,
     ):
-        groups = _start(network, learned(chosen), seed, dtype, plan, devices)
+        groups = _start(network, rows, learned(chosen), seed, dtype, plan, devices)
         done, saved = 0, list[Arrays]()
         if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
             done, saved = int(found["done"]), unstacked(found)
@@ -209,14 +233,22 @@ class Group(NamedTuple):
     training: Any  # random keys of the training inputs, (abreast,)
     tests: Any  # and of the test inputs
     basis: tuple[Any, Any]  # Q_F and its triangle, for the exact block form
+    data: Data | None  # to draw inputs from
 
 
 def _start(
-    network: Network, names: tuple[str, ...], seed: int, dtype: str, plan: Plan, devices: list
+    network: Network,
+    data: Data | None,
+    names: tuple[str, ...],
+    seed: int,
+    dtype: str,
+    plan: Plan,
+    devices: list,
 ) -> list[Group]:
     """All groups before the first sample, filled up with more runs than were asked for."""
     with np.errstate(over="ignore"):  # what is beyond single precision diverges
-        start = jax.tree.map(lambda weights: jnp.asarray(weights, dtype), network)
+        start, data = jax.tree.map(lambda each: jnp.asarray(each, dtype), (network, data))
+    held = [jax.device_put(data, device) for device in devices]
     networks = start.put(
         **{name: jnp.tile(start.get(name), (plan.abreast, 1, 1)) for name in names}
     )
@@ -225,21 +257,24 @@ def _start(
     runs = jnp.arange(plan.groups * plan.abreast)
     keys = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run)))(runs)
     keys = keys.reshape(plan.groups, plan.abreast, 2)
-    groups = [Group(networks, each[:, 0], each[:, 1], (Q, triangle)) for each in keys]
-    return [jax.device_put(group, devices[i % len(devices)]) for i, group in enumerate(groups)]
+    groups = [Group(networks, each[:, 0], each[:, 1], (Q, triangle), None) for each in keys]
+    return [
+        jax.device_put(group, devices[i % len(devices)])._replace(data=held[i % len(devices)])
+        for i, group in enumerate(groups)
+    ]
 
 
 @partial(jax.jit, static_argnames=("rule", "units", "plan"))
 def _train(group, first, last, parameters, *, rule, units, plan):
     """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`."""
-    networks, keys, _, basis = group
+    networks, keys, _, basis, data = group
     learner = partial(learn_as_block, basis) if plan.as_block else learn_in_turn
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
         def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:
             start = first + d * plan.drawn
-            X, zeta = draw_inputs(key, start, plan.drawn, network.F)
-            Y = outputs(network.W_star, network.v_star, X, units.g) + parameters.noise * zeta
+            X, Y, zeta = draw_samples(key, start, plan.drawn, network, data, units.g)
+            Y = Y + parameters.noise * zeta
             count = jnp.minimum(plan.drawn, last - start)
             now = samples_of(parameters, d * plan.drawn, plan.drawn)
             beside: dict[str, Any] = {}
@@ -282,7 +317,7 @@ def _measure(group, index, n_test, scale, *, rule, units, plan):
 
     The scale of the feedback is None for networks whose B and F have it already.
     """
-    networks, _, keys, _ = group
+    networks, _, keys, _, data = group
     size = plan.drawn
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
@@ -290,9 +325,9 @@ def _measure(group, index, n_test, scale, *, rule, units, plan):
         fed_back = network if scale is None else scaled(network, scale)
 
         def add(b: Any, total: Any) -> Any:
-            X, _ = draw_inputs(key, b * size, size, network.F)
+            X, Y, _ = draw_samples(key, b * size, size, network, data, units.g)
             counted = b * size + jnp.arange(size) < n_test
-            return total + counted @ mistakes(fed_back, X, rule=rule, units=units)
+            return total + counted @ mistakes(fed_back, X, Y, rule=rule, units=units)
 
         total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
         return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}

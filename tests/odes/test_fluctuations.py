@@ -13,6 +13,7 @@ from odes import (
     OrderParameters,
     PiecewiseConstant,
     Points,
+    Spectrum,
     Teacher,
     drift,
     generalization_error,
@@ -65,7 +66,7 @@ def changes_by_one_sample(nodes, N, units):
     The nodes are standard normals of the three fields, of two noises and of what the two columns of
     F see beyond the units.  The input is as long as its mean at these fields.
     """
-    (Q, R, v, B), (T, v_star, S, P) = SMALL
+    (Q, R, v, B), (T, v_star, S, P, _) = SMALL
     lr, lr_v, noise, decay, decay_v, _ = PARAMETERS
     z, zeta, beyond = np.split(nodes, [3, 5], axis=1)
     along = R / np.sqrt(T)  # there is one teacher unit
@@ -188,13 +189,17 @@ def test_covariances_of_rules_that_feed_back(rule):
 
 
 @pytest.mark.long
-def test_the_mean_of_small_networks_is_off_by_the_predicted_bias():
+@pytest.mark.parametrize(
+    "inputs", [None, Spectrum([2.0, 0.6], [0.3, 0.7], [0.5, 2.0], [0.667, 0.333])]
+)
+def test_the_mean_of_small_networks_is_off_by_the_predicted_bias(inputs):
     """N = 100, 10,000 chains; five standard errors, and 15 per cent for 1/N^2.
 
-    AFA with noise and decay at four times: false alarms 3e-6.  No bias at all would fail.
+    AFA with noise and decay at four times: false alarms 6e-6 for both kinds of inputs.  No bias at
+    all would fail; and the scatter is as predicted, to a tenth for 1/N.
     """
     state, teacher = sample_network(
-        N=1000, K=2, M=2, v_star=[1.2, 0.6], student_scale=1.0
+        N=1000, K=2, M=2, v_star=[1.2, 0.6], student_scale=1.0, inputs=inputs
     ).overlaps("afa")
     training = {
         "rule": "afa", "lr": 1.5, "lr_v": 0.5, "noise": 0.2, "weight_decay": 0.3,
@@ -209,6 +214,7 @@ def test_the_mean_of_small_networks_is_off_by_the_predicted_bias():
     bias = theory.fluctuations.bias
     assert np.all(abs(measured - bias) < 5 * error + 0.15 * abs(bias))
     assert np.any(abs(measured) > 5 * error + 0.15 * abs(bias))
+    np.testing.assert_allclose(error, theory.fluctuations.std(100), rtol=0.1)
 
 
 def test_the_scatter_is_that_of_what_is_sent_back():

@@ -88,7 +88,7 @@ def test_overlaps_are_measured_in_double_precision():
     network = sample_network(N=30, K=2, M=2)
     single = Network(*(np.asarray(weights, np.float32) for weights in network[:6]), True)
     state, teacher = single.overlaps("afa")
-    for array in (*state, *teacher):
+    for array in (*state, *teacher[:4]):
         assert array.dtype == np.float64
 
 
@@ -189,14 +189,14 @@ def test_a_network_can_have_any_overlaps(feedback, N):
     network = network_with_overlaps(*wanted, N=N, feedback=feedback, seed=2)
     assert network.W.shape == (3, N)
     for ours, theirs in zip(network.overlaps("afa"), wanted, strict=True):
-        for measured, exact in zip(ours, theirs, strict=True):
+        for measured, exact in zip(ours[:4], theirs[:4], strict=True):
             np.testing.assert_allclose(measured, exact, atol=1e-10)
     np.testing.assert_array_equal(network.overlaps("fa")[0].B, wanted[0].B)
     simulate(network, rule="afa", lr=0.1, times=[1.0])
 
 
 def test_overlaps_that_are_not_given_are_those_of_no_F_or_of_the_shortest():
-    (Q, R, v, B), (T, v_star, S, P) = sample_network(N=40, K=2, M=2).overlaps("afa")
+    (Q, R, v, B), (T, v_star, S, P, _) = sample_network(N=40, K=2, M=2).overlaps("afa")
     bare = network_with_overlaps(OrderParameters(Q, R, v[:, 0]), Teacher(T, v_star), N=10)
     assert not np.any(bare.F)
     assert not np.any(bare.B)

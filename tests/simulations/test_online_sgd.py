@@ -49,7 +49,7 @@ def numpy_loop(
     rule, samples, network=NETWORK, lr=lambda t: 0.8, lr_v=lambda t: 0.4, scale=lambda t: 1.0
 ):
     """Online learning in plain NumPy, one sample after another, as the papers write it."""
-    W, v, W_star, v_star, b, F, _, F1, F2, _ = network
+    W, v, W_star, v_star, b, F, _, F1, F2, *_ = network
     N = W.shape[1]
     for s, (x, zeta, xi, xi_hidden) in enumerate(zip(*samples, strict=True)):
         eta, eta_v = lr(s / N), lr_v(s / N)
