@@ -37,7 +37,7 @@ from simulations.rules import Rule, outputs, shape_drawn
 from simulations.training.checks import check_runs, check_training, learned, per_run
 from simulations.training.errors import errors_of, mistakes, tested
 from simulations.training.inputs import rates
-from simulations.training.steps import scaled, step
+from simulations.training.steps import scaled, step, with_scale
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -102,9 +102,7 @@ def simulate_chain(
             f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
         )
     probed(parameters, steps[-1] / N)
-    if not callable(parameters.feedback_scale):
-        network = scaled(network, parameters.feedback_scale)
-        parameters = parameters._replace(feedback_scale=None)
+    network, parameters = with_scale(network, parameters)
     streams = [
         [np.random.default_rng(stream) for stream in run.spawn(6)]
         for run in np.random.SeedSequence(seed).spawn(n_runs)

@@ -56,12 +56,22 @@ def check_training(
     return network, chosen, units, steps
 
 
-def given_data(data: Any, labels: Any, network: Network) -> Data | None:
-    """The data to draw inputs from, with labels (n, O), if there are any; ValueError otherwise."""
+def with_data(network: Network, rule: Rule, data: Any, labels: Any) -> tuple[Network, Data | None]:
+    """The network and the data to draw inputs from, with labels (n, O) if there are any.
+
+    Without data, the network in coordinates in which the entries of its inputs are independent.
+    Raises ValueError for data of another shape, and for a rule that looks at coordinates.
+    """
     if data is None:
         if labels is not None:
             raise ValueError("Argument `labels` must be None without `data`, whose rows have them.")
-        return None
+        turned = in_eigenbasis(network)
+        if turned is not network and not rule.equivariant and rule.mirror is None:
+            raise ValueError(
+                "Argument `rule` must be declared equivariant for inputs with eigenvectors, on "
+                "whose coordinates it is run; or give `data`."
+            )
+        return turned, None
     rows, N = check_data("data", data), network.W.shape[1]
     if rows.shape[1] != N:
         raise ValueError(
@@ -69,18 +79,7 @@ def given_data(data: Any, labels: Any, network: Network) -> Data | None:
         )
     if labels is not None:
         labels = given_matrix("labels", labels, (len(rows), network.v.shape[1]))
-    return Data(rows, rows.mean(axis=0, dtype=float), labels)
-
-
-def at_eigenbasis(network: Network, rule: Rule) -> Network:
-    """The network where the entries of its inputs are independent; ValueError if that matters."""
-    turned = in_eigenbasis(network)
-    if turned is not network and not rule.equivariant and rule.mirror is None:
-        raise ValueError(
-            "Argument `rule` must be declared equivariant for inputs with eigenvectors, on whose "
-            "coordinates it is run; or give `data`."
-        )
-    return turned
+    return network, Data(rows, rows.mean(axis=0, dtype=float), labels)
 
 
 def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:

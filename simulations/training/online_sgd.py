@@ -39,12 +39,11 @@ from simulations.training.checkpoints import (
     with_weights,
 )
 from simulations.training.checks import (
-    at_eigenbasis,
     check_runs,
     check_training,
-    given_data,
     learned,
     per_run,
+    with_data,
 )
 from simulations.training.errors import errors_of, mistakes, tested
 from simulations.training.inputs import (
@@ -57,7 +56,7 @@ from simulations.training.inputs import (
     rates,
 )
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
-from simulations.training.steps import learn_in_turn, samples_of, scaled
+from simulations.training.steps import learn_in_turn, samples_of, scaled, with_scale
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -139,12 +138,8 @@ def simulate(
     progress = check_progress(progress)
     n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
     network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
-    rows = given_data(data, labels, network)
-    if rows is None:
-        network = at_eigenbasis(network, chosen)
-    devices = jax.local_devices()
-    cpu = devices[0].platform == "cpu" and len(devices) == 1
-    threads = processors() if cpu else len(devices)
+    network, rows = with_data(network, chosen, data, labels)
+    devices, threads = _workers()
     plan = plan_of(network, chosen, block, n_runs, threads)
     pieces = list(pieces_of(steps, plan.piece))
     arguments = {
@@ -153,9 +148,7 @@ def simulate(
         "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
         "n_test": n_test, "dtype": dtype, **({} if rows is None else {"data": rows}),
     }  # fmt: skip
-    if not callable(parameters.feedback_scale):
-        network = scaled(network, parameters.feedback_scale)
-        parameters = parameters._replace(feedback_scale=None)
+    network, parameters = with_scale(network, parameters)
     in_samples = partial(rates, parameters, network.W.shape[1], dtype=DTYPES[dtype])
     layout = {**plan._asdict(), "devices": len(devices), "device": jax.default_backend()}
     advance = partial(_advance, rule=chosen, units=units, plan=plan, n_test=n_test, dtype=dtype)
@@ -194,6 +187,13 @@ def simulate(
     return trajectory_of_runs(
         np.array(steps) / network.W.shape[1], state_of(curves), *errors, averages=tested(n_test)
     )
+
+
+def _workers() -> tuple[list, int]:
+    """All devices, and how many threads are to use them."""
+    devices = jax.local_devices()
+    cpu = devices[0].platform == "cpu" and len(devices) == 1
+    return devices, processors() if cpu else len(devices)
 
 
 def _advance(

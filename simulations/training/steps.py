@@ -22,6 +22,14 @@ def scaled(network: Network, scale: Any) -> Network:
     return network._replace(B=scale * network.B, F=scale * network.F, F2=F2)
 
 
+def with_scale(network: Network, parameters: Hyperparameters) -> tuple[Network, Hyperparameters]:
+    """The network with a scale of the feedback that is a number, and the parameters without it."""
+    if callable(parameters.feedback_scale):
+        return network, parameters
+    network = scaled(network, parameters.feedback_scale)
+    return network, parameters._replace(feedback_scale=None)
+
+
 def samples_of(parameters: Hyperparameters, first: Any, count: int) -> Hyperparameters:
     """What holds for the ``count`` samples from ``first`` on, of parameters that change with time.
 
