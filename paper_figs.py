@@ -5,6 +5,7 @@
     python paper_figs.py --list             their names
     python paper_figs.py --only alignment   one of them
     python paper_figs.py --jobs 2           in two processes
+    python paper_figs.py --only natural_images --data mnist.npz     with images of one's own
 
 Each figure is written as PDF and PNG with its data beside it (.npz), and ``manifest.json`` says
 what made the data: parameters, seed, tolerances, versions, commit, and the seconds that it took
@@ -113,6 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small networks, for a first look")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of networks and data")
+    parser.add_argument(
+        "--data", metavar="FILE", help="an .npz with x_train, for natural_images besides its own"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes; default: 1")
     parser.add_argument("--force", action="store_true", help="compute even what is unchanged")
     options = parser.parse_args(arguments)
@@ -139,11 +143,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         entries = {}
     failed = 0
-    tasks = [
-        (name, {**(each.quick if options.quick else each.full), "seed": options.seed})
-        for name, each in FIGURES.items()
-        if name in names
-    ]
+    chosen = {"seed": options.seed} | ({"data": options.data} if options.data else {})
+    tasks = []
+    for name, each in FIGURES.items():
+        own = each.quick if options.quick else each.full
+        if name in names:
+            tasks.append((name, own | {k: v for k, v in chosen.items() if k == "seed" or k in own}))
     done = attempts(tasks, options.out, options.force, options.jobs)
     for name, entry in tqdm(done, total=len(tasks), unit="figure", disable=None):
         if isinstance(entry, str):
