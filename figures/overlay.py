@@ -190,6 +190,8 @@ def plot_order_parameter(
 ) -> Axes:
     """Draw every distinct entry of one order parameter, theory over simulation.
 
+    Overlaps in groups of inputs are added up, as of inputs of variance 1.
+
     Args:
         theory, simulation: as for :func:`plot_overlay`.
         name: "Q", "R", "v", "B", or "B1", "S1", "P1" and "F2" of rules that learn F.
@@ -201,7 +203,8 @@ def plot_order_parameter(
     """
 
     def entry(trajectory: Trajectory, i: int, j: int) -> Any:
-        return getattr(trajectory.order_parameters, name)[..., i, j]
+        found = np.asarray(getattr(trajectory.order_parameters, name))[..., i, j]
+        return found.sum(-1) if found.ndim > np.ndim(trajectory.generalization_error) else found
 
     if theory is None and simulation is None:
         raise ValueError("Argument `theory` must be a Trajectory if `simulation` is None.")
@@ -248,7 +251,8 @@ def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tup
     shown = lookup("name", known, name)
     array = check_array(f"{argument}.{name}", shown, finite=False)
     leading = trajectory.generalization_error.shape
-    if array.ndim != len(leading) + 2 or array.shape[:-2] != leading or array.size == 0:
+    matrices = array.ndim - len(leading) in (2, 3) and array.size > 0  # 3 for groups of inputs
+    if not matrices or array.shape[: len(leading)] != leading:
         raise ValueError(
             f"Argument `{argument}` must have a matrix {name} for each error, of shape {leading}, "
             f"but has an array of shape {array.shape}."

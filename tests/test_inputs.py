@@ -5,7 +5,9 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from figures import plot_order_parameter
 from odes import (
     RULES,
     OrderParameters,
@@ -493,3 +495,12 @@ def test_overlaps_and_data_that_do_not_go_with_the_inputs_are_named():
     training["rule"] = ALGORITHMS["bp"]._replace(equivariant=False)
     with pytest.raises(ValueError, match="equivariant"):
         simulate(own, **training)
+
+
+def test_order_parameters_in_groups_are_drawn_as_their_sum():
+    state, teacher = start("afa", INPUTS)
+    solved = solve(state, teacher, rule="afa", lr=0.2, times=[0.1, 1.0])
+    ax = plot_order_parameter(solved, name="R", rule="afa", ax=Figure().add_subplot())
+    drawn = [line.get_ydata() for line in ax.lines]
+    summed = solved.order_parameters.R.sum(axis=1).reshape(2, -1)
+    np.testing.assert_allclose(np.transpose(drawn), summed)
