@@ -51,7 +51,8 @@ class Problem:
     """A rule and an activation, where a student starts, and what stays as it is.
 
     B, S and P are those of the feedback before ``feedback_scale`` multiplies it, which the drift
-    does; for rules that learn their feedback, :meth:`begun` multiplies what they start with.
+    does; for rules that learn their feedback, :meth:`with_scaled_start` multiplies what they start
+    with.
     """
 
     initial: OrderParameters
@@ -61,7 +62,7 @@ class Problem:
     points: Any  # averaged over; None for closed forms
     moving: tuple[str, ...]  # the order parameters that can move, by name
     parameters: Any = None  # numbers or schedules; None where compiled code is given them
-    made: dict[Any, Any] = field(default_factory=dict, repr=False)  # compiled code of a user's rule
+    own_code: dict[Any, Any] = field(default_factory=dict, repr=False)  # of a user's rule
 
     @cached_property
     def _packing(self) -> tuple[Callable[..., Array], Callable[..., OrderParameters]]:
@@ -135,7 +136,7 @@ class Problem:
             scale = jax.vmap(scale)(times)[:, None, None]
         return reported(self.rule, scale_feedback(states, self.teacher, scale)[0])
 
-    def begun(self) -> Problem:
+    def with_scaled_start(self) -> Problem:
         """The problem with the scale of learned feedback absorbed into where it starts."""
         if not learns_feedback(self.rule):
             return self
@@ -172,7 +173,7 @@ class Problem:
         elif anew or static:
             run = _jitted(*given, **static)
         else:
-            run = self.made.setdefault(function, _jitted(*given))
+            run = self.own_code.setdefault(function, _jitted(*given))
         return partial(run, (self.initial, self.teacher, self.points))
 
 

@@ -36,6 +36,8 @@ FEW = {
     "plateau": {"rates": (0.5,), "n": 2, "span": 40.0, "spots": (0.03,)},
     "degeneracy_breaking": {"n_networks": 1},
     "optimal_schedule": {"t": 5.0, "n_pieces": 1},
+    "input_spectra": {"exponents": (0.5,), "tails": (1.5,), "plateaus": (0.0,), "rules": ("bp",)},
+    "natural_images": {"kinds": ("digits",), "rules": ("bp",), "groups": 3, "factors": 2},
 }  # fmt: skip
 
 
@@ -100,6 +102,20 @@ def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_p
     with np.load(out / "alignment.npz") as data:
         assert data["simulation/afa/B"].shape == (2, 17, 2, 1)
         assert data["theory/fa/generalization_error"].shape == (200,)
+
+
+def test_images_of_ones_own_are_drawn_beside_the_others(tiny, tmp_path, capsys):
+    """One panel more; and a file that has none is named."""
+    X = np.random.default_rng(0).integers(0, 256, size=(40, 4, 5), dtype="uint8")
+    np.savez(tmp_path / "own.npz", x_train=X)
+    run = ["--quick", "--only", "natural_images", "--out", str(tmp_path), "--data"]
+    assert paper_figs.main([*run, str(tmp_path / "own.npz")]) == 0
+    with np.load(tmp_path / "natural_images.npz") as data:
+        kinds = {name.split("/")[1] for name in data.files if name.startswith("images/")}
+        assert kinds == {"digits", "own_file"}
+    np.savez(tmp_path / "other.npz", images=X)
+    assert paper_figs.main([*run, str(tmp_path / "other.npz")]) == 1
+    assert "x_train" in capsys.readouterr().err
 
 
 def test_datasets_survive_the_disk(tmp_path):

@@ -31,7 +31,7 @@ def draw_input_spectra(data: Data) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(7.0, 4.6))
     curves = {key: each for key, each in data.items() if key.count("/") == 2}
     exponents = sorted({float(key.split("/")[2]) for key in curves if "linear" not in key})
-    for exponent, ax in zip(exponents, axes[0], strict=True):
+    for exponent, ax in zip(exponents, axes[0], strict=False):
         for rule in dict.fromkeys(key.split("/")[1] for key in curves if "linear" not in key):
             ends = (curves[f"{kind}/{rule}/{exponent}"] for kind in ("theory", "simulation"))
             plot_overlay(*ends, rule=rule, ax=ax)

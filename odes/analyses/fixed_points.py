@@ -164,7 +164,7 @@ def prepared(
             "drift is differentiated; wrap a smooth function as odes.Activation(g), or follow "
             "solve() to late times."
         )
-    return problem.begun()
+    return problem.with_scaled_start()
 
 
 def follow(problem: Problem, y: np.ndarray, end: float) -> tuple[np.ndarray, str]:

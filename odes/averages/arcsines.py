@@ -73,7 +73,7 @@ def second_moment(c: Any, C: Any, differentiable: Callable[[Any, Any], Any]) -> 
         C: covariance of all fields, (K + M, K + M).
         differentiable: the same function of c and C, of which derivatives are taken.
     """
-    return _in_lanes(c, C)
+    return _batched(c, C)
 
 
 @second_moment.defjvp
@@ -87,7 +87,7 @@ def _(
 
 
 @jax.custom_batching.custom_vmap
-def _in_lanes(c: Any, C: Any) -> Any:
+def _batched(c: Any, C: Any) -> Any:
     """:func:`second_moment` of arrays with any axes after the first two.
 
     The tilted covariance of a pair is ``C - p p^T - q q^T`` with vectors p and q.  Divided by the
@@ -121,10 +121,10 @@ def _in_lanes(c: Any, C: Any) -> Any:
     return (2 / math.pi * jnp.sum(total, axis=1))[pair]
 
 
-@_in_lanes.def_vmap
+@_batched.def_vmap
 def _(lanes: int, batched: list[bool], *arrays: Any) -> tuple[Any, bool]:
     last = (
         jnp.moveaxis(x, 0, -1) if has_lanes else jnp.broadcast_to(x[..., None], (*x.shape, lanes))
         for x, has_lanes in zip(arrays, batched, strict=True)
     )
-    return jnp.moveaxis(_in_lanes(*last), -1, 0), True
+    return jnp.moveaxis(_batched(*last), -1, 0), True

@@ -12,7 +12,7 @@ import numpy as np
 
 from odes.averages.activations import ACTIVATIONS
 from odes.averages.quadrature import Points, default_points, mirrored_sobol
-from odes.averages.sampled import Made, activities, misclassified
+from odes.averages.sampled import SampleUpdate, activities, misclassified
 from odes.common.checks import check_array, check_count
 from odes.common.order_parameters import OrderParameters, Teacher
 from odes.rules import Sample, Update, check_derivative, draws_of, is_smooth, overrides, shape_of
@@ -113,7 +113,9 @@ def check_activation(activation: Any) -> None:
         )
 
 
-def tried(rule: Any, activation: Any, K: int, O: int, kind: Callable[..., Sample] = Sample) -> Made:
+def tried(
+    rule: Any, activation: Any, K: int, O: int, kind: Callable[..., Sample] = Sample
+) -> SampleUpdate:
     """The update of a rule on a sample of ones, of a ``kind``."""
     ones = jnp.ones((K, O))
     sample = kind(
@@ -140,7 +142,7 @@ def tried(rule: Any, activation: Any, K: int, O: int, kind: Callable[..., Sample
         raise ValueError(
             f"Argument `rule` must `learn` all weights that it keeps, but not {min(missing)!r}."
         )
-    return Made(update.delta, update.readout, update.gamma, learned or None)
+    return SampleUpdate(update.delta, update.readout, update.gamma, learned or None)
 
 
 def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:

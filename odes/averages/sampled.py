@@ -93,7 +93,7 @@ def updates_at(
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
-) -> tuple[Made, Any, Any]:
+) -> tuple[SampleUpdate, Any, Any]:
     """What a rule does at every node: updates and errors (nodes, ...); and the inverse root of C.
 
     Nodes hold standard normals z, (nodes, K + M), with O more for the noise, and those that the
@@ -103,7 +103,7 @@ def updates_at(
     n = C.shape[0]
     root, inverse = field_roots(C, len(state.v))
 
-    def one(node: Any) -> tuple[Made, Any]:
+    def one(node: Any) -> tuple[SampleUpdate, Any]:
         return update_at(root @ node[:n], node[n:], state, teacher, parameters, rule, activation)
 
     update, error = jax.vmap(one)(nodes)
@@ -118,7 +118,7 @@ def update_at(
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
-) -> tuple[Made, Any]:
+) -> tuple[SampleUpdate, Any]:
     """What a rule does at one value of all fields, (K + M,), and of the normals that are drawn.
 
     These are O of the noise, of which there are none without noise, and those of the rule.  The
@@ -140,10 +140,10 @@ def update_at(
     )
     update = rule.update(sample)
     learned = rule.learn(sample) or None
-    return Made(update.delta, update.readout, update.gamma, learned), sample.error
+    return SampleUpdate(update.delta, update.readout, update.gamma, learned), sample.error
 
 
-class Made(NamedTuple):
+class SampleUpdate(NamedTuple):
     """An :class:`odes.Update`, and what :meth:`odes.Rule.learn` returns."""
 
     delta: Any

@@ -278,7 +278,7 @@ def integrate(
 
     The parameters jump at ``jumps`` (n,).  To be differentiated in forward mode.
     """
-    problem = replace(problem, parameters=parameters).begun()
+    problem = replace(problem, parameters=parameters).with_scaled_start()
     rtol, atol = attainable(problem, rtol, atol)
     start = problem.pack(problem.initial)
 

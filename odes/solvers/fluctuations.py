@@ -56,7 +56,7 @@ from odes.solvers.integrator import Step
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
 
-MIN_PLACES = 2**8
+MIN_LENGTH = 2**8
 """Least length of the padded arrays of states, so that few are compiled; padding costs nothing."""
 
 
@@ -115,7 +115,7 @@ def _of_all(problem: Problem, Sigma: np.ndarray) -> np.ndarray:
 
 def _padded(array: np.ndarray) -> np.ndarray:
     """The array, padded with zeros to a power of two, so that few sizes are compiled."""
-    size = max(MIN_PLACES, 2 ** max(len(array) - 1, 0).bit_length())
+    size = max(MIN_LENGTH, 2 ** max(len(array) - 1, 0).bit_length())
     return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
@@ -130,9 +130,9 @@ def _first(count: Any, function: Callable[[Any], Any], given: Any) -> Any:
             lambda array, value: array.at[index].set(value), found, function(entry(index))
         )
 
-    places = len(jax.tree.leaves(given)[0])
+    entries = len(jax.tree.leaves(given)[0])
     none = jax.tree.map(
-        lambda value: jnp.zeros((places, *value.shape), value.dtype),
+        lambda value: jnp.zeros((entries, *value.shape), value.dtype),
         jax.eval_shape(function, jax.eval_shape(entry, 0)),
     )
     return jax.lax.fori_loop(0, count, put, none)
@@ -190,7 +190,7 @@ def propagate(J: np.ndarray, D: np.ndarray, h: float) -> tuple[np.ndarray, np.nd
 def _rates(
     problem: Problem, count: Any, middles: Any, in_steps: Hyperparameters, noise_points: Points
 ) -> tuple[Any, Any]:
-    """J and D at the first states, (places, D, D) each; the parameters have that axis, too."""
+    """J and D at the first states, (entries, D, D) each; the parameters have that axis, too."""
 
     def one(then: tuple[Any, Hyperparameters]) -> tuple[Any, Any]:
         y, parameters = then
@@ -208,7 +208,7 @@ def _drives(
     Sigma: Any,
     noise_points: Points,
 ) -> Any:
-    """What drives m at the first states, (places, D), for rules with closed forms."""
+    """What drives m at the first states, (entries, D), for rules with closed forms."""
     over_points = replace(problem, points=noise_points)
 
     def one(then: tuple[Any, Hyperparameters, Any]) -> Any:
@@ -243,12 +243,12 @@ def _drives(
 
 
 def _slopes(problem: Problem, count: Any, y: Any) -> Any:
-    """Gradient of the generalization error at the first states, (places, D)."""
+    """Gradient of the generalization error at the first states, (entries, D)."""
     return _first(count, jax.grad(partial(_error, problem)), y)
 
 
 def _curvatures(problem: Problem, count: Any, y: Any) -> Any:
-    """Second derivatives of the generalization error at the first states, (places, D, D)."""
+    """Second derivatives of the generalization error at the first states, (entries, D, D)."""
     return _first(count, jax.hessian(partial(_error, problem)), y)
 
 

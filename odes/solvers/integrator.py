@@ -44,13 +44,13 @@ def integrated(
     atol: float,
     max_steps: int,
     steps: list[Step] | None = None,
-    nearly: Callable[[float, np.ndarray], Array] | None = None,
+    approximate: Callable[[float, np.ndarray], Array] | None = None,
 ) -> tuple[np.ndarray, str, float | None]:
     """The solution at ``times``, (n, size of y), NaN from where it stopped; status; when it did.
 
     The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
     there, and what is before sees the value from before.  The steps taken are appended to
-    ``steps``.  The Jacobian is that of ``nearly``, a velocity that may be a little off.
+    ``steps``.  The Jacobian is that of ``approximate``, a velocity that may be a little off.
 
     LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
     is to survive a failure.
@@ -69,7 +69,7 @@ def integrated(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
         pieces = iter(stretches(jumps, times[-1]))
-        velocities = velocity, nearly or velocity
+        velocities = velocity, approximate or velocity
         solver = _integrator(*velocities, next(pieces), y0, rtol, atol)
         for _ in range(max_steps):
             solver.step()
@@ -115,7 +115,7 @@ def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:
 
 def _integrator(
     velocity: Callable[[float, np.ndarray], Array],
-    nearly: Callable[[float, np.ndarray], Array],
+    approximate: Callable[[float, np.ndarray], Array],
     stretch: Stretch,
     y: np.ndarray,
     rtol: float,
@@ -128,9 +128,9 @@ def _integrator(
 
     def jacobian(t: float, y: np.ndarray) -> np.ndarray:
         t = stretch.clipped(t)
-        here = nearly(t, y)
+        here = approximate(t, y)
         sizes = JACOBIAN_STEP * np.maximum(np.abs(y), 1.0)
-        columns = [nearly(t, y + move) - here for move in np.diag(sizes)]
+        columns = [approximate(t, y + move) - here for move in np.diag(sizes)]
         return np.stack(columns, axis=1) / sizes
 
     return LSODA(clipped, stretch.start, y, stretch.end, rtol=rtol, atol=atol, jac=jacobian)

@@ -135,7 +135,7 @@ def solve(
     )  # fmt: skip
     if fluctuations:
         check_scatter(problem)
-    problem = problem.begun()
+    problem = problem.with_scaled_start()
     coarse = problem
     if problem.points is not None:
         coarse = replace(problem, points=coarse_points(problem.points))
@@ -154,7 +154,7 @@ def solve(
             steps if fluctuations else None,
             coarse.velocity(),
         )
-        states = covariant(problem.unpack(y), problem.teacher, rtol, atol)
+        states = restore_positivity(problem.unpack(y), problem.teacher, rtol, atol)
         errors = problem.measured_error(states)
         trajectory = Trajectory(
             times, problem.sent_back(states, times), errors, status,
@@ -234,7 +234,7 @@ def check_scatter(problem: Problem) -> None:
         check_moves_with_F(rule, "fluctuations", "be False")
 
 
-def covariant(
+def restore_positivity(
     states: OrderParameters, teacher: Teacher, rtol: float, atol: float
 ) -> OrderParameters:
     """The states, of one leading axis, with a Q that goes with R and T, to these tolerances.

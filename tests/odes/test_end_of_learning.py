@@ -9,7 +9,7 @@ from figures import plot_overlay
 from odes import OrderParameters, PiecewiseConstant, Teacher, drift, hyperparameters, solve
 from odes.common.order_parameters import state_of
 from odes.rules import RULES
-from odes.solvers.trajectory import covariant
+from odes.solvers.trajectory import restore_positivity
 from tests.conftest import CLOSED_RULES
 
 LAST = 1e5
@@ -81,7 +81,7 @@ def test_states_off_the_covariances_by_more_than_steps_miss_stay_as_they_are():
     for excess, mended in ((1e-9, True), (5e-8, True), (1e-6, False)):
         T, v = np.array([[4.0]]), np.ones((1, 1))
         states = OrderParameters(np.full((2, 1, 1), 1 - excess), np.full((2, 1, 1), 2.0), v + T)
-        Q = covariant(states, Teacher(T, v), 1e-8, 1e-10).Q
+        Q = restore_positivity(states, Teacher(T, v), 1e-8, 1e-10).Q
         assert_allclose(Q[:, 0, 0], 1.0 if mended else 1 - excess, rtol=1e-13)
 
 
