@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.tools
+IMAGES := $(VENV)/.images
 AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, __cpu_features__ as has; \
 	print(*[name for name in known if has[name] and ("512" in name or name == "X86_V4")])'
 
@@ -21,11 +22,11 @@ figures all-figures paper picture test test-all test-portable: export EQX_ON_ERR
 figures: $(READY)
 	$(VENV)/bin/python paper_figs.py --quick --only $(CORE)
 
-all-figures: $(READY)
+all-figures: $(IMAGES)
 	$(VENV)/bin/python paper_figs.py --quick --jobs 2
 
 # All figures at full size.
-paper: $(READY)
+paper: $(IMAGES)
 	$(VENV)/bin/python paper_figs.py
 
 test: $(TOOLS)
@@ -71,6 +72,11 @@ INSTALL = $(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet
 $(READY): setup.cfg pyproject.toml
 	$(INSTALL) .
 	touch $@
+
+# With scikit-learn, which has the photographs and the digits of one figure.
+$(IMAGES): setup.cfg pyproject.toml
+	$(INSTALL) '.[examples]'
+	touch $(READY) $@
 
 $(TOOLS): setup.cfg pyproject.toml
 	$(INSTALL) '.[test,dev]'

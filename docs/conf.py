@@ -34,6 +34,8 @@ napoleon_custom_sections = [("Fields", "params_style")]
 PAGES: dict[str, tuple[str, ...]] = {
     "odes": (
         "odes.common.order_parameters",
+        "odes.common.spectrum",
+        "odes.common.overlaps",
         "odes.averages.activations",
         "odes.rules.rule",
         "odes.rules.credit",
