@@ -38,9 +38,9 @@ def draw_input_spectra(data: Data) -> Figure:
         ax.set_title(f"exponent {exponent:g}")
         if ax is not axes[0, 0]:
             ax.set(ylabel="")
-    low = min(ax.get_ylim()[0] for ax in axes[0])
+    lows, highs = zip(*(ax.get_ylim() for ax in axes[0]), strict=True)
     for ax in axes[0]:
-        ax.set_ylim(low, 1)
+        ax.set_ylim(min(lows), max(highs))
     add_legend(axes[0, 0], loc="lower left")
     _draw_tails(curves, axes[1, 0])
     _draw_lengths(data["plateaus"], axes[1, 1], axes[1, 2])
@@ -79,7 +79,7 @@ def _draw_lengths(plateaus: Any, ax: Any, beside: Any) -> None:
 
 
 SPECTRA: dict[str, Any] = {
-    "exponents": (0.0, 0.5, 1.0), "tails": (1.25, 1.5, 2.0), "lr": 0.3, "t_max": 300.0,
+    "exponents": (0.0, 0.5, 1.0), "tails": (1.5, 2.0, 3.0), "lr": 0.3, "t_max": 300.0,
     "plateaus": (0.0, 0.25, 0.5, 0.75, 1.0),
 }  # fmt: skip
 
@@ -208,7 +208,7 @@ def draw_natural_images(curves: Curves) -> Figure:
         ax.set_axis_off()
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
-    for ax in axes[:-1].flat:
+    for ax in axes.flat[: max(len(kinds) - columns, 0)]:
         ax.set_xlabel("")
     axes[0, 0].plot([], [], color=NEUTRAL, ls="--", label="one Gaussian")
     add_legend(axes[0, 0], loc="lower left")
@@ -227,9 +227,13 @@ def deviations(theory: Any, data: Any) -> tuple[np.ndarray, np.ndarray]:
     return 100 * off / mean, off / (errors.std(axis=0, ddof=1) / len(errors) ** 0.5)
 
 
+SOBOL_POINTS = 2**13
+"""To average PEPITA over, beside 16 factors: the curves are within 0.2 per cent of those over the
+default 70,656 nodes, in a tenth of the time."""
+
 IMAGES: dict[str, Any] = {
     **NETWORK, "kinds": ("patches", "contrast_1", "whitened", "digits"), "data": None, "lr": 0.3,
-    "groups": 24, "factors": 16,
+    "groups": 12, "factors": 16,
 }  # fmt: skip
 
 
@@ -269,11 +273,12 @@ def natural_images(
         gaussian = network._replace(inputs=spectrum._replace(factors=None, factor_shares=None))
         for rule in rules:
             training: dict[str, Any] = {"rule": rule, "lr": lr}
+            points = SOBOL_POINTS if rule == "pepita" else None
             runs = simulate(network, times=shown, data=X, n_runs=n_runs, seed=seed, **training)
             curves[f"images/{kind}/{rule}/data"] = in_one_group(runs)
             for name, each in (("mixture", network), ("gaussian", gaussian)):
                 initial, teacher = each.overlaps(rule)
-                theory = solve(initial, teacher, times=times, **TOLERANCES, **training)
+                theory = solve(initial, teacher, times=times, points=points, **training)
                 curves[f"images/{kind}/{rule}/{name}"] = theory
     return curves
 
