@@ -504,3 +504,23 @@ def test_order_parameters_in_groups_are_drawn_as_their_sum():
     drawn = [line.get_ydata() for line in ax.lines]
     summed = solved.order_parameters.R.sum(axis=1).reshape(2, -1)
     np.testing.assert_allclose(np.transpose(drawn), summed)
+
+
+def test_the_error_of_a_linear_student_falls_as_a_power_of_time():
+    """At a small rate each group decays by itself; together as t^-(a - 1)/a for variances i^-a.
+
+    Worschech & Rosenow (2024).
+    """
+    ends = np.unique(np.rint(np.geomspace(1, 10**6, 80)))
+    inputs = Spectrum.power_law(2.0, N=10**6, groups=(np.diff(ends, prepend=0) / 10**6).tolist())
+    given = spread(
+        OrderParameters(np.zeros((1, 1)), np.zeros((1, 1)), np.ones((1, 1))),
+        Teacher(np.eye(1), np.ones((1, 1))), inputs,
+    )  # fmt: skip
+    times = np.array([0.0, 1e3, 1e4, 1e5])
+    solved = solve(*given, rule="bp", lr=1e-4, lr_v=0.0, times=times, activation="linear")
+    omega, rho = inputs.eigenvalues, inputs.shares
+    alone = (omega * rho * np.exp(-2e-4 * omega * times[:, None])).sum(axis=1) / 2
+    np.testing.assert_allclose(solved.generalization_error, alone, rtol=2e-3)
+    slopes = np.diff(np.log(solved.generalization_error[1:])) / np.diff(np.log(times[1:]))
+    np.testing.assert_allclose(slopes, -0.5, atol=0.02)
