@@ -177,7 +177,7 @@ def plot_scan(
         ax: where to draw; None for a new figure.
 
     Returns:
-        The Axes, with logarithmic parameter and error.
+        The Axes, with logarithmic error, and a logarithmic parameter unless it has a value of 0.
     """
     along: tuple[str, ...] = ()
     if theory is not None:
@@ -201,5 +201,7 @@ def plot_scan(
             simulation[x], mean, error, color=color, label=label if theory is None else None,
             **MARKERS_OF_MEANS,
         )  # fmt: skip
-    ax.set(xscale="log", yscale="log", ylabel=ERROR_LABEL)
+    shown = theory if theory is not None else simulation
+    scale = "log" if np.all(shown[x].values > 0) else "linear"
+    ax.set(xscale=scale, yscale="log", ylabel=ERROR_LABEL)
     return ax

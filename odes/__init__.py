@@ -24,7 +24,7 @@ from odes.common.order_parameters import (
 )
 from odes.common.overlaps import spread
 from odes.common.schedules import PiecewiseConstant
-from odes.common.spectrum import Spectrum
+from odes.common.spectrum import Spectrum, widening_shares
 from odes.common.trajectory import Fluctuations, Trajectory
 from odes.equations import drift, generalization_error
 from odes.rules import (
@@ -118,4 +118,5 @@ __all__ = [
     "symmetric_plateau",
     "update_angle",
     "update_cosine",
+    "widening_shares",
 ]

@@ -36,6 +36,7 @@ import numpy as np
 from odes.averages.activations import ACTIVATIONS, Erf
 from odes.averages.closed import Moments, closed_moments, product
 from odes.common.checks import check_double_precision, check_number, is_traced, lookup, quoted
+from odes.common.groups import of_length, pooled
 from odes.common.order_parameters import (
     ALWAYS,
     Array,
@@ -46,7 +47,6 @@ from odes.common.order_parameters import (
     scale_feedback,
 )
 from odes.common.overlaps import check_arrays
-from odes.common.spectrum import of_length, pooled
 from odes.rules import (
     RULES,
     Learning,

@@ -18,6 +18,7 @@ from odes.averages.activations import ACTIVATIONS, Activation
 from odes.averages.closed import Moments, closed_moments
 from odes.averages.quadrature import Points
 from odes.common.checks import check_traceable, is_activation, is_traced, lookup
+from odes.common.groups import pooled
 from odes.common.order_parameters import (
     DIMENSIONS,
     SYMMETRIC,
@@ -30,7 +31,6 @@ from odes.common.order_parameters import (
 )
 from odes.common.overlaps import check_feedback_matrix, check_overlaps, shape_overlaps
 from odes.common.schedules import check_scale, parameters_at
-from odes.common.spectrum import pooled
 from odes.equations import unchecked_drift, unchecked_error
 from odes.rules import (
     RULES,
@@ -42,6 +42,7 @@ from odes.rules import (
     learns_by_sample,
     learns_feedback,
     needs_of,
+    overrides,
     predicts_by_readout,
 )
 
@@ -227,6 +228,11 @@ def prepare(
         if "P" in needs and aligned:
             check_feedback_matrix(initial, teacher)
     rule.check(len(initial.v), initial.v.shape[1], activation)
+    if teacher.inputs is not None and "S" in rule.needs and overrides(rule, "feedback"):
+        raise ValueError(
+            "Argument `rule` must leave `feedback` as it is with inputs in groups, where B is the "
+            f"overlap of W and F in each, but {rule!r} overrides it."
+        )
     check_feedback(rule, pooled(initial, teacher)[0])
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
     nodes = learned = None

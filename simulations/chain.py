@@ -104,7 +104,7 @@ def simulate_chain(
     probed(parameters, steps[-1] / N)
     network, parameters = with_scale(network, parameters)
     streams = [
-        [np.random.default_rng(stream) for stream in run.spawn(6)]
+        [np.random.default_rng(stream) for stream in run.spawn(7)]
         for run in np.random.SeedSequence(seed).spawn(n_runs)
     ]
     saved, done = [], 0
@@ -123,7 +123,7 @@ def simulate_chain(
                 advance(count)
                 done += count
             scale = parameters_at(parameters, done / N).feedback_scale
-            tests = np.stack([inputs.tests(run[3], run[5], n_test) for run in streams])
+            tests = np.stack([inputs.tests(run[3], run[6], n_test) for run in streams])
             measured = _measure(networks, tests, scale, rule=chosen, units=units)
             saved.append(jax.tree.map(np.asarray, measured))
     curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
@@ -189,10 +189,12 @@ class _Inputs(NamedTuple):
         """Inputs, (count, width): normals, and the length of what the span leaves of each group."""
         D, x = self.D, np.zeros((count, len(self.sizes), self.D + 1))
         normals = span.standard_normal((count, len(self.sizes) * D)).reshape(count, -1, D)
+        sizes = np.array(self.sizes)
+        if np.any(sizes > D):  # row by row, so that a sample does not depend on where blocks end
+            beyond = rest.chisquare(np.maximum(sizes - D, 1), (count, sizes.size))
+            x[:, :, D] = np.where(sizes > D, np.sqrt(beyond), 0.0)
         for s, size in enumerate(self.sizes):
             x[:, s, : min(D, size)] = normals[:, s, :size]
-            if size > D:
-                x[:, s, D] = np.sqrt(rest.chisquare(size - D, count))
         return self._scaled(x, length)
 
     def tests(
@@ -232,7 +234,7 @@ def _blocks(
         x = np.zeros((size, len(streams), inputs.width))
         zeta = np.zeros((size, len(streams), O))
         xi = np.zeros((size, len(streams), *own))
-        for r, (for_span, for_rest, for_noise, _, for_own, for_length) in enumerate(streams):
+        for r, (for_span, for_rest, for_noise, _, for_own, for_length, _) in enumerate(streams):
             x[:count, r] = inputs.draw(for_span, for_rest, for_length, count)
             zeta[:count, r] = for_noise.standard_normal((count, O))
             xi[:count, r] = for_own.standard_normal((count, *own))

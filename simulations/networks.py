@@ -14,12 +14,13 @@ from odes.common.checks import (
     check_flag,
     quoted,
 )
+from odes.common.groups import groups_of
 from odes.common.order_parameters import (
     OrderParameters,
     Teacher,
     state_of,
 )
-from odes.common.spectrum import check_spectrum, groups_of
+from odes.common.spectrum import check_spectrum
 from simulations.rules import Rule, choose_rule
 
 SIZED = ("W", "v", "W_star")
@@ -73,17 +74,17 @@ class Network(NamedTuple):
             )
         network = check_network(self)
         check_learned(network, chosen)
-        W_star, F, N = network.W_star, network.F, network.W.shape[1]
+        N = network.W.shape[1]
         with jax.enable_x64(True):
             seen = seen_by_feedback(network, chosen)
             parts = jax.tree.map(np.asarray, overlaps_of(network, chosen))
-            fixed = {"T": in_groups(network, lambda part: part(W_star) @ W_star.T / N)}
+            fixed = {"T": in_groups(network, _of_teacher)}
             if "F1" in chosen.learns or seen == {"v"}:
                 parts.pop("B", None)
             elif "F" in seen:
                 scale = 1 if network.aligned else N
-                fixed["S"] = in_groups(network, lambda part: part(W_star) @ F / N**0.5)
-                fixed["P"] = in_groups(network, lambda part: part(F.T) @ F / scale)
+                fixed["S"] = in_groups(network, _of_teacher_and_F)
+                fixed["P"] = in_groups(network, lambda seen, part: part(seen.F.T) @ seen.F / scale)
         inputs = network.inputs and network.inputs.alone()
         fixed = {name: np.asarray(each) for name, each in fixed.items()}
         return state_of(parts), Teacher(**fixed, v_star=network.v_star, inputs=inputs)
@@ -91,12 +92,11 @@ class Network(NamedTuple):
 
 def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
     """The order parameters of a network on the inputs that W has, by name."""
-    W, W_star, F1 = network.W, network.W_star, network.F1
-    n = W.shape[1]
-    grouped = network.inputs is not None
-    of_F = grouped and bool({"F", "F1"} & seen_by_feedback(network, rule))
+    of_F = network.inputs is not None and bool({"F", "F1"} & seen_by_feedback(network, rule))
 
-    def overlaps(part: Callable[[Any], Any]) -> dict[str, Any]:
+    def overlaps(network: Network, part: Callable[[Any], Any]) -> dict[str, Any]:
+        W, W_star, F1 = network.W, network.W_star, network.F1
+        n = W.shape[1]
         measured = {"Q": part(W) @ W.T / n, "R": part(W) @ W_star.T / n}
         if of_F:
             measured["B"] = rule.feedback(network._replace(W=part(W)))
@@ -114,29 +114,54 @@ def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
     return {name: each for name, each in measured.items() if each is not None}
 
 
-def in_groups(network: Network, function: Callable[[Callable[[Any], Any]], Any]) -> Any:
-    """``function(part)`` for each group of inputs, along a first axis; without any, of the whole.
+def _of_teacher(network: Network, part: Callable[[Any], Any]) -> Any:
+    """T."""
+    return part(network.W_star) @ network.W_star.T / network.W.shape[1]
 
-    ``part`` takes vectors of input space, as rows, to what they are in the group.
+
+def _of_teacher_and_F(network: Network, part: Callable[[Any], Any]) -> Any:
+    """S."""
+    return part(network.W_star) @ network.F / network.W.shape[1] ** 0.5
+
+
+def in_groups(network: Network, measure: Callable[[Network, Callable[[Any], Any]], Any]) -> Any:
+    """``measure(network, part)`` for each group of inputs, along a first axis; without any, once.
+
+    ``part`` takes vectors of input space, as rows, to what they are in the group.  What is measured
+    has to be linear in what it returns.  With eigenvectors, the network is that of the coordinates
+    along them, and the group of what is besides has what is left of the whole.
     """
     inputs, N = network.inputs, network.W.shape[1]
     if inputs is None:
-        return function(lambda rows: rows)
-    groups = groups_of(inputs, N)
-    basis = inputs.basis
+        return measure(network, lambda rows: rows)
+    seen = network if inputs.basis is None else _along(network, inputs.basis)
+    groups = groups_of(inputs, N)[: seen.W.shape[1]]
 
     def one(s: Any) -> Any:
-        def part(rows: Any) -> Any:
-            if basis is None:
-                return rows * (groups == s)
-            coordinates = rows @ basis
-            inside = (coordinates * (groups[: basis.shape[1]] == s)) @ basis.T
-            rest = rows - coordinates @ basis.T if basis.shape[1] < N else 0 * rows
-            return inside + rest * (s == len(inputs.shares) - 1)
+        return measure(seen, lambda rows: rows * (groups == s))
 
-        return function(part)
+    found = jax.lax.map(one, jnp.arange(len(inputs.shares)))
+    if seen.W.shape[1] == N:
+        return found
+    whole = measure(network, lambda rows: rows)
+    return jax.tree.map(
+        lambda each, all_of_it: each.at[-1].set(all_of_it - each.sum(0)), found, whole
+    )
 
-    return jax.lax.map(one, jnp.arange(len(inputs.shares)))
+
+def _along(network: Network, basis: Any) -> Network:
+    """The network on the coordinates of its inputs along r vectors, (N, r).
+
+    Its weights count ``sqrt(r / N)`` times, so that overlaps are those on N inputs.
+    """
+    N, r = basis.shape
+    scale = (r / N) ** 0.5
+    given = network._asdict()
+    turned = {name: scale * (given[name] @ basis) for name in ("W", "W_star")}
+    turned["F"] = basis.T @ given["F"]
+    if given["F1"] is not None:
+        turned["F1"] = scale * (basis.T @ given["F1"])
+    return network._replace(**turned)
 
 
 def in_eigenbasis(network: Network) -> Network:

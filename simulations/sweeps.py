@@ -61,6 +61,9 @@ class SimulationJob(NamedTuple):
                 compiled.add(kind)
             status = [STATUS.index(each) for each in trajectory.status]
             kept = {name: getattr(trajectory.order_parameters, name, None) for name in self.symbols}
+            B = kept.get("B")
+            if B is not None and B.ndim > 4:  # of groups of inputs, which send it back together
+                kept["B"] = B.sum(axis=2)
             arrays = {
                 "generalization_error": trajectory.generalization_error,
                 "status": np.array(status, "int8"),
@@ -127,7 +130,7 @@ def sweep(
     own: dict[str, Any] = {}
     if callable(network):
         known["N"] = check_count
-        own = {name: each for name, each in axes_of(network, axes).items() if name not in known}
+        own = axes_of(network, axes, known)
         known |= own
         if axes.get("N") is None:
             raise ValueError("Argument `N` must be given if `network` is a function, but is None.")

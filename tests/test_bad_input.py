@@ -205,6 +205,7 @@ CALLS = {
     "odes.TopDownForwardForward": (odes.TopDownForwardForward, {}),
     "odes.Fluctuations.std": (FLUCTUATIONS.std, {"N": 10}),
     "odes.spread": (odes.spread, {"initial": STATE, "teacher": TEACHER, "inputs": INPUTS}),
+    "odes.widening_shares": (odes.widening_shares, {"N": 10, "groups": 3}),
     "odes.Spectrum.power_law": (odes.Spectrum.power_law, {"exponent": 1.0}),
     "odes.Spectrum.blocks": (odes.Spectrum.blocks, {"eigenvalues": [1.0], "sizes": [3]}),
     "odes.Spectrum.of": (odes.Spectrum.of, {"X": np.eye(4), "groups": 2}),

@@ -21,6 +21,7 @@ from odes import (
     solve,
     spread,
     symmetric_plateau,
+    widening_shares,
 )
 from simulations import sample_network, simulate
 
@@ -117,7 +118,9 @@ def input_spectra(
         network = sample_network(
             N=N, inputs=Spectrum.power_law(exponent, N=N, groups=N), seed=seed, **sizes
         )
-        coarse = network._replace(inputs=Spectrum.power_law(exponent, N=N, groups=widening(N, 12)))
+        coarse = network._replace(
+            inputs=Spectrum.power_law(exponent, N=N, groups=widening_shares(N, 12))
+        )
         for rule in rules:
             training: dict[str, Any] = {"rule": rule, "lr": lr}
             initial, teacher = coarse.overlaps(rule)
@@ -131,18 +134,14 @@ def input_spectra(
             N=N, K=1, M=1, inputs=Spectrum.power_law(exponent, N=N, groups=N), student_scale=0.1,
             v=[1.0], seed=seed,
         )  # fmt: skip
-        coarse = network._replace(inputs=Spectrum.power_law(exponent, N=N, groups=widening(N, 40)))
+        coarse = network._replace(
+            inputs=Spectrum.power_law(exponent, N=N, groups=widening_shares(N, 40))
+        )
         initial, teacher = coarse.overlaps("bp")
         data[f"theory/linear/{exponent}"] = solve(initial, teacher, times=times, **linear)
         runs = simulate(network, times=shown, n_runs=n_runs, seed=seed, **linear)
         data[f"simulation/linear/{exponent}"] = in_one_group(runs)
     return data | {"plateaus": plateaus_of(plateaus)}
-
-
-def widening(N: int, groups: int) -> list[float]:
-    """Shares of groups whose sizes grow from one input on in proportion to their ranks."""
-    ends = np.unique(np.rint(np.geomspace(1, N, groups + 1)).astype(int))
-    return (np.diff(ends, prepend=0) / N).tolist()
 
 
 def in_one_group(runs: Any) -> Any:
@@ -271,7 +270,9 @@ def natural_images(
     times, shown = np.geomspace(0.2, t_max, 100), np.geomspace(0.5, t_max, 7)
     for kind in tqdm((*kinds, *(("own_file",) if data else ())), disable=None, leave=False):
         X = images(kind, data)
-        spectrum = Spectrum.of(X, groups=widening(effective_rank(X), groups), factors=factors)
+        spectrum = Spectrum.of(
+            X, groups=widening_shares(effective_rank(X), groups), factors=factors
+        )
         network = sample_network(N=X.shape[1], inputs=spectrum, seed=seed, **sizes)
         if kind == "leading_teacher":
             network = network._replace(W_star=X.shape[1] ** 0.5 * leading(spectrum))

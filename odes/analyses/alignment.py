@@ -21,6 +21,7 @@ import numpy as np
 from odes.averages.closed import closed_moments
 from odes.averages.quadrature import Points
 from odes.common.checks import check_flag, check_untraced, hyperparameters, quoted
+from odes.common.groups import pooled
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
@@ -34,7 +35,6 @@ from odes.common.order_parameters import (
     state_of,
 )
 from odes.common.overlaps import check_overlaps, check_states
-from odes.common.spectrum import pooled
 from odes.problem import Problem, check_feedback, choose, has_closed_form
 from odes.rules import RULES, draws_of, is_smooth, needs_of
 
@@ -44,12 +44,16 @@ ROUNDING = 1e-12
 Those averaged over points cancel at every point by itself, and are small next to its square."""
 
 
-def feedback_cosine(state: OrderParameters, *, per_output: bool = False) -> Array:
+def feedback_cosine(
+    state: OrderParameters, *, per_output: bool = False, teacher: Teacher | None = None
+) -> Array:
     """Cosine of the angle between B and v, as vectors of all K O entries, or output by output.
 
     Args:
         state: may have leading axes, as on the trajectories of theory and simulation.
         per_output: whether to compare the columns of B and v, which adds a last axis (O,).
+        teacher: of a single state with overlaps in groups of inputs, over which B is then summed;
+            on a trajectory the groups are seen from the shapes.
 
     Returns:
         The cosine, of the shape of the leading axes; NaN where B or v is zero.
@@ -57,24 +61,32 @@ def feedback_cosine(state: OrderParameters, *, per_output: bool = False) -> Arra
     Raises:
         ValueError: for a rule without B, such as backpropagation.
     """
-    overlap, norm_B, norm_v = _overlaps(state, per_output)
+    overlap, norm_B, norm_v = _overlaps(state, per_output, teacher)
     xp = overlap.__array_namespace__()
     norm = xp.sqrt(norm_B * norm_v)
     return xp.where(norm > 0, overlap / xp.where(norm > 0, norm, 1.0), xp.nan)
 
 
-def feedback_angle(state: OrderParameters, *, per_output: bool = False) -> Array:
+def feedback_angle(
+    state: OrderParameters, *, per_output: bool = False, teacher: Teacher | None = None
+) -> Array:
     """Angle between B and v, in degrees, 0 where they are parallel.
 
     In feedback alignment the readout turns towards B first and fits the teacher then (Refinetti et
     al. 2021).  Arguments, shape and errors are those of :func:`feedback_cosine`.  Good to 1e-6
     degrees also where the cosine is close to 1.
     """
-    return _angle(*_overlaps(state, per_output))
+    return _angle(*_overlaps(state, per_output, teacher))
 
 
-def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, Array]:
+def _overlaps(
+    state: OrderParameters, per_output: bool, teacher: Teacher | None
+) -> tuple[Array, Array, Array]:
     """B . v, B . B and v . v."""
+    if teacher is not None and not isinstance(teacher, Teacher):
+        raise ValueError(
+            f"Argument `teacher` must be Teacher(...) or None, but is {quoted(teacher)}."
+        )
     if not is_state(state):
         raise ValueError(f"Argument `state` must be OrderParameters(...), but is {quoted(state)}.")
     if state.B is None:
@@ -83,7 +95,8 @@ def _overlaps(state: OrderParameters, per_output: bool) -> tuple[Array, Array, A
         )
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
-    if B.ndim == v.ndim + 1 == np.ndim(state.R):  # what groups of inputs add up to
+    in_groups = v.ndim > 2 or (teacher is not None and teacher.inputs is not None)
+    if in_groups and B.ndim == v.ndim + 1:
         B = B.sum(axis=-3)
     if B.shape[-2:] != v.shape[-2:] or (min(B.ndim, v.ndim) > 2 and B.shape != v.shape):
         raise ValueError(

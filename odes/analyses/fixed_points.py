@@ -29,9 +29,9 @@ from scipy.optimize import brentq, root
 from odes.averages.differentiable import differentiable_moments
 from odes.averages.quadrature import Points
 from odes.common.checks import hyperparameters
+from odes.common.groups import in_groups
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import PSD_TOLERANCE
-from odes.common.spectrum import in_groups
 from odes.problem import Problem, prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.integrator import integrated
@@ -280,25 +280,34 @@ def _by_group(
     return [part(state, i) for i in indices], [part(teacher, i) for i in indices]
 
 
-def _is_physical(state: OrderParameters, teacher: Teacher, has_F: bool) -> bool:
-    """Whether vectors with these overlaps exist, an aligned F among them where the rule has one."""
-    if teacher.inputs is not None:
-        groups = zip(*_by_group(state, teacher), strict=True)
-        return all(_is_physical(*group, has_F) for group in groups)
+def _is_physical(
+    state: OrderParameters, teacher: Teacher, has_F: bool, size: float | None = None
+) -> bool:
+    """Whether vectors with these overlaps exist, an aligned F among them where the rule has one.
+
+    Rounding is measured against the largest eigenvalue of the covariance of all fields; of all
+    groups of inputs together, ``size``, if these are the overlaps of one.
+    """
     C = joint_covariance(state, teacher)
+    if teacher.inputs is not None:
+        size = float(np.linalg.eigvalsh(C.sum(axis=0))[-1])
+        groups = zip(*_by_group(state, teacher), strict=True)
+        return all(_is_physical(*group, has_F, size) for group in groups)
     parts = state._asdict()
     if "P1" in parts:
         with_F1 = np.concatenate([parts["B1"], parts["S1"]])
         gram = np.block([[C, with_F1], [with_F1.T, parts["P1"]]])
-        return bool(np.linalg.eigvalsh(gram)[0] >= -PSD_TOLERANCE * np.trace(gram))
+        rounding = PSD_TOLERANCE * max(np.trace(gram), size or 0.0)
+        return bool(np.linalg.eigvalsh(gram)[0] >= -rounding)
     eigenvalues, vectors = np.linalg.eigh(C)
-    rounding = PSD_TOLERANCE * eigenvalues[-1]
+    rounding = PSD_TOLERANCE * max(eigenvalues[-1], size or 0.0)
     if not has_F:
         return bool(eigenvalues[0] >= -rounding)
     with_F = np.concatenate([state.B, teacher.S])
     if teacher.P is not None:
         gram = np.block([[C, with_F], [with_F.T, teacher.P]])
-        return bool(np.linalg.eigvalsh(gram)[0] >= -PSD_TOLERANCE * np.trace(gram))
+        rounding = PSD_TOLERANCE * max(np.trace(gram), size or 0.0)
+        return bool(np.linalg.eigvalsh(gram)[0] >= -rounding)
     null = vectors[:, eigenvalues < rounding]
     explained = np.max(abs(null.T @ with_F), initial=0.0) <= PSD_TOLERANCE**0.5
     return bool(eigenvalues[0] >= -rounding and explained)

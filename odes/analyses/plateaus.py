@@ -241,6 +241,8 @@ def escape_time(
     parts = plateau.order_parameters._asdict().items()
     known = DIMENSIONS | needs_of(plateau.rule)
     needs = {name: known[name] for name in known if name in moving and name not in ALWAYS}
+    if getattr(teacher, "inputs", None) is not None and "S" in plateau.rule.needs:
+        needs["S"] = known["S"]  # which says that B is in groups
     fixed = state_of({name: each for name, each in parts if name in moving})
     state, teacher = check_overlaps(state, teacher, needs, "state")
     pack, unpack = packing(fixed)

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
+from odes.common.groups import mean_square, of_length, pooled
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
-from odes.common.spectrum import mean_square, of_length, pooled
 from odes.rules import Sample, draws_of, shape_of
 
 ZERO_EIGENVALUE_RTOL = 1e-14

@@ -45,6 +45,8 @@ LABELS = {
     "S1": "overlaps of teacher and F1",
     "P1": "overlaps of the columns of F1",
     "F2": "second factor of F",
+    "eigenvalues": "variances of groups of inputs",
+    "shares": "shares of groups of inputs",
     "N": "number of inputs",
     "seed": "seed",
 }
@@ -55,6 +57,10 @@ ENTRIES = {
     if name in FactoredOrderParameters._fields
 }
 """Dimensions of the order parameters in a Dataset: Q (k, l), R (k, m), v and B (k, o)."""
+
+
+RESERVED = {"time", "run", "group", *LABELS, *"klmo"} - {"seed", "N"}
+"""Names of dimensions and variables that no axis may have."""
 
 
 class Grid(NamedTuple):
@@ -78,16 +84,33 @@ class Grid(NamedTuple):
         return np.broadcast_to(values, self.shape).ravel()
 
 
-def axes_of(function: Any, given: dict[str, Any]) -> dict[str, Callable[[str, Any], Any]]:
-    """The arguments of a function that are among those given, but for the usual ones of a sweep.
+def axes_of(
+    function: Any, given: dict[str, Any], known: dict[str, Any]
+) -> dict[str, Callable[[str, Any], Any]]:
+    """The arguments of a function that are among those given, but for those that are known.
 
-    Each is to be a number >= 0.
+    Each is to be a number >= 0; integers stay what they are.  Raises ValueError for names that
+    dimensions and variables of a Dataset have.
     """
     try:
         taken = inspect.signature(function).parameters
     except (TypeError, ValueError):  # no function, or one that does not say what it takes
         return {}
-    return {name: check_number for name in given if name in taken and name not in AXES}
+    any_name = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    own = [name for name in given if (name in taken or any_name) and name not in known]
+    for name in own:
+        if name in RESERVED:
+            raise ValueError(
+                f"Argument `{name}` must have another name, since Datasets have a {name} of their "
+                "own."
+            )
+    return dict.fromkeys(own, _check_own)
+
+
+def _check_own(name: str, value: Any) -> Any:
+    """A number >= 0, as it is if it is an integer."""
+    number = check_number(name, value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else number
 
 
 def in_groups(dimensions: dict[str, tuple[str, ...]], arrays: Arrays) -> dict[str, tuple[str, ...]]:
@@ -198,11 +221,6 @@ def gather(
     gathered: Arrays = {}
     for (index, chosen), arrays in zip(plan, results, strict=True):
         for name, array in arrays.items():
-            if name in gathered and gathered[name].shape[1:] != array.shape[1:]:
-                raise ValueError(
-                    f"Argument `order_parameters` must not hold {name!r} for rules of which some "
-                    "have it in groups of inputs and some have not: sweep them by themselves."
-                )
             if name not in gathered:
                 fill = np.nan if array.dtype.kind == "f" else 0
                 gathered[name] = np.full((n_rules * n_points, *array.shape[1:]), fill, array.dtype)

@@ -83,7 +83,8 @@ def spread(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    shares = check_spectrum(inputs).shares[:, None, None]
+    inputs = check_spectrum(inputs)
+    shares = inputs.shares[:, None, None]
     check_states("initial", initial, teacher)
     if teacher.inputs is not None:
         raise ValueError(
@@ -189,9 +190,13 @@ def shape_overlaps(
                 f"({', '.join(dimensions[name])}) for this rule, but is None."
             )
     sizes = _groups(inputs)
+    read_in = {name: None if each is None else read(name, each) for name, each in given.items()}
+    B = read_in["B"]
+    if B is not None and inputs is not None and "G" not in dimensions["B"] and B.ndim == 3:
+        read_in["B"] = B.sum(axis=0)  # of a rule that feeds back no F, but what one sends back
     arrays = {
-        name: None if each is None else _shaped(name, read(name, each), dimensions[name], sizes)
-        for name, each in given.items()
+        name: None if each is None else _shaped(name, each, dimensions[name], sizes)
+        for name, each in read_in.items()
     }
     fixed = Teacher(**{name: arrays.pop(name) for name in FIXED}, inputs=inputs)
     return state_of(arrays), fixed
@@ -248,9 +253,15 @@ def _shaped(name: str, array: Array, dimensions: tuple[str, ...], sizes: dict[st
     expected = tuple(sizes.get(dimension, 1) for dimension in dimensions)
     if array.shape != expected or array.size == 0:
         known = ", ".join(f"{d} = {sizes[d]}" for d in dict.fromkeys(dimensions) if d in sizes)
+        remedy = ""
+        if "G" in dimensions:
+            remedy = (
+                "  Overlaps have an axis of the groups of the inputs: see odes.spread, or "
+                "network.overlaps of a network with these inputs."
+            )
         raise ValueError(
             f"Argument `{name}` must have shape ({', '.join(dimensions)}) with {known}, "
-            f"but has shape {shape}."
+            f"but has shape {shape}.{remedy}"
         )
     return array
 

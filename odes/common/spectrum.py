@@ -32,7 +32,7 @@ from odes.common.checks import (
     is_traced,
     quoted,
 )
-from odes.common.order_parameters import GROUPED, Array, OrderParameters, Teacher
+from odes.common.order_parameters import Array
 
 SHARES_ATOL = 1e-9
 """How far the sum of shares may be from 1."""
@@ -42,6 +42,9 @@ N_PROJECTIONS = 200
 
 N_GRID = 500
 """Points on which the quadrature of Student's t is made."""
+
+ORTHONORMAL_ATOL = 1e-6
+"""By how much eigenvectors may miss being orthonormal."""
 
 MAX_NU = 1e4
 """Degrees of freedom of Student's t, at most."""
@@ -56,10 +59,10 @@ class Spectrum(NamedTuple):
     Checked where it is used.  ``power_law``, ``blocks``, ``of`` and ``student_t`` make the usual
     ones.  ``basis`` are eigenvectors of the covariance as columns, group by group, (N, N) or (N, r)
     of rank r, where the directions besides are the last group; None where the entries of inputs are
-    independent, in the order of the groups.  ``grouping_error`` estimates what is lost by putting
+    independent, in the order of the groups.  ``grouping_error`` says what is lost by putting
     different variances in one group: by how much, as a fraction, the mean square of the variances
     is too small.  It falls as the square of the width of the groups, as does the error of learning
-    curves.
+    curves; for a few large variances it falls faster with :func:`odes.widening_shares`.
     """
 
     eigenvalues: Any  # omega, (S,)
@@ -89,15 +92,21 @@ class Spectrum(NamedTuple):
             raise ValueError(
                 f"Argument `sizes` must be a list of integers >= 1, but is {quoted(sizes)}."
             )
+        if check_array("eigenvalues", eigenvalues).shape != counts.shape:
+            raise ValueError(
+                f"Argument `sizes` must be as many as `eigenvalues`, but they are {len(counts)} "
+                f"for {quoted(eigenvalues)}."
+            )
         return check_spectrum(cls(eigenvalues, counts / counts.sum()))
 
     @classmethod
     def of(cls, X: Any, *, groups: Any = 32, factors: int = 1) -> Spectrum:
         """The covariance of the rows of a data matrix, (n, N), with its eigenvectors.
 
-        The mean is subtracted.  Costs a singular value decomposition, of the order of
-        ``n N min(n, N)`` operations, and memory for the eigenvectors.  With fewer independent rows
-        than N, or constant columns, a last group has no variance.
+        The mean is subtracted.  Costs some ``n N min(n, N)`` operations, by the eigenvectors of the
+        covariance where n >= N and by a singular value decomposition else, and memory for the
+        eigenvectors.  With fewer independent rows than N, or constant columns, a last group has
+        what does not vary, and ``groups`` are those of what does.
 
         With ``factors`` > 1, that many factors are estimated, of equal shares: the mean of x_i^2
         over omega_i of each row, over the mean of all, moved towards 1 until the mean square is a
@@ -115,7 +124,9 @@ class Spectrum(NamedTuple):
         """
         X = check_data("X", X)
         n_factors = check_count("factors", factors)
-        centred = X - X.mean(axis=0, dtype=float)
+        size = float(np.max(np.abs(X)))
+        centred = np.asarray(X / (size or 1.0), float)
+        centred -= centred.mean(axis=0)
         n, N = X.shape
         if n >= N:
             variances, vectors = np.linalg.eigh(centred.T @ centred / n)
@@ -127,7 +138,10 @@ class Spectrum(NamedTuple):
         if not variances[0] > 0:
             raise ValueError("Argument `X` must have rows that differ, but all are the same.")
         variances, vectors = variances[:rank], vectors[:, :rank]
-        found = _grouped(variances, groups, N)._replace(basis=vectors)
+        found = _grouped(variances, groups, N)
+        with np.errstate(over="ignore"):
+            found = found._replace(basis=vectors, eigenvalues=found.eigenvalues * size**2)
+        check_spectrum(found, "X")
         if n_factors == 1:
             return found
         taus, shares = _factors(centred @ vectors, variances, centred, n_factors)
@@ -151,7 +165,8 @@ class Spectrum(NamedTuple):
             )
         u, weights = _half_range_nodes(nu - 3, check_count("factors", factors, least=2, below=200))
         taus = (nu / 2 - 1) / u**2
-        return check_spectrum(cls(eigenvalues, shares, taus, weights / taus))
+        chances = weights / taus
+        return check_spectrum(cls(eigenvalues, shares, taus, chances / chances.sum()))
 
     def of_inputs(self, N: int) -> Spectrum:
         """The spectrum with shares that are whole numbers of N inputs.
@@ -166,12 +181,8 @@ class Spectrum(NamedTuple):
                 f"Argument `inputs` must have shares of at least one of N = {N} inputs, but has "
                 f"{np.asarray(self.shares).tolist()}: take fewer groups or a larger N."
             )
-        if self.basis is not None and (np.ndim(self.basis) != 2 or len(self.basis) != N):
-            raise ValueError(
-                f"Argument `N` must be {len(self.basis)}, the number of entries of the "
-                f"eigenvectors of `inputs`, but is {N}."
-            )
-        return self._replace(shares=sizes / N)
+        basis = None if self.basis is None else _check_basis(self.basis, N)
+        return self._replace(shares=sizes / N, basis=basis)
 
     def alone(self) -> Spectrum:
         """Without eigenvectors and the error of grouping, of which the equations know nothing."""
@@ -180,65 +191,21 @@ class Spectrum(NamedTuple):
     @property
     def mean_variance(self) -> Array:
         """``sum_s rho_s omega_s``, the mean of |x|^2 / N, of samples of the factor 1."""
-        return (self.eigenvalues * self.shares).sum()
+        parts = (self.eigenvalues, self.shares)
+        omega, rho = (x if hasattr(x, "__array_namespace__") else np.asarray(x) for x in parts)
+        return (omega * rho).sum()
 
 
-def in_groups(teacher: Teacher, state: OrderParameters) -> tuple[str, ...]:
-    """The overlaps of state and teacher that have an axis of groups, by name."""
-    if teacher.inputs is None:
-        return ()
-    B = state.B
-    return (*GROUPED, "B") if B is not None and B.ndim > state.v.ndim else GROUPED
+def widening_shares(N: int, groups: int) -> list[float]:
+    """Shares of about so many groups that widen in proportion to the rank of their variances.
 
-
-def groups_of(inputs: Spectrum, N: int) -> Array:
-    """The group of each of N coordinates, (N,): those of a group follow one another."""
-    xp = inputs.shares.__array_namespace__()
-    ends = xp.rint(xp.cumsum(inputs.shares) * N)
-    return xp.searchsorted(ends, xp.arange(N) + 0.5)
-
-
-def at_factor(inputs: Spectrum, tau: Array) -> Spectrum:
-    """The inputs of this factor, which are Gaussian."""
-    return Spectrum(tau * inputs.eigenvalues, inputs.shares)
-
-
-def pooled(state: OrderParameters, teacher: Teacher) -> tuple[OrderParameters, Teacher]:
-    """The overlaps of all groups together, as the fields see them; as they are without groups.
-
-    Those of units count with the variances of the inputs, those of F do not.  Of the inputs only
-    the mean of |x|^2 / N is left, as the variance of one group.
+    The first group is the largest of N variances by itself.  For power laws, and for data whose
+    variance is mostly in a few directions: as ``groups`` of :meth:`Spectrum.power_law`, and of
+    :meth:`Spectrum.of`, where N is the number of directions that vary.
     """
-    inputs = teacher.inputs
-    if inputs is None:
-        return state, teacher
-    variances = inputs.eigenvalues[:, None, None]
-    names = in_groups(teacher, state)
-
-    def summed(name: str, each: Array) -> Array:
-        if each is None or name not in names:
-            return each
-        return (variances * each if name in "QRT" else each).sum(axis=-3)
-
-    mean = inputs.mean_variance[None]
-    fixed = {n: summed(n, each) for n, each in teacher._asdict().items() if n != "inputs"}
-    return (
-        state._replace(**{name: summed(name, each) for name, each in state._asdict().items()}),
-        Teacher(**fixed, inputs=Spectrum(mean, mean / mean)),
-    )
-
-
-def of_length(teacher: Teacher, tau: Array) -> Teacher:
-    """A teacher of pooled inputs, with the |x|^2 / N of samples of a factor tau."""
-    inputs = teacher.inputs
-    if inputs is None:
-        return teacher
-    return teacher._replace(inputs=inputs._replace(eigenvalues=tau * inputs.eigenvalues))
-
-
-def mean_square(teacher: Teacher) -> Any:
-    """|x|^2 / N of inputs that are :func:`pooled`."""
-    return 1.0 if teacher.inputs is None else teacher.inputs.eigenvalues[0]
+    N, groups = check_count("N", N), check_count("groups", groups)
+    ends = np.unique(np.rint(np.geomspace(1, N, groups + 1)).astype(int))
+    return (np.diff(ends, prepend=0) / N).tolist()
 
 
 def check_spectrum(inputs: Any, name: str = "inputs") -> Spectrum:
@@ -269,6 +236,11 @@ def check_spectrum(inputs: Any, name: str = "inputs") -> Spectrum:
                 raise ValueError(
                     f"Argument `{name}.{each}` must be >= 0, but is {parts[each].tolist()}."
                 )
+        if shares == "shares" and not is_traced(parts[shares]) and np.any(parts[shares] == 0):
+            raise ValueError(
+                f"Argument `{name}.shares` must be > 0, but is {parts[shares].tolist()}: leave "
+                "out groups without inputs."
+            )
         total = 1.0 if is_traced(parts[shares]) else parts[shares].sum()
         if abs(total - 1) > SHARES_ATOL:
             raise ValueError(
@@ -276,6 +248,25 @@ def check_spectrum(inputs: Any, name: str = "inputs") -> Spectrum:
                 "by that, or see Spectrum.blocks, which takes numbers of inputs."
             )
     return inputs._replace(**parts)
+
+
+def _check_basis(basis: Any, N: int) -> np.ndarray:
+    """Eigenvectors as columns, (N, r); ValueError unless they are orthonormal."""
+    columns = check_array("inputs.basis", basis)
+    if columns.ndim != 2 or not 0 < columns.shape[1] <= len(columns):
+        raise ValueError(
+            "Argument `inputs.basis` must have eigenvectors as columns, no more than they have "
+            f"entries, but has shape {columns.shape}."
+        )
+    if len(columns) != N:
+        raise ValueError(
+            f"Argument `N` must be {len(columns)}, the number of entries of the eigenvectors of "
+            f"`inputs`, but is {N}."
+        )
+    tried = np.random.default_rng(0).normal(size=(columns.shape[1], 3))
+    if np.max(np.abs(columns.T @ (columns @ tried) - tried)) > ORTHONORMAL_ATOL * N**0.5:
+        raise ValueError("Argument `inputs.basis` must have orthonormal columns, but has not.")
+    return columns
 
 
 def check_data(name: str, X: Any) -> np.ndarray:
@@ -327,12 +318,9 @@ def _half_range_nodes(power: float, n: int) -> tuple[np.ndarray, np.ndarray]:
 def _grouped(variances: np.ndarray, groups: Any, N: int | None = None) -> Spectrum:
     """Decreasing variances in groups, and what there is of N inputs besides, without variance."""
     count = len(variances)
-    coarse = _means(variances, _ends(groups, count))
-    finer = np.sort(np.concatenate([_ends(groups, count), _middles(_ends(groups, count))]))
-    fine = _means(variances, finer)
-    squares = [(sizes * means**2).sum() for means, sizes in (coarse, fine)]
-    error = float(4 / 3 * (squares[1] - squares[0]) / squares[1]) if squares[1] > 0 else 0.0
-    eigenvalues, sizes = coarse
+    eigenvalues, sizes = _means(variances, _ends(groups, count))
+    squares = float(np.sum(variances**2))
+    error = 1 - float(np.sum(sizes * eigenvalues**2)) / squares if squares > 0 else 0.0
     if N is not None and count < N:
         eigenvalues, sizes = np.append(eigenvalues, 0.0), np.append(sizes, N - count)
     return Spectrum(eigenvalues, sizes / sizes.sum(), grouping_error=error)
@@ -358,13 +346,6 @@ def _ends(groups: Any, count: int) -> np.ndarray:
             f"groups {quoted(groups)}."
         )
     return ends.astype(int)
-
-
-def _middles(ends: np.ndarray) -> np.ndarray:
-    """Where groups of two or more are cut in two."""
-    starts = np.append(0, ends[:-1])
-    middles = (starts + ends) // 2
-    return middles[middles > starts]
 
 
 def _means(variances: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,7 @@ from odes.averages.closed import Moments
 from odes.averages.nodes import points_of
 from odes.averages.quadrature import Points
 from odes.averages.sampled import over_factors, roots, updates_at
+from odes.common.groups import at_factor, pooled
 from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -48,7 +49,6 @@ from odes.common.order_parameters import (
     scale_feedback,
 )
 from odes.common.schedules import parameters_at
-from odes.common.spectrum import at_factor, pooled
 from odes.common.trajectory import Fluctuations
 from odes.problem import Problem, packing
 from odes.solvers.integrator import Step

@@ -179,12 +179,11 @@ def sweep(
         lambda one: choose(one, activation)[0],
         lambda one: known_name(one) or type(one).__name__,
     )
-    choose("bp", activation)
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
-    grid = make_grid(axes, AXES | axes_of(inputs, axes))
+    grid = make_grid(axes, AXES | axes_of(inputs, axes, AXES))
     columns = _columns(grid)
     check_states("initial", initial, teacher)
     teacher, spectra = _with_inputs(teacher, inputs, grid)
@@ -203,7 +202,7 @@ def sweep(
     batch_size = check_count("batch_size", batch_size)
     plan = _plan(problems, values, batch_size)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, batch_size, schedules)
-    given = {"initial": _union(problems), "teacher": problems[0].teacher}
+    given = {"initial": _union(problems), "teacher": _without(problems[0].teacher, spectra)}
     tolerances = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
     results = run_chunks(
         job, [(index, values[chosen]) for index, chosen in plan],
@@ -211,8 +210,7 @@ def sweep(
             **grid.fixed, **grid.axes, **dict(schedules), **given, **tolerances,
             "rule": {name: known_name(one) or one for name, one in rules.items()},
             "times": times, "activation": activation, "points": points,
-            "order_parameters": symbols,
-            "spectra": spectra,
+            "order_parameters": symbols, "spectra": spectra,
         },
         layout={
             "dimensions": list(grid.axes), "batch_size": batch_size,
@@ -226,9 +224,11 @@ def sweep(
     }
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
     dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
+    of_inputs = _variances(problems[0].teacher.inputs, spectra, len(rules))
     return labelled(
-        grid, rule, list(rules), activation, times, dimensions,
-        gather(plan, results, len(rules), len(values)),
+        grid, rule, list(rules), activation, times,
+        dimensions | dict.fromkeys(of_inputs, ("group",)),
+        gather(plan, results, len(rules), len(values)) | of_inputs,
         {
             **tolerances,
             "averages": next(iter(averages.values())) if is_single(rule) else averages,
@@ -278,7 +278,13 @@ def _with_inputs(teacher: Teacher, inputs: Any, grid: Grid) -> tuple[Teacher, np
             f"Spectrum, but is {quoted(inputs)}; inputs of all points belong to the teacher."
         )
     rows = zip(*(grid.column(name, None).tolist() for name in names), strict=True)
-    spectra = [check_spectrum(inputs(**dict(zip(names, row, strict=True)))).alone() for row in rows]
+    points = [dict(zip(names, row, strict=True)) for row in rows]
+    try:
+        spectra = [check_spectrum(inputs(**point)).alone() for point in points]
+    except TypeError as error:
+        raise ValueError(
+            f"Argument `inputs` must be a function of {', '.join(names)}, but failed: {error}"
+        ) from error
     numbers = [[each for each in spectrum if each is not None] for spectrum in spectra]
     if len({tuple(map(np.shape, each)) for each in numbers}) > 1:
         raise ValueError(
@@ -286,6 +292,20 @@ def _with_inputs(teacher: Teacher, inputs: Any, grid: Grid) -> tuple[Teacher, np
             "but does not."
         )
     return teacher._replace(inputs=spectra[0]), np.stack([np.concatenate(each) for each in numbers])
+
+
+def _without(teacher: Teacher, spectra: np.ndarray) -> Teacher:
+    """The teacher without inputs that differ from point to point."""
+    return teacher._replace(inputs=None) if spectra.size else teacher
+
+
+def _variances(inputs: Any, spectra: np.ndarray, n_rules: int) -> Arrays:
+    """The eigenvalues and shares of all points, rule by rule, if they differ."""
+    if not spectra.size:
+        return {}
+    S = len(inputs.shares)
+    parts = {"eigenvalues": spectra[:, :S], "shares": spectra[:, S : 2 * S]}
+    return {name: np.tile(part, (n_rules, 1)) for name, part in parts.items()}
 
 
 def _default_batch_size(problems: list[Problem], values: np.ndarray) -> int:
@@ -346,6 +366,9 @@ def _solve_chunk(
             max_steps=max_steps,
         )
         kept = {symbol: getattr(flow.order_parameters, symbol, None) for symbol in symbols}
+        B = kept.get("B")
+        if B is not None and B.ndim > 3:  # of groups of inputs, which send it back together
+            kept["B"] = B.sum(axis=1)
         return {
             "generalization_error": flow.generalization_error,
             "status": flow.status.astype("int8"),

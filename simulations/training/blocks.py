@@ -27,18 +27,29 @@ from simulations.networks import Network
 from simulations.rules import Rule
 from simulations.training.steps import learn_in_turn, samples_of
 
+NOTHING_BEYOND = 0.75
+"""An input whose square, beyond those before it, is below this power of the rounding unit times its
+square has nothing beyond them."""
+
 
 def cholesky(A: Any) -> tuple[Any, Any]:
     """Cholesky factor L of A (b, b), and L^-1, by elimination in [A, 1].
+
+    What an input has beyond those before it may be nothing, such as for a row of data that is
+    drawn twice: its column of L and its row of L^-1 are then 0.
 
     Not by LAPACK: with jaxlib 0.10, its batched calls from two threads may wait for each other for
     ever.
     """
     b = A.shape[0]
 
+    least = jnp.finfo(A.dtype).eps ** NOTHING_BEYOND * A.diagonal()
+
     def eliminate(k: Any, rows: Any) -> Any:
-        pivot = rows[k] / jnp.sqrt(rows[k, k])
-        below = jnp.where(jnp.arange(b) > k, rows[:, k] / jnp.sqrt(rows[k, k]), 0)
+        root = jnp.sqrt(jnp.maximum(rows[k, k], least[k]))
+        scale = jnp.where(rows[k, k] > least[k], 1 / jnp.where(root > 0, root, 1.0), 0.0)
+        pivot = rows[k] * scale
+        below = jnp.where(jnp.arange(b) > k, rows[:, k] * scale, 0)
         return (rows - jnp.outer(below, pivot)).at[k].set(pivot)
 
     rows = jax.lax.fori_loop(0, b, eliminate, jnp.concatenate([A, jnp.eye(b, dtype=A.dtype)], 1))

@@ -56,7 +56,9 @@ def check_training(
     return network, chosen, units, steps
 
 
-def with_data(network: Network, rule: Rule, data: Any, labels: Any) -> tuple[Network, Data | None]:
+def with_data(
+    network: Network, rule: Rule, data: Any, labels: Any, dtype: str
+) -> tuple[Network, Data | None]:
     """The network and the data to draw inputs from, with labels (n, O) if there are any.
 
     Without data, the network in coordinates in which the entries of its inputs are independent.
@@ -79,7 +81,9 @@ def with_data(network: Network, rule: Rule, data: Any, labels: Any) -> tuple[Net
         )
     if labels is not None:
         labels = given_matrix("labels", labels, (len(rows), network.v.shape[1]))
-    return network, Data(rows, rows.mean(axis=0, dtype=float), labels)
+    centred = np.empty(rows.shape, dtype)
+    np.subtract(rows, rows.mean(axis=0, dtype=float), out=centred, casting="same_kind")
+    return network, Data(centred, labels)
 
 
 def check_runs(n_runs: Any, n_test: Any, seed: Any) -> tuple[int, int, int]:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odes.common.groups import groups_of
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import PiecewiseConstant
-from odes.common.spectrum import groups_of
 from simulations.networks import Network
 from simulations.rules import Rule, outputs, shape_drawn
 
@@ -23,8 +23,7 @@ streams of a run."""
 class Data(NamedTuple):
     """A data matrix to draw inputs from."""
 
-    rows: Any  # (n, N)
-    mean: Any  # of the rows, which is subtracted, (N,)
+    rows: Any  # (n, N), less their mean
     labels: Any = None  # (n, O); None for those of the teacher
 
 
@@ -43,7 +42,7 @@ def draw_samples(
                 X = X * draw_lengths(jax.random.fold_in(key, FACTOR), first, count, network)
         return X, outputs(network.W_star, network.v_star, X, g), zeta
     row, zeta = draw_rows(key, first, count, data, network.v)
-    X = data.rows[row] - data.mean
+    X = data.rows[row]
     if data.labels is not None:
         return X, data.labels[row], zeta
     return X, outputs(network.W_star, network.v_star, X, g), zeta

@@ -138,7 +138,7 @@ def simulate(
     progress = check_progress(progress)
     n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
     network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
-    network, rows = with_data(network, chosen, data, labels)
+    network, rows = with_data(network, chosen, data, labels, dtype)
     devices, threads = _workers()
     plan = plan_of(network, chosen, block, n_runs, threads)
     pieces = list(pieces_of(steps, plan.piece))

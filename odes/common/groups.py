@@ -1,0 +1,66 @@
+"""Overlaps in groups of inputs, and what the fields see of all groups together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odes.common.order_parameters import GROUPED, Array, OrderParameters, Teacher
+from odes.common.spectrum import Spectrum
+
+
+def in_groups(teacher: Teacher, state: OrderParameters) -> tuple[str, ...]:
+    """The overlaps of state and teacher that have an axis of groups, by name."""
+    if teacher.inputs is None:
+        return ()
+    B = state.B
+    return (*GROUPED, "B") if B is not None and B.ndim > state.v.ndim else GROUPED
+
+
+def groups_of(inputs: Spectrum, N: int) -> Array:
+    """The group of each of N coordinates, (N,): those of a group follow one another."""
+    xp = inputs.shares.__array_namespace__()
+    ends = xp.rint(xp.cumsum(inputs.shares) * N)
+    return xp.searchsorted(ends, xp.arange(N) + 0.5)
+
+
+def at_factor(inputs: Spectrum, tau: Array) -> Spectrum:
+    """The inputs of this factor, which are Gaussian."""
+    return Spectrum(tau * inputs.eigenvalues, inputs.shares)
+
+
+def pooled(state: OrderParameters, teacher: Teacher) -> tuple[OrderParameters, Teacher]:
+    """The overlaps of all groups together, as the fields see them; as they are without groups.
+
+    Those of units count with the variances of the inputs, those of F do not.  Of the inputs only
+    the mean of |x|^2 / N is left, as the variance of one group.
+    """
+    inputs = teacher.inputs
+    if inputs is None:
+        return state, teacher
+    variances = inputs.eigenvalues[:, None, None]
+    names = in_groups(teacher, state)
+
+    def summed(name: str, each: Array) -> Array:
+        if each is None or name not in names:
+            return each
+        return (variances * each if name in "QRT" else each).sum(axis=-3)
+
+    mean = inputs.mean_variance[None]
+    fixed = {n: summed(n, each) for n, each in teacher._asdict().items() if n != "inputs"}
+    return (
+        state._replace(**{name: summed(name, each) for name, each in state._asdict().items()}),
+        Teacher(**fixed, inputs=Spectrum(mean, 0 * mean + 1)),
+    )
+
+
+def of_length(teacher: Teacher, tau: Array) -> Teacher:
+    """A teacher of pooled inputs, with the |x|^2 / N of samples of a factor tau."""
+    inputs = teacher.inputs
+    if inputs is None:
+        return teacher
+    return teacher._replace(inputs=inputs._replace(eigenvalues=tau * inputs.eigenvalues))
+
+
+def mean_square(teacher: Teacher) -> Any:
+    """|x|^2 / N of inputs that are :func:`pooled`."""
+    return 1.0 if teacher.inputs is None else teacher.inputs.eigenvalues[0]
