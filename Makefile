@@ -35,10 +35,10 @@ test: $(TOOLS)
 test-all: $(TOOLS)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-# The picture of the README.
-picture: $(READY)
-	$(VENV)/bin/python paper_figs.py --only learning_curves
-	cp out/learning_curves.png docs/
+# The pictures of the README and of docs/inputs.md.
+picture: $(IMAGES)
+	$(VENV)/bin/python paper_figs.py --only learning_curves natural_images
+	cp out/learning_curves.png out/natural_images.png docs/
 
 # A part of the tests as on a processor without AVX-512.
 test-portable: $(TOOLS)

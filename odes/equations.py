@@ -75,7 +75,8 @@ def drift(
 
     Args:
         state: Q (K, K), R (K, M), v (K, O) and what else the rule needs, such as B (K, O).
-        teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O).
+        teacher: T (M, M), v_star (M, O) and, for rules that need them, S (M, O) and P (O, O); and
+            ``inputs``, whose groups are a first axis of Q, R, T, S, P and the B of F.
         parameters: learning rates, noise, decays, and the scale of the feedback: what is fed back
             is F, and B of FA, times that.
         rule: a rule object of :mod:`odes.rules`, or its name.

@@ -75,7 +75,7 @@ def _draw_lengths(plateaus: Any, ax: Any, beside: Any) -> None:
     ax.set_title("committee, BP")
     ax.legend(loc="lower left")
     beside.plot(exponents, plateaus.rate, color=color, marker="o", mfc="white")
-    beside.set(xlabel="exponent", ylabel="escape rate", ylim=(0, None))
+    beside.set(xlabel="exponent", ylabel="escape rate", yscale="log")
     beside.set_title("committee, BP")
 
 
@@ -87,7 +87,7 @@ SPECTRA: dict[str, Any] = {
 
 @paper_figure(
     draw_input_spectra,
-    quick={**QUICK, **SPECTRA, "rules": ("bp", "afa"), "n_runs": 2, "plateaus": (0.0, 1.0),
+    quick={**QUICK, **SPECTRA, "rules": ("bp", "afa"), "n_runs": 2, "plateaus": (0.0, 0.5),
            "t_max": 100.0},
     full={**FULL, **SPECTRA, "rules": ("bp", "fa", "afa", "pepita"), "N": 1000},
 )  # fmt: skip
@@ -109,8 +109,8 @@ def input_spectra(
     Above, learning curves of BP and its alternatives: the steeper the spectrum, the sooner learning
     begins and the longer it takes to end.  Below, the error of a linear student falls as
     ``t^-(a - 1)/a`` (dotted) for an exponent a > 1, as Worschech & Rosenow (2024) have it; and at a
-    fixed mean variance the plateau of the symmetric committee is left sooner the steeper the
-    spectrum is, since its escape feeds on the largest variances.
+    fixed mean variance the plateau of the symmetric committee is as high and is left sooner the
+    steeper the spectrum is, since the escape feeds on the largest variances.
     """
     data: Data = {}
     times, shown = np.geomspace(0.1, t_max, 200), np.geomspace(0.1, t_max, 13)
@@ -163,7 +163,9 @@ def plateaus_of(exponents: tuple[float, ...], lr: float = 0.2) -> Any:
     start = OrderParameters(0.25 * np.eye(2), 1e-3 * np.eye(2), np.ones((2, 1)))
     training: dict[str, Any] = {"rule": "bp", "lr": lr, "lr_v": 0.0}
     for exponent in exponents:
-        given = spread(start, COMMITTEE, Spectrum.power_law(exponent, groups=4))
+        given = spread(
+            start, COMMITTEE, Spectrum.power_law(exponent, groups=widening_shares(1000, 8))
+        )
         plateau = symmetric_plateau(*given, **training)
         curve = solve(*given, times=times, **training)
         begin, end = plateau_interval(curve, plateau.generalization_error)
@@ -208,6 +210,8 @@ def draw_natural_images(curves: Curves) -> Figure:
         ax.set_ylabel("")
     for ax in axes.flat[: max(len(kinds) - columns, 0)]:
         ax.set_xlabel("")
+    low, _ = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(bottom=low / 8)  # room for the legend
     axes[0, 0].plot([], [], color=NEUTRAL, ls="--", label="one Gaussian")
     add_legend(axes[0, 0], loc="lower left")
     return figure

@@ -17,6 +17,7 @@ that equals its teacher, where the root of C has no derivative.  Importing this 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -167,12 +168,19 @@ def prepared(
     return problem.with_scaled_start()
 
 
-def follow(problem: Problem, y: np.ndarray, end: float) -> tuple[np.ndarray, str]:
-    """The state at time ``end``, from y, as :func:`odes.solve` follows it, and the status."""
+def follow(
+    problem: Problem, y: np.ndarray, end: float, within: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, str]:
+    """The state at time ``end``, from y, as :func:`odes.solve` follows it, and the status.
+
+    ``within`` takes velocities to those along states that stay among themselves, so that no
+    rounding leads away from these.
+    """
+    velocity = problem.velocity()
     with np.errstate(all="ignore"):
         states, status, _ = integrated(
-            problem.velocity(), y, np.array([end]), [], LOCAL_ERROR_FRACTION * RTOL,
-            LOCAL_ERROR_FRACTION * ATOL, MAX_STEPS,
+            lambda t, y: within(velocity(t, y)), y, np.array([end]), [],
+            LOCAL_ERROR_FRACTION * RTOL, LOCAL_ERROR_FRACTION * ATOL, MAX_STEPS,
         )  # fmt: skip
     return states[0], status
 

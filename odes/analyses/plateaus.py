@@ -23,13 +23,13 @@ from odes.problem import packing
 from odes.rules import needs_of
 
 PLATEAU_SPAN = 200.0
-"""Learning rate times the duration of one segment of integration, after which the asymmetry that
-rounding has added is removed."""
+"""Learning rate times the duration of one segment of integration, after which it is seen whether
+anything still moves."""
 
 MAX_PLATEAU_SPANS = 50
 """Most such segments."""
 
-MAX_SETTLED_CHANGE = 1e-6
+MAX_SETTLED_CHANGE = 1e-4
 """No order parameter changes by more in the last segment."""
 
 MAX_PLATEAU_DISTANCE = 0.1
@@ -85,8 +85,12 @@ def symmetric_plateau(
     problem = prepared(initial, teacher, rule, activation, points, scalars, "initial")
     state = _undecided(problem.initial)
     _check_alike(problem.teacher)
+
+    def undecided(velocity: np.ndarray) -> np.ndarray:
+        return problem.pack(_undecided(problem.changes(velocity)))
+
     for _ in range(MAX_PLATEAU_SPANS):
-        reached, status = follow(problem, problem.pack(state), PLATEAU_SPAN / lr)
+        reached, status = follow(problem, problem.pack(state), PLATEAU_SPAN / lr, undecided)
         if status != "ok":
             raise ValueError(
                 "Argument `initial` must lead to a plateau, but with all R_km equal its solution "

@@ -151,7 +151,11 @@ def _with_fields(more: tuple[str, ...]) -> Any:
 
 
 class Teacher(NamedTuple):
-    """What learning leaves as it is: the teacher, the overlaps of F, and the inputs."""
+    """What learning leaves as it is: the teacher, the overlaps of F, and the inputs.
+
+    Without inputs, these are independent standard normals; with them, T, S and P have a first axis
+    of the groups of inputs.
+    """
 
     T: Array  # (M, M)
     v_star: Array  # (M, O)

@@ -71,7 +71,9 @@ def solve(
         initial: OrderParameters at t = 0: Q (K, K), R (K, M), v (K, O), and B (K, O), or B1 and
             what follows it, where the rule needs them.  With a single output, v and B may be (K,).
         teacher: Teacher: T (M, M), v_star (M, O), and S (M, O) and P (O, O) where the rule needs
-            them.  With a single output, v_star and S may be (M,).
+            them.  With a single output, v_star and S may be (M,).  And ``inputs``, a
+            :class:`odes.Spectrum`, unless they are independent standard normals: Q, R, T, S, P, and
+            the B of F, then have a first axis of the groups of inputs.
         rule: a name in ``odes.RULES``; one with other parameters, such as ``MirroredFA(lr=0.5)``
             or ``ForwardForward(Logistic(2.0))``; or a :class:`odes.Rule` of one's own.
         lr: learning rate of the first layer; or a schedule, a function of t that returns it, such
