@@ -61,8 +61,8 @@ def _draw_tails(curves: Curves, ax: Any) -> None:
         law = 0.6 * height * (times / theory.times[middle]) ** slope
         ax.plot(times, law, color=NEUTRAL, lw=0.6, ls=":", zorder=1)
     ax.set_title("linear student")
-    ax.set_ylim(top=2 * ax.get_ylim()[1])
-    add_legend(ax, title="exponent", loc="lower left")
+    ax.set_ylim(top=8 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(title="exponent", loc="upper right")
 
 
 def _draw_lengths(plateaus: Any, ax: Any, beside: Any) -> None:
@@ -71,11 +71,13 @@ def _draw_lengths(plateaus: Any, ax: Any, beside: Any) -> None:
     color = rule_color("bp")
     ax.plot(exponents, plateaus.predicted, color=color, label="from the eigenvalues")
     ax.plot(exponents, plateaus.length, "o", mfc="white", color=color, label="equations solved")
-    ax.set(xlabel="exponent", ylabel="length of the plateau", ylim=(0, None))
+    ax.set(xlabel="exponent", ylabel="length of the plateau", ylim=(0, 600))
     ax.set_title("committee, BP")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper right")
     beside.plot(exponents, plateaus.rate, color=color, marker="o", mfc="white")
     beside.set(xlabel="exponent", ylabel="escape rate", yscale="log")
+    beside.set_yticks((0.02, 0.05, 0.1, 0.2), ("0.02", "0.05", "0.1", "0.2"))
+    beside.minorticks_off()
     beside.set_title("committee, BP")
 
 
