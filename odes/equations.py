@@ -203,7 +203,7 @@ def averaged(
 def mean_over_factors(each: Moments, inputs: Any) -> Moments:
     """The moments from those at every factor, which are their first axis."""
     shares = inputs.factor_shares
-    xp = shares.__array_namespace__()
+    xp = each.slopes.__array_namespace__()
     longer = shares * inputs.factors
 
     def mean(value: Any, weights: Array) -> Any:

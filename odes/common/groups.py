@@ -37,13 +37,15 @@ def pooled(state: OrderParameters, teacher: Teacher) -> tuple[OrderParameters, T
     inputs = teacher.inputs
     if inputs is None:
         return state, teacher
-    variances = inputs.eigenvalues[:, None, None]
+    variances = inputs.eigenvalues
+    xp = state.v.__array_namespace__()
     names = in_groups(teacher, state)
 
     def summed(name: str, each: Array) -> Array:
         if each is None or name not in names:
             return each
-        return (variances * each if name in "QRT" else each).sum(axis=-3)
+        weights = variances if name in "QRT" else xp.ones_like(variances)
+        return xp.moveaxis(each, -3, -1) @ weights
 
     mean = inputs.mean_variance[None]
     fixed = {n: summed(n, each) for n, each in teacher._asdict().items() if n != "inputs"}
