@@ -180,7 +180,8 @@ def averaged(
     The scale of the feedback is in state and teacher already.
     """
     inputs = teacher.inputs
-    state, teacher = pooled(state, teacher)
+    if inputs is not None:
+        state, teacher = pooled(state, teacher)
     C = joint_covariance(state, teacher)
     if inputs is None or inputs.factors is None:
         return moments(C, state, teacher, parameters, rule, activation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,10 @@ class Moments(NamedTuple):
     readout: Array  # average change of the readout per -lr_v, (K, O)
     gamma_error: Array | None = None  # <gamma_k e_o>, (K, O), for rules whose update contains F e
     weights: dict[str, Array] | None = None  # d/dt of weights that learn by samples
-    activities: Array | None = None  # <g_k g_l>, (K, K), in closed form
+    activities: Array | None = None  # <g_k g_a>, (K, K + M), in closed form
+
+
+_identity = cache(np.eye)
 
 
 def closed_moments(
@@ -57,10 +61,13 @@ def closed_moments(
     B = rule.feedback(state)
     c = product(B, U.T)
     variance = C.diagonal(0, -2, -1)
-    C_ka, C_kk, C_aa = C[..., :K, :], variance[..., :K, None], variance[..., None, :]
+    if C.ndim == 2:  # views of fewer axes take less time
+        C_ka, C_kk, C_aa = C[:K], variance[:K, None], variance
+    else:
+        C_ka, C_kk, C_aa = C[..., :K, :], variance[..., :K, None], variance[..., None, :]
     J2 = activation.J2(C_ka, C_kk, C_aa)
     own = xp.vecdot(c, activation.G2(C_ka, C_kk, J2))[..., None]
-    slopes = c * J2 + own * np.eye(K, C.shape[-1])
+    slopes = c * J2 + own * _identity(K, C.shape[-1])
     noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * product(B, B.T)
     I2 = activation.I2(C_ka, C_kk, C_aa)
-    return Moments(slopes, J2[..., :K] * noisy, product(I2, U), activities=I2[..., :K])
+    return Moments(slopes, J2[..., :K] * noisy, product(I2, U), activities=I2)

@@ -80,7 +80,7 @@ class TargetPropagation(FA):
     def feedback_drift(self, state, teacher, learning):
         if learning.weights is not None:
             return {}
-        with_y = learning.activities @ state.v
+        with_y = learning.activities[:, : len(state.v)] @ state.v
         missed = with_y - state.B @ (state.v.mT @ with_y)
         return {"B": self.lr * missed - self.decay * state.B}
 

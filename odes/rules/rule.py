@@ -77,7 +77,7 @@ class Learning(NamedTuple):
     parameters: Hyperparameters
     activation: Any
     weights: dict[str, Array] | None = None  # averages of `Rule.learn`; None in closed form
-    activities: Array | None = None  # <h_k h_l>, (K, K), in closed form; None otherwise
+    activities: Array | None = None  # <g_k g_a> of all units a, (K, K + M), in closed form
 
 
 class Rule:
