@@ -21,7 +21,6 @@ from odes import (
     flow,
     generalization_error,
     hyperparameters,
-    optimal_schedule,
     sobol,
     solve,
     solve_paths,
@@ -32,7 +31,6 @@ from odes import (
 )
 from odes.common.groups import pooled
 from odes.common.order_parameters import GROUPED, state_of
-from odes.common.schedules import PiecewiseConstant
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 from simulations.sweeps import sweep as sweep_networks
@@ -346,22 +344,31 @@ def test_student_t_is_a_mixture():
     assert errors[2] < 1e-6
 
 
-def test_every_function_takes_inputs():
-    """Sweeps over a parameter of the spectrum, flow and its gradient, fixed points, schedules."""
+def test_sweeps_and_flows_take_inputs():
+    """Over a parameter of the spectrum, of rules with and without F; a gradient by the variances.
+
+    FA sends back what the groups of B add up to.
+    """
     power_law = partial(Spectrum.power_law, groups=3)
-    given = spread(SMALL, COMMITTEE, power_law(0.5))
-    training = {"rule": "bp", "lr": 0.4, "times": [1.0, 4.0]}
-    exact = solve(*given, **training).generalization_error
-    swept = sweep(*given, inputs=power_law, exponent=[0.0, 0.5], order_parameters="R", **training)
-    np.testing.assert_allclose(swept.generalization_error.sel(exponent=0.5), exact, rtol=1e-7)
-    assert swept.R.dims == ("exponent", "time", "group", "k", "m")
-    np.testing.assert_allclose(swept.eigenvalues[1], power_law(0.5).eigenvalues)
-    white = solve(SMALL, COMMITTEE, **training).generalization_error
-    np.testing.assert_allclose(swept.generalization_error.sel(exponent=0.0), white, rtol=1e-7)
+    with_F = SMALL._replace(B=[[0.4], [-0.2]]), COMMITTEE._replace(S=np.ones((2, 1)))
+    given = spread(*with_F, power_law(0.5))
+    training = {"lr": 0.4, "times": [1.0, 4.0]}
+    swept = sweep(
+        *given, rule=["fa", "afa"], inputs=power_law, exponent=[0.0, 0.5],
+        order_parameters=("R", "B"), **training,
+    )  # fmt: skip
+    assert swept.R.dims == ("rule", "exponent", "time", "group", "k", "m")
+    assert swept.B.dims == ("rule", "exponent", "time", "k", "o")
+    np.testing.assert_allclose(swept.eigenvalues[0, 1], power_law(0.5).eigenvalues)
+    for rule in ("fa", "afa"):
+        for exponent, start in ((0.0, with_F), (0.5, given)):
+            exact = solve(*start, rule=rule, **training).generalization_error
+            found = swept.generalization_error.sel(rule=rule, exponent=exponent)
+            np.testing.assert_allclose(found, exact, rtol=1e-7)
 
     def last(eigenvalues):
         inputs = given[1].inputs._replace(eigenvalues=eigenvalues)
-        curve = flow(given[0], given[1]._replace(inputs=inputs), **training)
+        curve = flow(given[0], given[1]._replace(inputs=inputs), rule="afa", **training)
         return curve.generalization_error[-1]
 
     with jax.enable_x64(True):
@@ -370,11 +377,6 @@ def test_every_function_takes_inputs():
         slope = jax.grad(last)(omega)
         difference = (last(omega + step) - last(omega - step)) / 2e-4
         assert float(slope[1]) == pytest.approx(float(difference), rel=1e-4)
-
-    best = optimal_schedule(
-        *given, rule="bp", lr=PiecewiseConstant([], [0.4]), t=4.0, max_iterations=3
-    )
-    assert best.generalization_error <= exact[-1]
 
 
 def test_plateaus_and_fixed_points():
@@ -427,21 +429,21 @@ def test_paths_have_increments_in_every_group():
     """At a tiny learning rate nothing but B moves, and hardly so: a random walk in each group.
 
     Whitened by ``lr^2 omega_s P_s <delta_k delta_l>`` of the drift, B has the identity as
-    covariance: 10 distinct entries at five standard errors over 128 paths, 1e-5 false alarms.
+    covariance: 10 distinct entries at five standard errors over 64 paths, 1e-4 false alarms.
     """
     inputs = Spectrum([3.0, 0.5], [0.25, 0.75], TAU, SHARES)
     network = sample_network(N=40, K=2, M=2, inputs=inputs, seed=1)
     state, teacher = network.overlaps("afa")
     lr, time = 1e-5, 0.1
-    paths = solve_paths(state, teacher, rule="afa", lr=lr, times=[time], dt=time, n_paths=128)
+    paths = solve_paths(state, teacher, rule="afa", lr=lr, times=[time], dt=time, n_paths=64)
     once, half = (drift(state, teacher, hyperparameters(lr=x), rule="afa").Q for x in (1.0, 0.5))
     delta_delta = (2 * once - 4 * half)[0] / (3.0 * 0.25)
     root = np.linalg.cholesky(lr**2 * time * delta_delta)
     change = (paths.order_parameters.B[:, 0] - state.B)[..., 0]  # (paths, groups, K)
     whitened = np.linalg.solve(root, change[..., None])[..., 0]
     whitened = whitened / np.sqrt(inputs.eigenvalues * teacher.P[:, 0, 0].T)[:, None]
-    gap = np.abs(np.cov(whitened.reshape(128, 4).T) - np.eye(4))
-    assert np.all(gap < 5 * np.sqrt((1 + np.eye(4)) / 128))
+    gap = np.abs(np.cov(whitened.reshape(64, 4).T) - np.eye(4))
+    assert np.all(gap < 5 * np.sqrt((1 + np.eye(4)) / 64))
 
 
 @pytest.mark.parametrize("kind", ["simulate", "chain"])
@@ -560,16 +562,16 @@ def test_the_error_of_a_linear_student_falls_as_a_power_of_time():
 
 @pytest.mark.computes
 def test_errors_are_those_of_networks_on_test_inputs():
-    """In closed form and over points, for a mixture: five standard errors of 32,000 test inputs.
+    """In closed form and over points, for a mixture: five standard errors of 16,000 test inputs.
 
     1 per cent of the errors; one of the two factors alone would be off by a third.
     """
-    network = sample_network(N=100, K=2, M=2, inputs=MIXTURE, v=[0.5, 0.3], seed=1)
+    network = sample_network(N=60, K=2, M=2, inputs=MIXTURE, v=[0.5, 0.3], seed=1)
     state, teacher = network.overlaps("bp")
-    runs = simulate(network, rule="bp", lr=0.1, times=[0.0], n_runs=16, n_test=2000)
+    runs = simulate(network, rule="bp", lr=0.1, times=[0.0], n_runs=16, n_test=1000)
     for activation in ("erf", lambda z: jax.scipy.special.erf(z / np.sqrt(2))):
         theory = solve(
-            state, teacher, rule="bp", lr=0.1, times=[0.0], activation=activation, points=2**12,
+            state, teacher, rule="bp", lr=0.1, times=[0.0], activation=activation, points=2**11,
             misclassification=True,
         )  # fmt: skip
         for ours, theirs in (
@@ -577,7 +579,7 @@ def test_errors_are_those_of_networks_on_test_inputs():
             (theory.misclassification[0], runs.misclassification[:, 0]),
         ):
             error = theirs.std(ddof=1) / 4
-            assert abs(ours - theirs.mean()) < 5 * error + 2e-3
+            assert abs(ours - theirs.mean()) < 5 * error + 3e-3
             assert error < 0.02 * theirs.mean()
 
 
@@ -600,15 +602,3 @@ def test_a_chain_depends_on_the_sample_alone():
         for times, n_test in (([1.0], 10), ([0.5, 1.0], 20))
     ]
     np.testing.assert_array_equal(ends[0][:, -1], ends[1][:, -1])
-
-
-def test_rules_with_and_without_F_share_a_start_and_a_sweep():
-    """FA sends back what the groups of B add up to."""
-    state, teacher = start("afa", INPUTS)
-    training = {"lr": 0.3, "times": [1.0]}
-    swept = sweep(state, teacher, rule=["fa", "afa"], order_parameters="B", **training)
-    assert swept.B.dims == ("rule", "time", "k", "o")
-    alone = solve(state._replace(B=state.B.sum(axis=0)), teacher, rule="fa", **training)
-    np.testing.assert_allclose(
-        swept.generalization_error.sel(rule="fa"), alone.generalization_error, rtol=1e-7
-    )
