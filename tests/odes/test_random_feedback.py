@@ -14,7 +14,7 @@ from tests.conftest import gaussian_grid
 
 NETWORK = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], feedback="random", seed=0)
 TRAINING = {"rule": "afa", "lr": 0.5, "times": [0.0, 1.0, 4.0, 12.0]}
-PATHS = 128  # and few steps, so that what is compiled is shared
+PATHS = 64  # and few steps, so that what is compiled is shared
 
 
 @pytest.mark.computes
@@ -35,7 +35,7 @@ def test_without_diffusion_a_path_is_the_solution():
 
 @pytest.mark.computes
 def test_weak_order_of_the_step_on_shared_brownian_paths():
-    """Means over the same 128 paths differ by amounts that halve with the step.
+    """Means over the same 64 paths differ by amounts that halve with the step.
 
     The paths being shared, what is left of their noise is a tenth of the differences.
     """
@@ -82,7 +82,7 @@ def test_increments_of_the_feedback_are_independent_and_as_large_as_label_noise_
     """At a tiny learning rate and a large P nothing but B moves, and hardly so: a random walk.
 
     Whitened by ``lr^2 P <delta_k delta_l>`` of a brute-force average, what B moves in three spans
-    of time has the identity as covariance: 21 distinct entries at five standard errors over 128
+    of time has the identity as covariance: 21 distinct entries at five standard errors over 64
     paths, below 1e-4 false alarms.
     """
     initial, teacher = NETWORK.overlaps("afa")
