@@ -104,7 +104,7 @@ PRINTS = {
 }
 
 
-QUICK = ["annealing", "own_rule"]
+QUICK = ["own_rule"]
 
 
 @pytest.mark.computes

@@ -93,6 +93,8 @@ def test_groups_of_the_same_variance_are_one(rule):
     whole = whole[0], whole[1]._replace(inputs=None)
     ours, white = moved(rule, state, teacher), moved(rule, *whole)
     assert_same(changed(ours, teacher, lambda name, each: each.sum(axis=0))[0], white, 1e-13)
+    if rule not in (*CLOSED_RULES, "pepita-tl", "ff-topdown"):  # of several that are averaged alike
+        return
 
     cut = state, teacher._replace(inputs=MIXTURE._replace(eigenvalues=OMEGA[[0, 1, 1]]))
     joined = changed(*cut, lambda name, each: np.stack([each[0], each[1] + each[2]]))
@@ -371,23 +373,22 @@ def test_sweeps_and_flows_take_inputs():
         curve = flow(given[0], given[1]._replace(inputs=inputs), rule="afa", **training)
         return curve.generalization_error[-1]
 
+    omega, step = np.array(given[1].inputs.eigenvalues), np.array([0.0, 1e-4, 0.0])
+    ends = [
+        solve(given[0], given[1]._replace(inputs=given[1].inputs._replace(eigenvalues=each)),
+              rule="afa", rtol=1e-10, **training).generalization_error[-1]
+        for each in (omega + step, omega - step)
+    ]  # fmt: skip
     with jax.enable_x64(True):
-        omega, step = np.array(given[1].inputs.eigenvalues), np.array([0.0, 1e-4, 0.0])
-        assert float(last(omega)) == pytest.approx(exact[-1], rel=1e-7)
-        slope = jax.grad(last)(omega)
-        difference = (last(omega + step) - last(omega - step)) / 2e-4
-        assert float(slope[1]) == pytest.approx(float(difference), rel=1e-4)
+        value, slope = jax.value_and_grad(last)(omega)
+    assert float(value) == pytest.approx(exact[-1], rel=1e-7)
+    assert float(slope[1]) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4)
 
 
 def test_plateaus_and_fixed_points():
-    """Groups of variance 1 have the plateau of white inputs; others are left at their own rate."""
+    """A plateau is left at the rate of its eigenvalue, and a solution is stable below its own."""
     near = OrderParameters(0.1 * np.eye(2), np.array([[1e-3, 0], [0, 0]]), np.ones((2, 1)))
     training = {"rule": "bp", "lr": 0.5, "lr_v": 0.0}
-    white = symmetric_plateau(near, COMMITTEE, **training)
-    even = symmetric_plateau(*spread(near, COMMITTEE, Spectrum([1, 1], [0.3, 0.7])), **training)
-    assert even.generalization_error == pytest.approx(white.generalization_error, rel=1e-8)
-    assert even.escape_rate == pytest.approx(white.escape_rate, rel=1e-6)
-
     given = spread(near, COMMITTEE, INPUTS)
     plateau = symmetric_plateau(*given, **training)
     assert plateau.physical

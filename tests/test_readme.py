@@ -21,6 +21,7 @@ def test_the_script_runs_as_it_stands(tmp_path):
     assert (tmp_path / "overlay.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_output_folders_beside_a_script_do_not_hide_the_packages(tmp_path):
     packages = ("odes", "simulations", "figures")
     for name in packages:

@@ -103,7 +103,7 @@ def test_theory_and_network_make_the_same_update_on_one_input(theory):
     np.testing.assert_allclose(dv, update.readout, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_networks_follow_the_theory():
     """K = 3, M = 2, N = 600, 32 runs, with noise and decay, in terms of the class alone.
 

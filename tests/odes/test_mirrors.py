@@ -152,7 +152,7 @@ def test_a_fixed_point_with_mirrors_is_a_late_state(rule):
 @pytest.mark.computes
 @pytest.mark.parametrize(
     ("rule", "mirror"),
-    quick_and_long([("pepita", MIRRORS[2])], ("afa", MIRRORS[0])),
+    quick_and_long([], ("pepita", MIRRORS[2]), ("afa", MIRRORS[0])),
 )
 def test_networks_with_mirrors_follow_the_theory(rule, mirror):
     """Real noise in every mirror phase; K = M = O = 2, N = 500, 32 runs.
