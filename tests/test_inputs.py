@@ -31,6 +31,7 @@ from odes import (
 )
 from odes.common.groups import pooled
 from odes.common.order_parameters import GROUPED, state_of
+from odes.solvers.paths import _draw_overlaps
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
 from simulations.sweeps import sweep as sweep_networks
@@ -603,3 +604,21 @@ def test_a_chain_depends_on_the_sample_alone():
         for times, n_test in (([1.0], 10), ([0.5, 1.0], 20))
     ]
     np.testing.assert_array_equal(ends[0][:, -1], ends[1][:, -1])
+
+
+def test_every_path_may_draw_an_F_with_entries_of_its_variance_in_each_group():
+    """[B_s; S_s] has the covariance C_s x P_s / rho_s: 4000 draws, five standard errors.
+
+    So B_s has that of W_s for entries of F of variance 1, whose P_s is rho_s.
+    """
+    state, teacher = start("afa", INPUTS)
+    shares = teacher.inputs.shares
+    teacher = teacher._replace(P=shares[:, None, None] * np.eye(2))
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), 4000)
+        drawn = np.asarray(_draw_overlaps(state, teacher, keys))  # (draws, groups, K + M, O)
+    for s in range(3):
+        rows = drawn[:, s].transpose(0, 2, 1).reshape(8000, -1)
+        C = np.block([[state.Q[s], state.R[s]], [state.R[s].T, teacher.T[s]]])
+        error = np.sqrt((C**2 + np.outer(C.diagonal(), C.diagonal())) / 8000)
+        assert np.all(np.abs(rows.T @ rows / 8000 - C) < 5 * error)
