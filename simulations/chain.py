@@ -118,7 +118,7 @@ def simulate_chain(
                 during = rates(parameters, N, done, done + count, len(x))
                 samples = x, zeta, xi, count
                 networks = jax.block_until_ready(
-                    _train(networks, during, samples, inputs.turns, rule=chosen, units=units, N=N)
+                    _train(networks, during, samples, rule=chosen, units=units, N=N)
                 )
                 advance(count)
                 done += count
@@ -173,11 +173,6 @@ class _Inputs(NamedTuple):
     def width(self) -> int:
         """The number of coordinates."""
         return len(self.sizes) * (self.D + 1)
-
-    @property
-    def turns(self) -> np.ndarray | None:
-        """Which groups have inputs beyond the span, or as many; None without groups."""
-        return None if self.spectrum is None else np.array(self.sizes) >= self.D
 
     def draw(
         self,
@@ -251,11 +246,8 @@ def _ahead(items: Iterator) -> Iterator:
 
 
 @partial(jax.jit, static_argnames=("rule", "units", "N"))
-def _train(networks, parameters, samples, turns, *, rule, units, N):
-    """The networks after samples of :func:`_blocks`; the parameters as of :func:`rates`.
-
-    ``turns`` says which groups of inputs have coordinates to spare; None without groups.
-    """
+def _train(networks, parameters, samples, *, rule, units, N):
+    """The networks after samples of :func:`_blocks`; the parameters as of :func:`rates`."""
     x, zeta, xi, count = samples
     K = networks.W.shape[1]
     groups = 1 if networks.inputs is None else len(networks.inputs.shares)
@@ -266,9 +258,7 @@ def _train(networks, parameters, samples, turns, *, rule, units, N):
         network = step(network, x, y, now, xi=xi, rule=rule, g=units.hidden, N=N)
         W = network.W.reshape(K, groups, -1)
         kept = W.shape[2] - 1 - K
-        beyond = jax.vmap(turned, 1, 1)(W[:, :, kept:])
-        if turns is not None:
-            beyond = jnp.where(turns[:, None], beyond, W[:, :, kept:])
+        beyond = jax.vmap(turned, 1, 1)(W[:, :, kept:])  # in a small group, among what it has
         W = jnp.concatenate([W[:, :, :kept], beyond], axis=2)
         return network._replace(W=W.reshape(K, -1))
 

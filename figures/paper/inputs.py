@@ -39,8 +39,9 @@ def draw_input_spectra(data: Data) -> Figure:
         ax.set_title(f"exponent {exponent:g}")
         if ax is not axes[0, 0]:
             ax.set(ylabel="")
-    lows, highs = zip(*(ax.get_ylim() for ax in axes[0]), strict=True)
-    for ax in axes[0]:
+    drawn = axes[0, : len(exponents)]
+    lows, highs = zip(*(ax.get_ylim() for ax in drawn), strict=True)
+    for ax in drawn:
         ax.set_ylim(min(lows), max(highs))
     add_legend(axes[0, 0], loc="lower left")
     _draw_tails(curves, axes[1, 0])
