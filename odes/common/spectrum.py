@@ -111,7 +111,7 @@ class Spectrum(NamedTuple):
         With ``factors`` > 1, that many factors are estimated, of equal shares: the mean of x_i^2
         over omega_i of each row, over the mean of all, moved towards 1 until the mean square is a
         third of the kurtosis of random projections (their median), as of a scale mixture; and none
-        at all where that is normal.
+        at all where that is no more than normal.
 
         Args:
             X: data, of finite numbers, at least two different rows.
@@ -145,6 +145,8 @@ class Spectrum(NamedTuple):
         if n_factors == 1:
             return found
         taus, shares = _factors(centred @ vectors, variances, centred, n_factors)
+        if np.ptp(taus) == 0:
+            return found
         return found._replace(factors=taus, factor_shares=shares)
 
     @classmethod
