@@ -42,7 +42,7 @@ class Activation(NamedTuple):
     g: Callable[[Array], Array]  # elementwise, of JAX arrays
     smooth: bool = True  # without kinks, so that Gauss-Hermite quadrature converges fast
     hidden: Callable[[Array], Array] | None = None  # of all K fields of the student; None for g
-    unit_length: bool = False  # whether ``hidden`` is g(fields) / |g(fields)|
+    unit_length: bool = False  # whether ``hidden`` is ``g(fields) / |g(fields)|``
 
 
 def tilted_second_moment(c: Array, C: Array, activation: Any) -> Array:

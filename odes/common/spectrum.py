@@ -192,7 +192,7 @@ class Spectrum(NamedTuple):
 
     @property
     def mean_variance(self) -> Array:
-        """``sum_s rho_s omega_s``, the mean of |x|^2 / N, of samples of the factor 1."""
+        """``sum_s rho_s omega_s``, the mean of ``|x|^2 / N`` of samples of the factor 1."""
         parts = (self.eigenvalues, self.shares)
         omega, rho = (x if hasattr(x, "__array_namespace__") else np.asarray(x) for x in parts)
         return (omega * rho).sum()
