@@ -40,6 +40,8 @@ def draw_input_spectra(data: Data) -> Figure:
         if ax is not axes[0, 0]:
             ax.set(ylabel="")
     drawn = axes[0, : len(exponents)]
+    for ax in axes[0, len(exponents) :]:
+        ax.set_axis_off()
     lows, highs = zip(*(ax.get_ylim() for ax in drawn), strict=True)
     for ax in drawn:
         ax.set_ylim(min(lows), max(highs))
@@ -91,7 +93,7 @@ SPECTRA: dict[str, Any] = {
 @paper_figure(
     draw_input_spectra,
     quick={**QUICK, **SPECTRA, "rules": ("bp", "afa"), "n_runs": 2, "plateaus": (0.0, 0.5),
-           "t_max": 100.0},
+           "t_max": 30.0, "exponents": (0.0, 1.0), "tails": (2.0,)},
     full={**FULL, **SPECTRA, "rules": ("bp", "fa", "afa", "pepita"), "N": 1000},
 )  # fmt: skip
 def input_spectra(
@@ -188,7 +190,7 @@ def plateaus_of(exponents: tuple[float, ...], lr: float = 0.2) -> Any:
 
 def draw_natural_images(curves: Curves) -> Figure:
     kinds = list(dict.fromkeys(key.split("/")[1] for key in curves))
-    columns = 2 if len(kinds) < 5 else 3
+    columns = min(len(kinds), 2 if len(kinds) < 5 else 3)
     rows = -(-len(kinds) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(7.0, 2.6 * rows), squeeze=False, sharey=True
@@ -246,8 +248,7 @@ IMAGES: dict[str, Any] = {
 
 @paper_figure(
     draw_natural_images,
-    quick=IMAGES
-    | {"rules": ("bp", "afa"), "n_runs": 4, "t_max": 16.0, "kinds": ("whitened", "digits")},
+    quick=IMAGES | {"rules": ("bp", "afa"), "n_runs": 4, "t_max": 16.0, "kinds": ("whitened",)},
     full=IMAGES | {"rules": ("bp", "fa", "afa", "pepita"), "n_runs": 24, "t_max": 32.0},
 )
 def natural_images(
