@@ -78,13 +78,15 @@ class Network(NamedTuple):
         with jax.enable_x64(True):
             seen = seen_by_feedback(network, chosen)
             parts = jax.tree.map(np.asarray, overlaps_of(network, chosen))
-            fixed = {"T": in_groups(network, _of_teacher)}
+            fixed = {"T": measured_by_group(network, _of_teacher)}
             if "F1" in chosen.learns or seen == {"v"}:
                 parts.pop("B", None)
             elif "F" in seen:
                 scale = 1 if network.aligned else N
-                fixed["S"] = in_groups(network, _of_teacher_and_F)
-                fixed["P"] = in_groups(network, lambda seen, part: part(seen.F.T) @ seen.F / scale)
+                fixed["S"] = measured_by_group(network, _of_teacher_and_F)
+                fixed["P"] = measured_by_group(
+                    network, lambda seen, part: part(seen.F.T) @ seen.F / scale
+                )
         inputs = network.inputs and network.inputs.alone()
         fixed = {name: np.asarray(each) for name, each in fixed.items()}
         return state_of(parts), Teacher(**fixed, v_star=network.v_star, inputs=inputs)
@@ -105,7 +107,7 @@ def overlaps_of(network: Network, rule: Rule) -> dict[str, Any]:
             measured["P1"] = part(F1.T) @ F1 / n
         return measured
 
-    measured = {**in_groups(network, overlaps), "v": network.v}
+    measured = {**measured_by_group(network, overlaps), "v": network.v}
     if not of_F:
         measured["B"] = rule.feedback(network)
     if "F1" in rule.learns:
@@ -124,7 +126,9 @@ def _of_teacher_and_F(network: Network, part: Callable[[Any], Any]) -> Any:
     return part(network.W_star) @ network.F / network.W.shape[1] ** 0.5
 
 
-def in_groups(network: Network, measure: Callable[[Network, Callable[[Any], Any]], Any]) -> Any:
+def measured_by_group(
+    network: Network, measure: Callable[[Network, Callable[[Any], Any]], Any]
+) -> Any:
     """``measure(network, part)`` for each group of inputs, along a first axis; without any, once.
 
     ``part`` takes vectors of input space, as rows, to what they are in the group.  What is measured
@@ -173,13 +177,7 @@ def in_eigenbasis(network: Network) -> Network:
     if rank < len(basis):
         beyond = np.linalg.qr(basis, mode="complete")[0][:, rank:]
         basis = np.concatenate([basis, beyond], axis=1)
-    turned = {name: getattr(network, name) @ basis for name in ("W", "W_star")}
-    turned |= {
-        name: basis.T @ getattr(network, name)
-        for name in ("F", "F1")
-        if getattr(network, name) is not None
-    }
-    return network._replace(**turned, inputs=network.inputs.alone())
+    return _along(network, basis)._replace(inputs=network.inputs.alone())
 
 
 def seen_by_feedback(network: Network, rule: Rule) -> set[str]:

@@ -35,6 +35,7 @@ from odes.common.order_parameters import (
     state_of,
 )
 from odes.common.overlaps import check_overlaps, check_states
+from odes.equations import mean_over_factors
 from odes.problem import Problem, check_feedback, choose, has_closed_form
 from odes.rules import RULES, draws_of, is_smooth, needs_of
 
@@ -342,7 +343,5 @@ def _delta_delta(
     C = joint_covariance(state, teacher)
     if inputs is not None and inputs.factors is not None:
         C = inputs.factors[:, None, None] * C
-    found = closed_moments(C, state, teacher, parameters, RULES["fa"], activation).delta_delta
-    if C.ndim == 2:
-        return found
-    return np.tensordot(inputs.factors * inputs.factor_shares, found, 1)
+    found = closed_moments(C, state, teacher, parameters, RULES["fa"], activation)
+    return (found if C.ndim == 2 else mean_over_factors(found, inputs)).delta_delta

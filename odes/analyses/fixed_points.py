@@ -30,7 +30,7 @@ from scipy.optimize import brentq, root
 from odes.averages.differentiable import differentiable_moments
 from odes.averages.quadrature import Points
 from odes.common.checks import hyperparameters
-from odes.common.groups import in_groups
+from odes.common.groups import names_in_groups
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import PSD_TOLERANCE
 from odes.problem import Problem, prepare, way_of_averaging
@@ -276,7 +276,7 @@ def _by_group(
     state: OrderParameters, teacher: Teacher
 ) -> tuple[list[OrderParameters], list[Teacher]]:
     """State and teacher of each group of inputs by itself."""
-    names = in_groups(teacher, state)
+    names = names_in_groups(teacher, state)
 
     def part(given: Any, index: int) -> Any:
         at: dict[str, Any] = {**given._asdict(), "inputs": None}

@@ -113,7 +113,9 @@ def _check_own(name: str, value: Any) -> Any:
     return value if isinstance(value, int) and not isinstance(value, bool) else number
 
 
-def in_groups(dimensions: dict[str, tuple[str, ...]], arrays: Arrays) -> dict[str, tuple[str, ...]]:
+def with_group_axis(
+    dimensions: dict[str, tuple[str, ...]], arrays: Arrays
+) -> dict[str, tuple[str, ...]]:
     """The dimensions with that of groups before the last two, where an array has one more."""
     grouped = {name for name, each in arrays.items() if each.ndim == len(dimensions[name]) + 2}
     return {
@@ -270,7 +272,7 @@ def labelled(
     shape = [len(values) for values in axes.values()]
     schedules = {name: repr(each.function) for name, each in grid.schedules.items()}
     arrays = arrays | {"status": np.array(STATUS)[arrays["status"]]}
-    dimensions = in_groups(dimensions, arrays)
+    dimensions = with_group_axis(dimensions, arrays)
 
     def described(name: str) -> dict[str, str]:
         return {"long_name": LABELS.get(name, name), "units": "1"}

@@ -8,7 +8,7 @@ from odes.common.order_parameters import GROUPED, Array, OrderParameters, Teache
 from odes.common.spectrum import Spectrum
 
 
-def in_groups(teacher: Teacher, state: OrderParameters) -> tuple[str, ...]:
+def names_in_groups(teacher: Teacher, state: OrderParameters) -> tuple[str, ...]:
     """The overlaps of state and teacher that have an axis of groups, by name."""
     if teacher.inputs is None:
         return ()
@@ -39,7 +39,7 @@ def pooled(state: OrderParameters, teacher: Teacher) -> tuple[OrderParameters, T
         return state, teacher
     variances = inputs.eigenvalues
     xp = state.v.__array_namespace__()
-    names = in_groups(teacher, state)
+    names = names_in_groups(teacher, state)
 
     def summed(name: str, each: Array) -> Array:
         if each is None or name not in names:
