@@ -34,6 +34,7 @@ from odes.common.order_parameters import GROUPED, state_of
 from odes.solvers.paths import _draw_overlaps
 from simulations import RULES as ALGORITHMS
 from simulations import network_with_overlaps, sample_network, simulate, simulate_chain
+from simulations.networks import in_eigenbasis
 from simulations.sweeps import sweep as sweep_networks
 from tests.conftest import CLOSED_RULES, DISTINCT, averaged_drift
 
@@ -628,3 +629,16 @@ def test_every_path_may_draw_an_F_with_entries_of_its_variance_in_each_group():
         C = np.block([[state.Q[s], state.R[s]], [state.R[s].T, teacher.T[s]]])
         error = np.sqrt((C**2 + np.outer(C.diagonal(), C.diagonal())) / 8000)
         assert np.all(np.abs(rows.T @ rows / 8000 - C) < 5 * error)
+
+
+def test_coordinates_along_eigenvectors_keep_the_overlaps():
+    """Of data of fewer rows than inputs, whose eigenvectors are completed for Gaussian inputs."""
+    X = np.random.default_rng(3).normal(size=(12, 20))
+    network = sample_network(N=20, K=2, M=2, inputs=Spectrum.of(X, groups=3), seed=1)
+    turned = in_eigenbasis(network)
+    assert turned.inputs.basis is None
+    (state, teacher), (before, taught) = turned.overlaps("afa"), network.overlaps("afa")
+    assert_same(state, before, 1e-12)
+    assert_same(teacher._replace(inputs=None), taught._replace(inputs=None), 1e-12)
+    start = simulate(network, rule="afa", lr=0.1, times=[0.0], n_test=10, dtype="float64")
+    np.testing.assert_allclose(start.order_parameters.R[0, 0], before.R)
