@@ -1,13 +1,15 @@
 """The exact block form of samples that are learned one after another.
 
-Within a block of b samples a rule moves W along the b inputs and the columns of F alone.  So the
-block is learned on O + b coordinates, those of an orthonormal basis of these vectors, in place of
-N, and the change of W is taken back to N inputs at the end: products of whole matrices, and small
-vectors in between.  With F = Q_F (triangle), Q_F^T Q_F = 1, and the Cholesky factor L of the Gram
-matrix of the inputs beyond Q_F, ``X X^T - Z Z^T = L L^T`` with ``Z = X Q_F``, the
-coordinates are ::
+A sample shows a rule the fields of the student, what x has along the columns of F, and its length;
+and it moves W along x and the columns of F alone.  So the rule is run on the O + 1 coordinates of
+an orthonormal basis of these vectors, in place of N.  With F = Q_F (triangle), Q_F^T Q_F = 1,
+``z = Q_F^T x`` and ``l^2 = x^2 - z^2`` they are ::
 
-    inputs  [Z, L]        F  [triangle; 0]        W  [W Q_F, (W X^T - W Q_F Z^T) L^-T]
+    input  [z, l]        F  [triangle; 0]        W  [W Q_F, (W x - W Q_F z) / l]
+
+Within a block of b samples W is what it was before, times what decay has left of it, plus
+``C X + D Q_F^T``, and its fields follow from those before the block and the Gram matrix ``X X^T``:
+products of whole matrices before and after, and small vectors in between.
 
 It is the same algorithm in another order of summation, for rules that are equivariant
 (``simulations/rules``), whose functions run as they stand: on inputs of length n in place of N,
@@ -17,7 +19,7 @@ weights count ``sqrt(n / N)`` times and learning rates n / N.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,35 +27,48 @@ import jax.numpy as jnp
 from odes.common.order_parameters import Hyperparameters
 from simulations.networks import Network
 from simulations.rules import Rule
-from simulations.training.steps import learn_in_turn, samples_of
-
-NOTHING_BEYOND = 0.75
-"""An input whose square, beyond those before it, is below this power of the rounding unit times its
-square has nothing beyond them."""
+from simulations.training.steps import changes, parameters_of, samples_of
 
 
-def cholesky(A: Any) -> tuple[Any, Any]:
-    """Cholesky factor L of A (b, b), and L^-1, by elimination in [A, 1].
+class Shown(NamedTuple):
+    """What an input x shows of itself, and of W."""
 
-    What an input has beyond those before it may be nothing, such as for a row of data that is
-    drawn twice: its column of L and its row of L^-1 are then 0.
+    fields: Any  # W x / sqrt(N), (K,)
+    along_F: Any  # Q_F^T x, (O,)
+    square: Any  # x^2
+    W_Q: Any  # W Q_F, (K, O)
 
-    Not by LAPACK: with jaxlib 0.10, its batched calls from two threads may wait for each other for
-    ever.
+
+def learn_shown(
+    network: Network,
+    shown: Shown,
+    triangle: Any,
+    y: Any,
+    parameters: Hyperparameters,
+    *,
+    N: int,
+    **beside: Any,
+) -> tuple[Any, Any, dict[str, Any]]:
+    """By how much W moves along x, (K,), and along Q_F, (K, O), and other weights after a sample.
+
+    ``beside`` is as for :func:`changes`.  W and F of the network are not looked at.
     """
-    b = A.shape[0]
-
-    least = jnp.finfo(A.dtype).eps ** NOTHING_BEYOND * A.diagonal()
-
-    def eliminate(k: Any, rows: Any) -> Any:
-        root = jnp.sqrt(jnp.maximum(rows[k, k], least[k]))
-        scale = jnp.where(rows[k, k] > least[k], 1 / jnp.where(root > 0, root, 1.0), 0.0)
-        pivot = rows[k] * scale
-        below = jnp.where(jnp.arange(b) > k, rows[:, k] * scale, 0)
-        return (rows - jnp.outer(below, pivot)).at[k].set(pivot)
-
-    rows = jax.lax.fori_loop(0, b, eliminate, jnp.concatenate([A, jnp.eye(b, dtype=A.dtype)], 1))
-    return jnp.tril(rows[:, :b].T), rows[:, b:]
+    fields, z, square, W_Q = shown
+    n = z.shape[0] + 1
+    rest = square - z @ z
+    is_none = rest <= 0  # an input within the columns of F
+    inverse = jnp.where(is_none, 0, jax.lax.rsqrt(jnp.where(is_none, 1, rest)))
+    scale = (n / N) ** 0.5
+    beyond = inverse * (N**0.5 * fields - W_Q @ z)
+    small = network._replace(
+        W=scale * jnp.concatenate([W_Q, beyond[:, None]], axis=1),
+        F=jnp.concatenate([triangle, jnp.zeros((1, triangle.shape[1]), triangle.dtype)]),
+        W_star=None,
+    )
+    x = jnp.concatenate([z, (inverse * rest)[None]])
+    change, moved = changes(small, x, y, parameters, N=N, **beside)
+    along_x = inverse / scale * change[:, -1]
+    return along_x, change[:, :-1] / scale - jnp.outer(along_x, z), moved
 
 
 def learn_as_block(
@@ -74,32 +89,37 @@ def learn_as_block(
     """What :func:`learn_in_turn` gives, in the exact block form; ``basis`` is (Q_F, triangle)."""
     W = network.W
     Q, triangle = basis
-    O, b = Q.shape[1], count
-    parameters = samples_of(parameters, first, b)
-    X = jax.lax.dynamic_slice_in_dim(X, first, b)
-    Z, W_Q = X @ Q, W @ Q
-    L, inverse = cholesky(X @ X.T - Z @ Z.T)
-    beyond = (W @ X.T - W_Q @ Z.T) @ inverse.T
-    scale = ((O + b) / N) ** 0.5
-    before = scale * jnp.concatenate([W_Q, beyond], axis=1)  # (K, O + b)
-    after = learn_in_turn(
-        network._replace(
-            W=before, F=jnp.concatenate([triangle, jnp.zeros((b, O), W.dtype)]), W_star=None
-        ),
-        jnp.concatenate([Z, L], axis=1),
-        jax.lax.dynamic_slice_in_dim(Y, first, b),
-        parameters,
-        count=b,
-        last=last - first,
-        xi=None if xi is None else jax.lax.dynamic_slice_in_dim(xi, first, b),
-        rule=rule,
-        g=g,
-        N=N,
+    parameters = samples_of(parameters, first, count)
+    X, Y, xi = (
+        None if each is None else jax.lax.dynamic_slice_in_dim(each, first, count)
+        for each in (X, Y, xi)
     )
-    learned = jnp.clip(last - first, 0, b)
-    kept = (1 - parameters.weight_decay / N) ** learned
-    change = (after.W - kept * before) / scale
-    along_X = change[:, O:] @ inverse  # (K, b)
-    along_Q = change[:, :O] - along_X @ Z
-    W = kept * W + along_X @ X + along_Q @ Q.T
-    return network._replace(W=W, v=after.v, B=after.B, own=after.own)
+    Z, gram, before = X @ Q, X @ X.T, X @ W.T
+    names = [name for name in ("v", *rule.learns) if network.get(name) is not None]
+    start = {name: network.get(name) for name in names}
+    zeros = jnp.zeros((len(W), count), W.dtype)
+    carried = start, jnp.ones((), W.dtype), W @ Q, zeros, jnp.zeros_like(W @ Q)
+
+    def learn(s: Any, carried: Any) -> Any:
+        weights, kept, W_Q, along_X, along_Q = carried
+        rates = parameters_of(parameters, s, s < last - first)
+        fields = (kept * before[s] + along_X @ gram[s] + along_Q @ Z[s]) / N**0.5
+        by_x, by_Q, moved = learn_shown(
+            network.put(**weights),
+            Shown(fields, Z[s], gram[s, s], W_Q),
+            triangle,
+            Y[s],
+            rates,
+            xi=None if xi is None else xi[s],
+            counts=s < last - first,
+            rule=rule,
+            g=g,
+            N=N,
+        )
+        decay = 1 - rates.weight_decay / N
+        along_X = (decay * along_X).at[:, s].set(by_x)
+        W_Q = decay * W_Q + jnp.outer(by_x, Z[s]) + by_Q
+        return {**weights, **moved}, decay * kept, W_Q, along_X, decay * along_Q + by_Q
+
+    weights, kept, _, along_X, along_Q = jax.lax.fori_loop(0, count, learn, carried)
+    return network.put(W=kept * W + along_X @ X + along_Q @ Q.T, **weights)

@@ -44,7 +44,14 @@ def samples_of(parameters: Hyperparameters, first: Any, count: int) -> Hyperpara
     return jax.tree.map(part, parameters)
 
 
-def step(
+def parameters_of(parameters: Hyperparameters, sample: Any, counts: Any) -> Hyperparameters:
+    """What holds for one sample, with rates of 0 unless it counts."""
+    now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[sample], parameters)
+    rates = Hyperparameters(*(counts * rate for rate in now[:-1]))
+    return rates._replace(feedback_scale=now.feedback_scale)
+
+
+def changes(
     network: Network,
     x: Any,
     y: Any,
@@ -55,13 +62,14 @@ def step(
     rule: Rule,
     g: Callable,
     N: int,
-) -> Network:
-    """The network after one sample, in n = x.size coordinates of N inputs.
+) -> tuple[Any, dict[str, Any]]:
+    """What one sample adds to W, in n = x.size coordinates of N inputs, and other weights after it.
 
-    The feedback scale is None for a network whose B and F have it already.  xi is what the rule
-    draws, and ``counts`` whether weights learn that have no rate among the parameters.
+    Without the decay of W.  The feedback scale is None for a network whose B and F have it already.
+    xi is what the rule draws, and ``counts`` whether weights learn that have no rate among the
+    parameters.
     """
-    lr, lr_v, _, decay, decay_v, scale = parameters
+    lr, lr_v, _, _, decay_v, scale = parameters
     n = x.size
     fed_back = network if scale is None else scaled(network, scale)
     dW, dv, *others = rule.update(fed_back, see(fed_back, x, y, g, lr * n / N, xi))
@@ -73,8 +81,15 @@ def step(
     }
     if isinstance(learned, dict):
         moved |= {name: network.get(name) + counts / N * change for name, change in learned.items()}
-    W = network.W - lr * n**0.5 / N * as_matrix(dW) - decay / N * network.W
-    return network.put(W=W, **moved)
+    return -lr * n**0.5 / N * as_matrix(dW), moved
+
+
+def step(
+    network: Network, x: Any, y: Any, parameters: Hyperparameters, *, N: int, **beside: Any
+) -> Network:
+    """The network after one sample; arguments as for :func:`changes`."""
+    change, moved = changes(network, x, y, parameters, N=N, **beside)
+    return network.put(W=(1 - parameters.weight_decay / N) * network.W + change, **moved)
 
 
 def mirrored(
@@ -110,9 +125,7 @@ def learn_in_turn(
 
     def learn(s: Any, network: Network) -> Network:
         at = first + s
-        now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[at], parameters)
-        rates = Hyperparameters(*((at < last) * rate for rate in now[:-1]))
-        rates = rates._replace(feedback_scale=now.feedback_scale)
+        rates = parameters_of(parameters, at, at < last)
         drawn = None if xi is None else xi[at]
         network = step(
             network, X[at], Y[at], rates, xi=drawn, counts=at < last, rule=rule, g=g, N=N
