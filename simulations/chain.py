@@ -21,26 +21,31 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from odes.common.checks import check_progress
-from odes.common.order_parameters import state_of
+from odes.common.order_parameters import Hyperparameters, state_of
 from odes.common.progress import shown
 from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.common.trajectory import Trajectory, trajectory_of_runs
+from simulations.activations import Activation
+from simulations.chain_kernel import Coordinates, OnDevice, can_be_in_lanes, one_sample
 from simulations.networks import Network, in_eigenbasis, overlaps_of
 from simulations.rules import Rule, outputs, shape_drawn
 from simulations.training.checks import check_runs, check_training, learned, per_run
 from simulations.training.errors import errors_of, mistakes, tested
 from simulations.training.inputs import rates
-from simulations.training.steps import scaled, step, with_scale
+from simulations.training.steps import scaled, with_scale
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
+
+TESTED = 4096
+"""Runs tested at once."""
 
 
 def simulate_chain(
@@ -103,34 +108,46 @@ def simulate_chain(
         )
     probed(parameters, steps[-1] / N)
     network, parameters = with_scale(network, parameters)
-    streams = [
-        [np.random.default_rng(stream) for stream in run.spawn(7)]
-        for run in np.random.SeedSequence(seed).spawn(n_runs)
-    ]
-    saved, done = [], 0
+    saved, done = list[Any](), 0
     with jax.enable_x64(True), shown(progress, steps[-1], "samples", delay=1) as advance:
         networks = _compressed(network, chosen, n_runs)
-        inputs = _Inputs(networks.inputs, _sizes(network), K + M + O)
-        for last in steps:
-            for x, zeta, xi, count in _ahead(
-                _blocks(streams, last - done, inputs, O, shape_drawn(chosen, network.v))
-            ):
-                during = rates(parameters, N, done, done + count, len(x))
-                samples = x, zeta, xi, count
-                networks = jax.block_until_ready(
-                    _train(networks, during, samples, rule=chosen, units=units, N=N)
-                )
+        coordinates = Coordinates(tuple(_sizes(network)), K + M + O)
+        drawn: Any = (
+            OnDevice
+            if _has_kernels() and can_be_in_lanes(networks, coordinates, chosen, units)
+            else OnHost
+        )
+        chain = drawn(networks, coordinates, chosen, units, seed, n_runs, N)
+        for index, last in enumerate(steps):
+            for count in chain.learn(done, last, parameters):
                 advance(count)
                 done += count
             scale = parameters_at(parameters, done / N).feedback_scale
-            tests = np.stack([inputs.tests(run[3], run[6], n_test) for run in streams])
-            measured = _measure(networks, tests, scale, rule=chosen, units=units)
-            saved.append(jax.tree.map(np.asarray, measured))
+            parts = [
+                _measure(some, chain.tests(index, n_test, runs), scale, rule=chosen, units=units)
+                for some, runs in _parts(chain.networks, chosen, n_runs)
+            ]
+            saved.append(jax.tree.map(lambda *each: np.concatenate(each), *parts))
     curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
     errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
     return trajectory_of_runs(
         np.array(steps) / N, state_of(curves), *errors, averages=tested(n_test)
     )
+
+
+def _has_kernels() -> bool:
+    """Whether the device at hand compiles kernels."""
+    return jax.default_backend() == "gpu"
+
+
+def _parts(networks: Network, rule: Rule, n_runs: int) -> Iterator[tuple[Network, range]]:
+    """Runs that are tested together, and their numbers."""
+    for first in range(0, n_runs, TESTED):
+        runs = range(first, min(first + TESTED, n_runs))
+        yield (
+            networks.put(**{n: networks.get(n)[runs.start : runs.stop] for n in learned(rule)}),
+            runs,
+        )
 
 
 def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
@@ -162,46 +179,57 @@ def _sizes(network: Network) -> list[int]:
     return [N] if inputs is None else np.rint(inputs.shares * N).astype(int).tolist()
 
 
-class _Inputs(NamedTuple):
-    """Inputs in the coordinates of the chain, D + 1 of each group of inputs, of these sizes."""
+class OnHost:
+    """The chain with numbers of NumPy, a stream for every run and purpose."""
 
-    spectrum: Any
-    sizes: list[int]
-    D: int
+    def __init__(
+        self, networks: Network, coordinates: Coordinates, rule: Rule, units: Activation,
+        seed: int, n_runs: int, N: int,
+    ):  # fmt: skip
+        self.networks, self.coordinates = networks, coordinates
+        self.rule, self.units, self.N = rule, units, N
+        self.streams = [
+            [np.random.default_rng(stream) for stream in run.spawn(7)]
+            for run in np.random.SeedSequence(seed).spawn(n_runs)
+        ]
 
-    @property
-    def width(self) -> int:
-        """The number of coordinates."""
-        return len(self.sizes) * (self.D + 1)
+    def learn(self, first: int, last: int, parameters: Hyperparameters) -> Iterator[int]:
+        """Train the networks on samples first, ..., last - 1; how many at a time."""
+        for x, zeta, xi, count in _ahead(self._blocks(last - first)):
+            during = rates(parameters, self.N, first, first + count, len(x))
+            samples = x, zeta, xi, count
+            self.networks = jax.block_until_ready(
+                _train(self.networks, during, samples, rule=self.rule, units=self.units, N=self.N)
+            )
+            first += count
+            yield count
 
-    def draw(
-        self,
-        span: np.random.Generator,
-        rest: np.random.Generator,
-        length: np.random.Generator,
-        count: int,
-    ) -> np.ndarray:
+    def tests(self, index: int, n_test: int, runs: range) -> np.ndarray:
+        """Inputs of which only the span matters, (runs, n_test, width)."""
+        found = []
+        for run in runs:
+            *_, for_tests, _, _, for_length = self.streams[run]
+            x = for_tests.standard_normal((n_test, self.coordinates.width))
+            x = x.reshape(n_test, len(self.coordinates.sizes), -1)
+            found.append(self._scaled(x, for_length))
+        return np.stack(found)
+
+    def _inputs(self, streams: list[np.random.Generator], count: int) -> np.ndarray:
         """Inputs, (count, width): normals, and the length of what the span leaves of each group."""
-        D, x = self.D, np.zeros((count, len(self.sizes), self.D + 1))
-        normals = span.standard_normal((count, len(self.sizes) * D)).reshape(count, -1, D)
-        sizes = np.array(self.sizes)
+        span, rest, *_, length, _ = streams
+        D, sizes = self.coordinates.D, np.array(self.coordinates.sizes)
+        x = np.zeros((count, sizes.size, D + 1))
+        normals = span.standard_normal((count, sizes.size * D)).reshape(count, -1, D)
         if np.any(sizes > D):  # row by row, so that a sample does not depend on where blocks end
             beyond = rest.chisquare(np.maximum(sizes - D, 1), (count, sizes.size))
             x[:, :, D] = np.where(sizes > D, np.sqrt(beyond), 0.0)
-        for s, size in enumerate(self.sizes):
+        for s, size in enumerate(sizes):
             x[:, s, : min(D, size)] = normals[:, s, :size]
         return self._scaled(x, length)
 
-    def tests(
-        self, normals: np.random.Generator, length: np.random.Generator, count: int
-    ) -> np.ndarray:
-        """Inputs of which only the span matters, (count, width)."""
-        x = normals.standard_normal((count, self.width))
-        return self._scaled(x.reshape(count, len(self.sizes), -1), length)
-
     def _scaled(self, x: np.ndarray, length: np.random.Generator) -> np.ndarray:
         """Normals with the variances of the groups and a factor for each input."""
-        count, spectrum = len(x), self.spectrum
+        count, spectrum = len(x), self.networks.inputs
         if spectrum is not None:
             x *= np.sqrt(spectrum.eigenvalues)[:, None]
             if spectrum.factors is not None:
@@ -209,31 +237,26 @@ class _Inputs(NamedTuple):
                 x *= np.sqrt(factors)[:, None, None]
         return x.reshape(count, -1)
 
+    def _blocks(self, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+        """Inputs (size, runs, width), normals for the noise (size, runs, O) and those of the rule.
 
-def _blocks(
-    streams: list[list[np.random.Generator]],
-    steps: int,
-    inputs: _Inputs,
-    O: int,
-    drawn: tuple[int, ...],
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Inputs (size, runs, width), normals for the noise (size, runs, O) and those of the rule.
-
-    These are (size, runs, *drawn), or (size, runs, 0).  The last is how many samples are meant.
-    Sample s of run r depends on the seed, r and s alone.
-    """
-    own = drawn or (0,)
-    size = max(1, NUMBERS // (len(streams) * (inputs.width + O + math.prod(own))))
-    for start in range(0, steps, size):
-        count = min(size, steps - start)
-        x = np.zeros((size, len(streams), inputs.width))
-        zeta = np.zeros((size, len(streams), O))
-        xi = np.zeros((size, len(streams), *own))
-        for r, (for_span, for_rest, for_noise, _, for_own, for_length, _) in enumerate(streams):
-            x[:count, r] = inputs.draw(for_span, for_rest, for_length, count)
-            zeta[:count, r] = for_noise.standard_normal((count, O))
-            xi[:count, r] = for_own.standard_normal((count, *own))
-        yield x, zeta, xi, count
+        These are (size, runs, *drawn), or (size, runs, 0).  The last is how many samples are meant.
+        Sample s of run r depends on the seed, r and s alone.
+        """
+        runs, O = len(self.streams), self.networks.v.shape[-1]
+        own = shape_drawn(self.rule, self.networks.v) or (0,)
+        width = self.coordinates.width
+        size = max(1, NUMBERS // (runs * (width + O + math.prod(own))))
+        for start in range(0, steps, size):
+            count = min(size, steps - start)
+            x, zeta = np.zeros((size, runs, width)), np.zeros((size, runs, O))
+            xi = np.zeros((size, runs, *own))
+            for r, streams in enumerate(self.streams):
+                _, _, for_noise, _, for_own, *_ = streams
+                x[:count, r] = self._inputs(streams, count)
+                zeta[:count, r] = for_noise.standard_normal((count, O))
+                xi[:count, r] = for_own.standard_normal((count, *own))
+            yield x, zeta, xi, count
 
 
 def _ahead(items: Iterator) -> Iterator:
@@ -249,35 +272,17 @@ def _ahead(items: Iterator) -> Iterator:
 def _train(networks, parameters, samples, *, rule, units, N):
     """The networks after samples of :func:`_blocks`; the parameters as of :func:`rates`."""
     x, zeta, xi, count = samples
-    K = networks.W.shape[1]
     groups = 1 if networks.inputs is None else len(networks.inputs.shares)
 
     def learn(network: Network, x: Any, zeta: Any, xi: Any, s: Any) -> Network:
         now = jax.tree.map(lambda each: each if each.ndim == 0 else each[s], parameters)
-        y = outputs(network.W_star, network.v_star, x[None], units.g)[0] + now.noise * zeta
-        network = step(network, x, y, now, xi=xi, rule=rule, g=units.hidden, N=N)
-        W = network.W.reshape(K, groups, -1)
-        kept = W.shape[2] - 1 - K
-        beyond = jax.vmap(turned, 1, 1)(W[:, :, kept:])  # in a small group, among what it has
-        W = jnp.concatenate([W[:, :, :kept], beyond], axis=2)
-        return network._replace(W=W.reshape(K, -1))
+        return one_sample(network, x, zeta, xi, now, groups=groups, rule=rule, units=units, N=N)
 
     axes = per_run(rule, networks)
     one_step = jax.vmap(learn, (axes, 0, 0, 0, None), axes)
     return jax.lax.fori_loop(
         0, count, lambda s, state: one_step(state, x[s], zeta[s], xi[s], s), networks
     )
-
-
-def turned(A: Any) -> Any:
-    """A (K, K + 1) times a rotation that leaves it nothing in its last column, by reflections."""
-    K = A.shape[0]
-    for k in range(K):
-        row = jnp.where(jnp.arange(K + 1) < k, 0, A[k])
-        mirror = row.at[k].add(jnp.copysign(jnp.sqrt(row @ row), row[k]))
-        square = mirror @ mirror
-        A = A - jnp.outer(A @ mirror, mirror) * jnp.where(square > 0, 2 / square, 0)
-    return A.at[:, K].set(0)
 
 
 @partial(jax.jit, static_argnames=("rule", "units"))

@@ -14,7 +14,7 @@ from simulations.networks import Network
 from simulations.rules import choose_rule, composed
 from simulations.training.checks import check_training, whole_steps
 from simulations.training.inputs import mirror_noise
-from simulations.training.plan import ABREAST
+from simulations.training.plan import CPU
 from simulations.training.steps import mirrored
 
 
@@ -59,7 +59,7 @@ def pre_mirrored(
 @partial(jax.jit, static_argnames=("rule", "units"))
 def _mirror(network, key, steps, *, rule, units):
     """The network after so many steps of the mirror."""
-    drawn = max(1, ABREAST // network.W.shape[1])
+    drawn = max(1, CPU.cached // network.W.shape[1])
 
     def some(d: Any, network: Network) -> Network:
         noise = mirror_noise(key, d * drawn, drawn, network)

@@ -6,7 +6,6 @@ import threading
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from odes.common.checks import check_count, check_progress, check_seed, check_times, lookup
@@ -22,6 +21,7 @@ from odes.common.grid import (
     labelled,
     make_grid,
 )
+from odes.common.machine import this_machine
 from odes.common.order_parameters import STATUS
 from odes.common.store import Arrays
 from simulations.activations import choose_activation
@@ -149,6 +149,7 @@ def sweep(
     schedules = {name: each.function for name, each in grid.schedules.items()}
     points = [point | schedules for point in _points(grid, tuple(own))]
     plan = [(index, [row]) for index in range(len(rules)) for row in range(len(points))]
+    machine = this_machine()
     results = run_chunks(
         SimulationJob(network, list(rules.values()), settings, symbols, tuple(own)),
         [(index, points[row]) for index, (row,) in plan],
@@ -161,10 +162,11 @@ def sweep(
             **settings,
             "order_parameters": symbols,
         },
-        layout={"dimensions": list(grid.axes), "device": jax.default_backend()},
+        layout={"dimensions": list(grid.axes), "device": machine.kind},
         path=path,
         executor=executor,
         progress=progress,
+        threads=machine.callers,
     )
     dimensions = {"generalization_error": ("run", "time"), "status": ("run",)}
     dimensions |= {symbol: ("run", "time", *ENTRIES[symbol]) for symbol in symbols}

@@ -28,12 +28,14 @@ from odes.averages.nodes import check_averaged
 from odes.averages.quadrature import Points
 from odes.averages.sampled import roots
 from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
+from odes.common.machine import this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_overlaps
 from odes.common.trajectory import Trajectory, trajectory_of_runs
 from odes.equations import averaged
 from odes.problem import Problem, choose, has_closed_form, prepare, way_of_averaging
 from odes.rules import FACTORS, Rule, check_moves_with_F
+from odes.solvers.batches import batch_of_paths
 
 POINTS = 2**10
 """Sobol points where there is no closed form, unless the caller chose others."""
@@ -46,9 +48,6 @@ MIN_STEPS = 2**10
 
 MAX_STEPS = 2**26
 """Steps of a path, at most."""
-
-BATCH_SIZE = 64
-"""Paths integrated side by side."""
 
 
 def solve_paths(
@@ -264,4 +263,5 @@ def _paths(
         states = path.unpack(y)
         return path.sent_back(states), path.error(states)
 
-    return jax.lax.map(one_path, (keys, overlaps), batch_size=BATCH_SIZE)
+    batch_size = batch_of_paths(len(keys), this_machine(), problem.points)
+    return jax.lax.map(one_path, (keys, overlaps), batch_size=batch_size)

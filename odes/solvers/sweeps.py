@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,7 @@ from odes.common.grid import (
     labelled,
     make_grid,
 )
+from odes.common.machine import ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.common.overlaps import check_states
 from odes.common.schedules import jumps_of, probed
@@ -42,21 +44,9 @@ from odes.common.spectrum import check_spectrum
 from odes.common.store import Arrays
 from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
+from odes.solvers.batches import chunks_of, default_batch_size
 from odes.solvers.flows import check_shape, integrate
 from odes.solvers.trajectory import check_tolerances
-
-BATCH_SIZE = {"cpu": 64}
-"""Points integrated side by side, by kind of device: the right-hand side is then within a fifth of
-its fastest, for K = M = 2 and for K = 8, M = 4 (``python benchmarks/bench_sweep.py``)."""
-
-BATCH_SIZE_ELSEWHERE = 4096
-"""On other devices, whose many small processors want more; a guess."""
-
-MAX_NODES_HELD = 2**15
-"""Quadrature nodes held at once in a batch, where there is no closed form."""
-
-BATCHES_PER_CHUNK = 4
-"""Batches in a chunk, on each device."""
 
 
 class TheoryJob(NamedTuple):
@@ -94,10 +84,19 @@ class TheoryJob(NamedTuple):
                 jax.enable_x64(True),
                 nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
             ):
-                result = solvers[index](self.times, values)
-                result = jax.tree.map(np.asarray, result)
-                is_compiled[index] = True
-            return result
+                try:
+                    result = jax.tree.map(np.asarray, solvers[index](self.times, values))
+                    is_compiled[index] = True
+                    return result
+                except jax.errors.JaxRuntimeError as error:
+                    if not ran_out_of_memory(error) or len(values) == 1:
+                        raise
+            warnings.warn(
+                "The device ran out of memory; the sweep goes on with fewer points at a time.",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+            halves = [work(index, each) for each in np.array_split(values, 2)]
+            return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
 
         return work
 
@@ -197,10 +196,10 @@ def sweep(
         for one in rules.values()
     ]  # fmt: skip
     problems = [make() for make in equations]
-    if batch_size is None:
-        batch_size = _default_batch_size(problems, values)
-    batch_size = check_count("batch_size", batch_size)
-    plan = _plan(problems, values, batch_size)
+    machine = this_machine()
+    fast = default_batch_size(problems, len(values), len(times), machine)
+    batch_size = fast if batch_size is None else check_count("batch_size", batch_size)
+    plan = chunks_of(problems, values, batch_size, machine)
     job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, batch_size, schedules)
     given = {"initial": _union(problems), "teacher": _without(problems[0].teacher, spectra)}
     tolerances = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
@@ -213,11 +212,11 @@ def sweep(
             "order_parameters": symbols, "spectra": spectra,
         },
         layout={
-            "dimensions": list(grid.axes), "batch_size": batch_size,
-            "points in a chunk": len(plan[0][1]), "device": jax.default_backend(),
+            "device": machine.kind, "dimensions": list(grid.axes), "batch_size": batch_size,
+            "points in a chunk": len(plan[0][1]),
         },
         path=path, executor=executor, progress=progress,
-        threads=1 if len(jax.local_devices()) > 1 else None,
+        threads=machine.callers,
     )  # fmt: skip
     averages = {
         name: way_of_averaging(each.points) for name, each in zip(rules, problems, strict=True)
@@ -306,33 +305,6 @@ def _variances(inputs: Any, spectra: np.ndarray, n_rules: int) -> Arrays:
     S = len(inputs.shares)
     parts = {"eigenvalues": spectra[:, :S], "shares": spectra[:, S : 2 * S]}
     return {name: np.tile(part, (n_rules, 1)) for name, part in parts.items()}
-
-
-def _default_batch_size(problems: list[Problem], values: np.ndarray) -> int:
-    """Points to solve side by side: no more than there are, a power of two."""
-    batch_size = BATCH_SIZE.get(jax.default_backend(), BATCH_SIZE_ELSEWHERE)
-    for each in problems:
-        if each.points is not None:
-            batch_size = min(batch_size, max(1, MAX_NODES_HELD // len(each.points.weights)))
-    return min(batch_size, 2 ** int(np.ceil(np.log2(len(values)))))
-
-
-def _plan(
-    problems: list[Problem], values: np.ndarray, batch_size: int
-) -> list[tuple[int, np.ndarray]]:
-    """Chunks of equal size: the index of the rule, and which points, the costly ones first.
-
-    The last chunk of a rule is filled up with copies of its last point.
-    """
-    side_by_side = batch_size * len(jax.local_devices())
-    size = side_by_side * min(BATCHES_PER_CHUNK, -(-len(values) // side_by_side))
-    plan = []
-    for index, each in enumerate(problems):
-        cost = values[:, 0] * (1 if each.initial.B is None else values[:, -1])
-        order = np.argsort(-cost, kind="stable")
-        order = np.append(order, np.repeat(order[-1], -len(order) % size))
-        plan += [(index, chosen) for chosen in order.reshape(-1, size)]
-    return plan
 
 
 def _solve_chunk(

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from odes.common.order_parameters import Hyperparameters
 from simulations.networks import Network
-from simulations.rules import Rule
+from simulations.rules import Rule, see, shape_drawn
 from simulations.training.steps import changes, parameters_of, samples_of
 
 
@@ -36,7 +36,7 @@ class Shown(NamedTuple):
     fields: Any  # W x / sqrt(N), (K,)
     along_F: Any  # Q_F^T x, (O,)
     square: Any  # x^2
-    W_Q: Any  # W Q_F, (K, O)
+    W_Q: Any = None  # W Q_F, (K, O)
 
 
 def learn_shown(
@@ -69,6 +69,27 @@ def learn_shown(
     change, moved = changes(small, x, y, parameters, N=N, **beside)
     along_x = inverse / scale * change[:, -1]
     return along_x, change[:, :-1] / scale - jnp.outer(along_x, z), moved
+
+
+def basis_of(network: Network, rule: Rule, g: Callable) -> tuple[Any, Any]:
+    """Q_F (N, n) and the triangle (n, O) of F, with n = O; 0 for a rule that does not look at F."""
+    O = network.v.shape[1]
+    if looks_at_F(network, rule, g):
+        return jnp.linalg.qr(network.F)
+    return network.F[:, :0], jnp.zeros((0, O), network.F.dtype)
+
+
+def looks_at_F(network: Network, rule: Rule, g: Callable) -> bool:
+    """Whether a rule uses F to learn."""
+    xi = jnp.ones(shape_drawn(rule, network.v)) if rule.draws else None
+
+    def update(F: Any) -> Any:
+        x, y = network.W[0], network.v[0]
+        return rule.update(network._replace(F=F), see(network, x, y, g, 1.0, xi))
+
+    traced = jax.make_jaxpr(update)(network.F).jaxpr
+    seen = [*traced.outvars, *(each for step in traced.eqns for each in step.invars)]
+    return any(each is traced.invars[0] for each in seen)
 
 
 def learn_as_block(

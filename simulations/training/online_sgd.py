@@ -1,62 +1,42 @@
-"""The training loop: online SGD on the weights of finite networks, many runs at once.
-
-Inputs are drawn some at a time and forgotten, so that memory does not grow with time.  Sample s of
-run r is a function of the seed, r and s alone: neither the saved times, nor how samples and runs
-are put together, nor the number of runs change the data.
-"""
+"""The training loop: online SGD on the weights of finite networks, many runs at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from odes.common.checks import check_progress, lookup
-from odes.common.chunks import processors
+from odes.common.machine import Machine, ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters, state_of
 from odes.common.progress import shown
 from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
 from odes.common.store import Arrays, load_arrays, open_store, save_arrays
 from odes.common.trajectory import Trajectory, trajectory_of_runs
-from simulations.activations import Activation
-from simulations.networks import Network, overlaps_of
-from simulations.rules import Rule, known_name
-from simulations.training.blocks import learn_as_block
+from simulations.networks import Network
+from simulations.rules import known_name
 from simulations.training.checkpoints import (
     CHECKPOINT,
     CHECKPOINT_SECONDS,
+    kept_in,
     stacked,
-    unstacked,
-    weights_of,
-    with_weights,
+    to_keep,
 )
-from simulations.training.checks import (
-    check_runs,
-    check_training,
-    learned,
-    per_run,
-    with_data,
-)
-from simulations.training.errors import errors_of, mistakes, tested
-from simulations.training.inputs import (
-    MIRROR,
-    OWN,
-    Data,
-    draw_samples,
-    drawn_by,
-    mirror_noise,
-    rates,
-)
+from simulations.training.checks import check_runs, check_training, with_data
+from simulations.training.errors import tested
+from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
-from simulations.training.steps import learn_in_turn, samples_of, scaled, with_scale
+from simulations.training.resident import can_be_resident
+from simulations.training.runs import Group, Task, advance, precision, start, weights_of
+from simulations.training.steps import with_scale
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -139,197 +119,123 @@ def simulate(
     n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
     network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
     network, rows = with_data(network, chosen, data, labels, dtype)
-    devices, threads = _workers()
-    plan = plan_of(network, chosen, block, n_runs, threads)
-    pieces = list(pieces_of(steps, plan.piece))
+    machine = this_machine()
+    resident = (
+        machine.kind == "gpu" and dtype == "float32" and rows is None
+        and can_be_resident(network, chosen, units)
+    )  # fmt: skip
+    chosen_plan = partial(
+        plan_of, network, chosen, block, n_runs,
+        bytes_each=np.dtype(dtype).itemsize, resident=resident,
+    )  # fmt: skip
+    plan = chosen_plan(machine)
+    N = network.W.shape[1]
     arguments = {
         "network": network, "rule": known_name(chosen) or chosen,
-        **probed(parameters, steps[-1] / network.W.shape[1])._asdict(),
+        **probed(parameters, steps[-1] / N)._asdict(),
         "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
         "n_test": n_test, "dtype": dtype, **({} if rows is None else {"data": rows}),
     }  # fmt: skip
     network, parameters = with_scale(network, parameters)
-    in_samples = partial(rates, parameters, network.W.shape[1], dtype=DTYPES[dtype])
-    layout = {**plan._asdict(), "devices": len(devices), "device": jax.default_backend()}
-    advance = partial(_advance, rule=chosen, units=units, plan=plan, n_test=n_test, dtype=dtype)
+    layout = {"device": machine.kind, "devices": machine.devices, **plan._asdict()}
+    task = Task(chosen, units, plan, n_test, dtype)
+    reached = Reached(0, [], {})
     with (
         open_store(path, arguments, layout) as folder,
-        _precision(dtype),
-        ThreadPoolExecutor(threads) as pool,
+        precision(dtype),
         shown(progress, steps[-1], "samples", delay=1) as advanced,
     ):
-        groups = _start(network, rows, learned(chosen), seed, dtype, plan, devices)
-        done, saved = 0, list[Arrays]()
-        if folder is not None and (found := load_arrays(folder / CHECKPOINT)) is not None:
-            done, saved = int(found["done"]), unstacked(found)
-            groups = with_weights(groups, learned(chosen), found)
-            advanced(pieces[done - 1].last)
-        if plan.groups > 1 and done < len(pieces):
-            nothing = in_samples(0, 0, plan.piece), parameters_at(parameters, 0.0)
-            advance(groups[0], Piece(0, 0, 0), *nothing)  # compiles, before all threads need it
-        kept = time.monotonic()
-        for piece in pieces[done:]:
-            during = in_samples(piece.first, piece.last, plan.piece)
-            then = parameters_at(parameters, piece.last / network.W.shape[1])
-            shared = (repeat(each) for each in (piece, during, then))
-            groups, measured = zip(*pool.map(advance, groups, *shared), strict=True)
-            if piece.measured is not None:
-                saved.append({n: np.concatenate([m[n] for m in measured]) for n in measured[0]})
-            done += 1
-            advanced(piece.last - piece.first)
-            due = done == len(pieces) or time.monotonic() - kept > CHECKPOINT_SECONDS
-            if folder is not None and due:
-                arrays = weights_of(groups, learned(chosen)) | stacked(saved)
-                save_arrays(folder / CHECKPOINT, {"done": np.array(done), **arrays})
-                kept = time.monotonic()
-    curves = {name: array[:n_runs] for name, array in stacked(saved, prefix="").items()}
+        file = None if folder is None else folder / CHECKPOINT
+        if file is not None and (found := load_arrays(file)) is not None:
+            reached = Reached(int(found["sample"]), *kept_in(found))
+            advanced(reached.sample)
+        while len(reached.measured) < len(steps):
+            begin = partial(start, network, rows, seed, jax.local_devices())
+            try:
+                _go_on(reached, begin, steps, parameters, n_runs, file, advanced, task, machine)
+            except jax.errors.JaxRuntimeError as error:
+                if not ran_out_of_memory(error):
+                    raise
+                machine, plan = _with_less(machine, chosen_plan, task.plan, error)
+                task = task._replace(plan=plan)
+    curves = stacked(reached.measured)
     errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
     return trajectory_of_runs(
-        np.array(steps) / network.W.shape[1], state_of(curves), *errors, averages=tested(n_test)
+        np.array(steps) / N, state_of(curves), *errors, averages=tested(n_test)
     )
 
 
-def _workers() -> tuple[list, int]:
-    """All devices, and how many threads are to use them."""
-    devices = jax.local_devices()
-    cpu = devices[0].platform == "cpu" and len(devices) == 1
-    return devices, processors() if cpu else len(devices)
+def _with_less(
+    machine: Machine, plan_for: Callable[[Machine], Plan], plan: Plan, error: Exception
+) -> tuple[Machine, Plan]:
+    """A machine of less memory, and another plan for it; the error where nothing is left."""
+    while True:
+        machine = machine.with_less_memory()
+        try:
+            smaller = plan_for(machine)
+        except ValueError:
+            raise error from None
+        if smaller != plan:
+            warnings.warn(
+                "The device ran out of memory; simulate() goes on with less at a time.",
+                RuntimeWarning, stacklevel=3,
+            )  # fmt: skip
+            return machine, smaller
 
 
-def _advance(
-    group: Group,
-    piece: Piece,
-    during: Hyperparameters,
-    then: Hyperparameters,
-    *,
-    rule: Rule,
-    units: Activation,
-    plan: Plan,
-    n_test: int,
-    dtype: str,
-) -> tuple[Group, Arrays]:
-    """The group after a piece, and what is measured at its end; the parameters of both."""
-    shared: dict[str, Any] = {"rule": rule, "units": units, "plan": plan}
-    with _precision(dtype):  # JAX's settings belong to a thread
-        group = _train(group, piece.first, piece.last, during, **shared)
-        measured = {}
-        if piece.measured is not None:
-            measured = _measure(group, piece.measured, n_test, then.feedback_scale, **shared)
-        jax.block_until_ready(group)
-        return group, {name: np.asarray(each, float) for name, each in measured.items()}
+@dataclass
+class Reached:
+    """What a simulation has come to, however its runs are put together."""
+
+    sample: int  # the next one
+    measured: list[Arrays]  # at each time so far, by name (runs, ...)
+    weights: Arrays  # that learn, by name (runs, ...); none before the first sample
 
 
-@contextmanager
-def _precision(dtype: str) -> Iterator[None]:
-    """JAX's settings for this dtype, in this thread."""
-    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
-        yield
-
-
-class Group(NamedTuple):
-    """Runs side by side on one device."""
-
-    networks: Network  # W and v with a run axis
-    training: Any  # random keys of the training inputs, (abreast,)
-    tests: Any  # and of the test inputs
-    basis: tuple[Any, Any]  # Q_F and its triangle, for the exact block form
-    data: Data | None  # to draw inputs from
-
-
-def _start(
-    network: Network,
-    data: Data | None,
-    names: tuple[str, ...],
-    seed: int,
-    dtype: str,
-    plan: Plan,
-    devices: list,
-) -> list[Group]:
-    """All groups before the first sample, filled up with more runs than were asked for."""
-    with np.errstate(over="ignore"):  # what is beyond single precision diverges
-        start, data = jax.tree.map(lambda each: jnp.asarray(each, dtype), (network, data))
-    held = [jax.device_put(data, device) for device in devices]
-    networks = start.put(
-        **{name: jnp.tile(start.get(name), (plan.abreast, 1, 1)) for name in names}
-    )
-    Q, triangle = jnp.linalg.qr(start.F)
-    root = jax.random.key(seed, impl="threefry2x32")
-    runs = jnp.arange(plan.groups * plan.abreast)
-    keys = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run)))(runs)
-    keys = keys.reshape(plan.groups, plan.abreast, 2)
-    groups = [Group(networks, each[:, 0], each[:, 1], (Q, triangle), None) for each in keys]
-    return [
-        jax.device_put(group, devices[i % len(devices)])._replace(data=held[i % len(devices)])
-        for i, group in enumerate(groups)
-    ]
-
-
-@partial(jax.jit, static_argnames=("rule", "units", "plan"))
-def _train(group, first, last, parameters, *, rule, units, plan):
-    """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`."""
-    networks, keys, _, basis, data = group
-    learner = partial(learn_as_block, basis) if plan.as_block else learn_in_turn
-
-    def one_run(network: Network, key: Any) -> dict[str, Any]:
-        def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:
-            start = first + d * plan.drawn
-            X, Y, zeta = draw_samples(key, start, plan.drawn, network, data, units.g)
-            Y = Y + parameters.noise * zeta
-            count = jnp.minimum(plan.drawn, last - start)
-            now = samples_of(parameters, d * plan.drawn, plan.drawn)
-            beside: dict[str, Any] = {}
-            if rule.draws:
-                for_own = jax.random.fold_in(key, OWN)
-                beside["xi"] = drawn_by(rule, for_own, start, plan.drawn, network)
-            if rule.mirror is not None:
-                for_mirror = jax.random.fold_in(key, MIRROR)
-                beside["noise"] = mirror_noise(for_mirror, start, plan.drawn, network)
-
-            def learn(index: Any, weights: dict[str, Any]) -> dict[str, Any]:
-                after = learner(
-                    network.put(**weights),
-                    X,
-                    Y,
-                    now,
-                    first=index * plan.learned,
-                    count=plan.learned,
-                    last=count,
-                    rule=rule,
-                    g=units.hidden,
-                    N=X.shape[1],
-                    **beside,
-                )
-                return {name: after.get(name) for name in weights}
-
-            return jax.lax.fori_loop(0, -(-count // plan.learned), learn, weights)
-
-        turns = -(-(last - first) // plan.drawn)
-        start = {name: network.get(name) for name in learned(rule)}
-        return jax.lax.fori_loop(0, turns, learn_drawn, start)
-
-    weights = jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
-    return group._replace(networks=networks.put(**weights))
-
-
-@partial(jax.jit, static_argnames=("rule", "units", "plan"))
-def _measure(group, index, n_test, scale, *, rule, units, plan):
-    """Order parameters and errors of every network, the latter on test set ``index``.
-
-    The scale of the feedback is None for networks whose B and F have it already.
-    """
-    networks, _, keys, _, data = group
-    size = plan.drawn
-
-    def one_run(network: Network, key: Any) -> dict[str, Any]:
-        key = jax.random.fold_in(key, index)
-        fed_back = network if scale is None else scaled(network, scale)
-
-        def add(b: Any, total: Any) -> Any:
-            X, Y, _ = draw_samples(key, b * size, size, network, data, units.g)
-            counted = b * size + jnp.arange(size) < n_test
-            return total + counted @ mistakes(fed_back, X, Y, rule=rule, units=units)
-
-        total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
-        return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
-
-    return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
+def _go_on(
+    reached: Reached,
+    begin: Callable[..., list[Group]],
+    steps: list[int],
+    parameters: Hyperparameters,
+    n_runs: int,
+    file: Any,
+    advanced: Callable[[int], Any],
+    task: Task,
+    machine: Machine,
+) -> None:
+    """Train and measure what is left, and keep it in the file, if there is one."""
+    plan = task.plan
+    groups = begin(task, reached.weights)
+    N = groups[0].networks.W.shape[-1]
+    in_samples = partial(rates, parameters, N, dtype=DTYPES[task.dtype])
+    go = partial(advance, task=task)
+    kept = time.monotonic()
+    with ThreadPoolExecutor(machine.threads) as pool:
+        if plan.groups > 1:  # compiles, before all threads need it
+            go(
+                groups[0],
+                Piece(0, 0, 0),
+                in_samples(0, 0, plan.piece),
+                parameters_at(parameters, 0.0),
+            )
+        for piece in pieces_of(steps, plan.piece, reached.sample, len(reached.measured)):
+            during = in_samples(piece.first, piece.last, plan.piece)
+            then = parameters_at(parameters, piece.last / N)
+            shared = (repeat(each) for each in (piece, during, then))
+            try:
+                groups, measured = zip(*pool.map(go, groups, *shared), strict=True)
+            except jax.errors.JaxRuntimeError:
+                reached.weights = weights_of(groups, task.rule, n_runs)
+                raise
+            if piece.measured is not None:
+                found = {n: np.concatenate([m[n] for m in measured]) for n in measured[0]}
+                reached.measured.append({name: each[:n_runs] for name, each in found.items()})
+            reached.sample = piece.last
+            advanced(piece.last - piece.first)
+            due = (
+                len(reached.measured) == len(steps) or time.monotonic() - kept > CHECKPOINT_SECONDS
+            )
+            if file is not None and due:
+                weights = weights_of(groups, task.rule, n_runs)
+                save_arrays(file, to_keep(reached.sample, reached.measured, weights))
+                kept = time.monotonic()

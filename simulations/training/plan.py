@@ -1,4 +1,4 @@
-"""How runs are grouped and samples are blocked, for speed."""
+"""How runs are grouped and samples are blocked, for speed, and within the memory there is."""
 
 from __future__ import annotations
 
@@ -6,39 +6,50 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from odes.common.checks import check_count
+from odes.common.machine import Machine
 from simulations.networks import Network
 from simulations.rules import Rule
 
-BLOCK = 16
-"""Samples learned together, where that is fast."""
-
 BLOCK_FROM = {"K": 8, "N": 4000}
-"""From these sizes on the exact block form is faster than one sample after another
+"""From these sizes on the exact block form is faster on processors than one sample after another
 (``python benchmarks/bench_simulate.py``)."""
 
-ABREAST = 2**19
-"""Input components of BLOCK samples in all runs of a group, at most: they fit the cache."""
+MEMORY_SHARE = 0.5
+"""Of a device's memory, what runs may take."""
 
-DRAWN = 2**13
-"""Numbers drawn at once in the runs of a group, if BLOCK samples have no more: enough to be fast,
-and few enough that those drawn in vain before a time of measurement take no time."""
+MOST_RESIDENT = 45_000
+"""Weights and inputs of a run, (K + 1) N, that fit the registers of a multiprocessor."""
 
-HELD = 2**22
-"""Numbers that may be held at once, if that is what it takes to draw BLOCK samples of one run."""
 
-PIECE = 2**27
-"""Input components drawn between two updates of progress and checkpoint."""
+class Speed(NamedTuple):
+    """What makes a kind of device fast."""
+
+    block: int  # samples learned together, in the exact block form or not
+    cached: int  # input components of a block in all runs of a group, at most
+    drawn: int  # numbers drawn at once in the runs of a group, if a block has no more
+    held: int  # numbers that may be held at once, if that is what it takes to draw a block
+    piece: int  # input components drawn between two updates of progress and checkpoint
+    resident: int  # the same where weights stay on the chip
+
+
+CPU = Speed(16, 2**19, 2**13, 2**22, 2**27, 0)
+"""A group's inputs fit the cache; few numbers are drawn in vain before a time of measurement."""
+
+ELSEWHERE = Speed(64, 2**62, 2**28, 2**28, 2**31, 2**35)
+"""A device of many small processors wants all runs at once
+(``python benchmarks/bench_device.py``)."""
 
 
 class Plan(NamedTuple):
     """How runs are grouped and samples are blocked."""
 
+    how: str  # "in turn", "in blocks", or "resident"
     groups: int  # of runs, each in a thread of its own
     abreast: int  # runs of a group, side by side
     piece: int  # samples in one call of compiled code
     drawn: int  # samples drawn at once, a multiple of `learned`
     learned: int  # samples in one call of a learner
-    as_block: bool  # whether by the exact block form
+    stays: bool  # whether all groups stay on their devices, or are sent there for each piece
 
 
 def plan_of(
@@ -46,40 +57,65 @@ def plan_of(
     rule: Rule,
     block: int | None,
     n_runs: int,
-    threads: int,
+    machine: Machine,
+    *,
+    bytes_each: int = 4,
+    resident: bool = False,
 ) -> Plan:
-    """How to put runs and samples together; ValueError for a block that cannot be.
+    """How to put runs and samples together; ValueError for what cannot be.
 
-    Whatever the times, since compiled code is kept by plan.
+    Whatever the times, since compiled code is kept by plan.  ``resident`` says whether a kernel can
+    hold a run's weights on the chip, of numbers of ``bytes_each``.
     """
     (K, N), O = network.W.shape, network.v.shape[1]
-    abreast = min(-(-n_runs // threads), max(1, ABREAST // (BLOCK * N)))
-    held = max(1, HELD // (N * abreast))
-    if block is None:
-        fast = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N and held >= BLOCK
-        in_blocks = rule.equivariant and rule.mirror is None
-        as_block = in_blocks and fast and O + BLOCK <= N / 4
-        learned = min(BLOCK, held)
-    else:
-        as_block = check_count("block", block) > 1
-        learned = block if as_block else min(BLOCK, held)
-        if as_block and not rule.equivariant:
-            raise ValueError(
-                "Argument `block` must be None or 1 for a rule that is not declared equivariant, "
-                f"but is {block}."
-            )
-        if as_block and rule.mirror is not None:
-            raise ValueError(
-                "Argument `block` must be None or 1 for a rule with a `mirror`, which runs beside "
-                f"each sample, but is {block}."
-            )
-        if as_block and O + block > N / 4:
-            raise ValueError(
-                f"Argument `block` must be at most N / 4 - O = {N / 4 - O:g}, but is {block}."
-            )
-    drawn = learned * max(1, -(-(DRAWN // (N * abreast)) // learned))
-    piece = drawn * max(1, PIECE // (N * abreast * drawn))
-    return Plan(-(-n_runs // abreast), abreast, piece, drawn, learned, as_block)
+    speed = CPU if machine.kind == "cpu" else ELSEWHERE
+    memory = int(MEMORY_SHARE * machine.memory) // bytes_each  # in numbers
+    of_weights = 2 * K * N  # before a piece and after it
+    if of_weights + 3 * N > memory:
+        raise ValueError(
+            f"Argument `network` must fit the memory: a run of K = {K}, N = {N} takes "
+            f"{(of_weights + 3 * N) * bytes_each / 2**30:.3g} GiB, but of a device's "
+            f"{machine.memory / 2**30:.3g} GiB {MEMORY_SHARE:.0%} are for runs."
+        )
+    fitting = min(speed.cached // (speed.block * N), memory // 2 // (of_weights + 3 * N))
+    abreast = min(-(-n_runs // machine.threads), max(1, fitting))
+    groups = -(-n_runs // abreast)
+    stays = -(-groups // machine.devices) * abreast * of_weights <= memory // 2
+    held = max(1, min(speed.held, memory // 6) // (N * abreast))
+    how, learned = "in turn", min(speed.block, held)
+    in_blocks = rule.equivariant and rule.mirror is None
+    if block is not None:
+        if check_count("block", block) > 1:
+            _check_block(block, rule, N, O)
+            how, learned = "in blocks", block
+    elif resident and in_blocks and (K + 1) * N <= MOST_RESIDENT:
+        how = "resident"
+    elif in_blocks and held >= speed.block and O + speed.block <= N / 4:
+        large = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N
+        how = "in blocks" if large or machine.kind != "cpu" else "in turn"
+    wanted = min(speed.drawn, memory // 6) // (N * abreast)
+    drawn = learned * max(1, -(-wanted // learned))
+    components = speed.resident if how == "resident" else speed.piece
+    piece = drawn * max(1, components // (N * abreast * drawn))
+    return Plan(how, groups, abreast, piece, drawn, learned, stays)
+
+
+def _check_block(block: int, rule: Rule, N: int, O: int) -> None:
+    """ValueError for samples that cannot be learned together."""
+    if not rule.equivariant:
+        raise ValueError(
+            "Argument `block` must be None or 1 for a rule that is not declared equivariant, "
+            f"but is {block}."
+        )
+    if rule.mirror is not None:
+        raise ValueError(
+            "Argument `block` must be None or 1 for a rule with a `mirror`, which runs beside "
+            f"each sample, but is {block}."
+        )
+    if O + block > N / 4:
+        raise ValueError(
+            f"Argument `block` must be at most N / 4 - O = {N / 4 - O:g}, but is {block}."
+        )
 
 
 class Piece(NamedTuple):
@@ -90,10 +126,12 @@ class Piece(NamedTuple):
     measured: int | None
 
 
-def pieces_of(steps: list[int], size: int) -> Iterator[Piece]:
-    """All samples in pieces of that size, cut short where networks are measured."""
-    first = 0
-    for index, step in enumerate(steps):
+def pieces_of(steps: list[int], size: int, first: int = 0, measured: int = 0) -> Iterator[Piece]:
+    """All samples in pieces of that size, cut short where networks are measured.
+
+    From sample ``first`` on, after ``measured`` measurements.
+    """
+    for index, step in enumerate(steps[measured:], measured):
         while step - first > size:
             yield Piece(first, first + size, None)
             first += size

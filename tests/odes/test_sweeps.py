@@ -12,8 +12,9 @@ import pytest
 import xarray
 
 from odes import OrderParameters, Rule, hyperparameters, solve, sweep
+from odes.common.machine import Machine
 from odes.problem import prepare
-from odes.solvers import sweeps
+from odes.solvers import batches
 from tests.conftest import random_problem
 
 TIMES = np.array([0.0, 1.0, 10.0, 40.0])
@@ -212,7 +213,7 @@ def test_points_of_similar_cost_share_their_lanes():
         parameters=hyperparameters(lr=1.0),
     )  # fmt: skip
     values = np.random.default_rng(0).uniform(0.1, 1, (21, 6))
-    plan = sweeps._plan([problem], values, batch_size=2)
+    plan = batches.chunks_of([problem], values, 2, Machine("cpu", 1, 2, 2**34))
     sizes = [len(chosen) for _, chosen in plan]
     assert sizes == [8, 8, 8]
     order = np.concatenate([chosen for _, chosen in plan])

@@ -14,7 +14,7 @@ import pytest
 
 from odes import PiecewiseConstant
 from simulations import sample_network, simulate
-from simulations.training import online_sgd, plan
+from simulations.training import online_sgd, plan, runs
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -28,7 +28,7 @@ SCRIPT = f"""
 import sys
 from simulations import sample_network, simulate
 from simulations.training import online_sgd, plan
-plan.PIECE, online_sgd.CHECKPOINT_SECONDS = 2**14, 0.0
+plan.CPU, online_sgd.CHECKPOINT_SECONDS = plan.CPU._replace(piece=2**14), 0.0
 network = sample_network(**{NETWORK})
 print("ready", flush=True)
 simulate(network, times={TIMES}, path=sys.argv[1], **{TRAINING})
@@ -48,7 +48,7 @@ def same(one, other):
 @pytest.mark.long
 def test_a_killed_simulation_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     """Killed four times, half-way through as a rule, then finished; bit for bit the same."""
-    monkeypatch.setattr(plan, "PIECE", 2**14)
+    monkeypatch.setattr(plan, "CPU", plan.CPU._replace(piece=2**14))
     network = sample_network(**NETWORK)
     whole = simulate(network, times=TIMES, **TRAINING)
     path, rng, done = tmp_path / "run", random.Random(1), []
@@ -79,16 +79,16 @@ def test_a_killed_simulation_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
 
 
 def checkpoints(path):
-    """How many pieces of work the checkpoint says are done."""
+    """How many samples the checkpoint says are done."""
     file = path / online_sgd.CHECKPOINT
-    return int(np.load(file)["done"]) if file.exists() else 0
+    return int(np.load(file)["sample"]) if file.exists() else 0
 
 
 def test_what_is_finished_is_not_computed_again(tmp_path, monkeypatch):
     network = sample_network(**NETWORK)
     arguments = {**TRAINING, "times": [1.0, 2.0], "path": tmp_path}
     first = simulate(network, **arguments)
-    monkeypatch.setattr(online_sgd, "_train", None)
+    monkeypatch.setattr(runs, "train", None)
     same(simulate(network, **arguments | {"n_runs": 3}), first)
     with pytest.raises(ValueError, match=r"`path` must be .* other arguments: `lr` was 0\.3"):
         simulate(network, **arguments | {"lr": 0.4})
@@ -120,19 +120,19 @@ def test_a_schedule_is_an_argument(tmp_path):
 DEVICES = """
 import json, jax, numpy as np
 from simulations import sample_network, simulate
-from simulations.training import online_sgd
+from simulations.training import runs
 used = set()
-train = online_sgd._train
+train = runs.train
 def watched(group, *arguments, **named):
     after = train(group, *arguments, **named)
     used.update(after.networks.W.devices())
     return after
-online_sgd._train = watched
-runs = simulate(
+runs.train = watched
+curves = simulate(
     sample_network(N=60, K=2, M=2), rule="afa", lr=0.5, times=[0.5, 3.0], n_runs=5, dtype="float64"
 )
-Q = runs.order_parameters.Q
-print(json.dumps({"devices": len(used), "Q": Q.tolist(), "shape": runs.status.shape}))
+Q = curves.order_parameters.Q
+print(json.dumps({"devices": len(used), "Q": Q.tolist(), "shape": curves.status.shape}))
 """
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import erf, expit
 
 from odes import PiecewiseConstant, generalization_error
+from odes.common.machine import Machine
 from simulations import RULES, Rule, sample_network, simulate
 from simulations.training.inputs import MIRROR, draw_inputs, mirror_noise
 from simulations.training.plan import plan_of
@@ -200,9 +201,10 @@ def test_the_block_form_survives_what_is_singular():
 )
 def test_the_block_form_is_chosen_where_it_is_fast_and_permitted(K, rule, expected):
     network = sample_network(N=4000, K=K, M=1)
-    assert plan_of(network, rule, None, 1, 2).as_block == expected
+    machine = Machine("cpu", 1, 2, 2**34)
+    assert (plan_of(network, rule, None, 1, machine).how == "in blocks") == expected
     many_outputs = network._replace(v=np.ones((K, 990)))
-    assert not plan_of(many_outputs, rule, None, 1, 2).as_block
+    assert plan_of(many_outputs, rule, None, 1, machine).how == "in turn"
 
 
 def test_an_equivariant_rule_does_not_see_the_teacher():

@@ -1,0 +1,210 @@
+"""Runs side by side on a device: where they start, what a piece of training does, and measuring.
+
+Inputs are drawn some at a time and forgotten, so that memory does not grow with time.  Sample s of
+run r is a function of the seed, r and s alone: neither the saved times, nor how samples and runs
+are put together, nor the number of runs change the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odes.common.order_parameters import Hyperparameters
+from odes.common.store import Arrays
+from simulations.activations import Activation
+from simulations.networks import Network, overlaps_of
+from simulations.rules import Rule
+from simulations.training import counters
+from simulations.training.blocks import basis_of, learn_as_block
+from simulations.training.checks import learned, per_run
+from simulations.training.errors import errors_of, mistakes
+from simulations.training.inputs import (
+    MIRROR,
+    OWN,
+    Data,
+    draw_samples,
+    drawn_by,
+    mirror_noise,
+)
+from simulations.training.kernels import zeros_of
+from simulations.training.plan import Piece, Plan
+from simulations.training.resident import learn_resident
+from simulations.training.steps import learn_in_turn, samples_of, scaled
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """JAX's settings for this dtype, in this thread."""
+    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
+        yield
+
+
+class Group(NamedTuple):
+    """Runs side by side on one device."""
+
+    networks: Network  # W and v with a run axis
+    training: Any  # random keys of the training inputs, (abreast,)
+    tests: Any  # and of the test inputs
+    counter: Any  # the key of what is drawn by counter, and the number of the first run
+    basis: tuple[Any, Any]  # Q_F and its triangle
+    data: Data | None  # to draw inputs from
+
+
+class Task(NamedTuple):
+    """What all pieces of a simulation have in common."""
+
+    rule: Rule
+    units: Activation
+    plan: Plan
+    n_test: int
+    dtype: str
+
+
+def start(
+    network: Network, data: Data | None, seed: int, devices: list, task: Task, weights: Arrays
+) -> list[Group]:
+    """All groups, filled up with more runs than were asked for.
+
+    They start from the network, or from ``weights``, by name (runs, ...).
+    """
+    rule, plan, dtype = task.rule, task.plan, task.dtype
+    with np.errstate(over="ignore"):  # what is beyond single precision diverges
+        network, data = jax.tree.map(lambda each: jnp.asarray(each, dtype), (network, data))
+    held = [jax.device_put(data, device) for device in devices]
+    basis = basis_of(network, rule, task.units.hidden)
+    root = jax.random.key(seed, impl="threefry2x32")
+    runs = np.arange(plan.groups * plan.abreast).reshape(plan.groups, plan.abreast)
+    keys = jax.vmap(jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run))))(runs)
+    key = jnp.asarray(counters.key_of(seed))
+    groups = []
+    for i, (numbers, own) in enumerate(zip(runs, keys, strict=True)):
+        device = devices[i % len(devices)]
+        begun = {
+            name: np.take(weights[name], numbers, axis=0, mode="clip")
+            if weights
+            else jnp.tile(network.get(name), (plan.abreast, 1, 1))
+            for name in learned(rule)
+        }
+        group = Group(
+            network.put(**begun), own[:, 0], own[:, 1], (key, np.int32(numbers[0])), basis, None
+        )
+        groups.append(jax.device_put(group, device)._replace(data=held[i % len(devices)]))
+    return groups
+
+
+def weights_of(groups: Sequence[Group], rule: Rule, n_runs: int) -> Arrays:
+    """The weights that learn, by name (runs, ...)."""
+    return {
+        name: np.concatenate([np.asarray(group.networks.get(name)) for group in groups])[:n_runs]
+        for name in learned(rule)
+    }
+
+
+def advance(
+    group: Group, piece: Piece, during: Hyperparameters, then: Hyperparameters, *, task: Task
+) -> tuple[Group, Arrays]:
+    """The group after a piece, and what is measured at its end; the parameters of both."""
+    shared: dict[str, Any] = {"rule": task.rule, "units": task.units, "plan": task.plan}
+    with precision(task.dtype):  # JAX's settings belong to a thread
+        zero = zeros_of(during) if task.plan.how == "resident" else ()
+        group = train(group, piece.first, piece.last, during, zero=zero, **shared)
+        measured = {}
+        if piece.measured is not None:
+            measured = measure(group, piece.measured, task.n_test, then.feedback_scale, **shared)
+        jax.block_until_ready(group)
+        if not task.plan.stays:
+            group = group._replace(networks=jax.device_get(group.networks))
+        return group, {name: np.asarray(each, float) for name, each in measured.items()}
+
+
+@partial(jax.jit, static_argnames=("zero", "rule", "units", "plan"))
+def train(group, first, last, parameters, *, zero, rule, units, plan):
+    """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`.
+
+    Those named in ``zero`` are 0 throughout.
+    """
+    networks, keys, _, (key, run), basis, data = group
+    if plan.how == "resident":
+        weights = learn_resident(
+            {name: networks.get(name) for name in learned(rule)},
+            networks,
+            basis,
+            key,
+            jnp.array([first, last, run, 0], jnp.int32),
+            parameters._replace(**dict.fromkeys(zero, np.float32(0))),
+            rule=rule,
+            units=units,
+        )
+        return group._replace(networks=networks.put(**weights))
+    learner = partial(learn_as_block, basis) if plan.how == "in blocks" else learn_in_turn
+
+    def one_run(network: Network, key: Any) -> dict[str, Any]:
+        def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:
+            start = first + d * plan.drawn
+            X, Y, zeta = draw_samples(key, start, plan.drawn, network, data, units.g)
+            Y = Y + parameters.noise * zeta
+            count = jnp.minimum(plan.drawn, last - start)
+            now = samples_of(parameters, d * plan.drawn, plan.drawn)
+            beside: dict[str, Any] = {}
+            if rule.draws:
+                for_own = jax.random.fold_in(key, OWN)
+                beside["xi"] = drawn_by(rule, for_own, start, plan.drawn, network)
+            if rule.mirror is not None:
+                for_mirror = jax.random.fold_in(key, MIRROR)
+                beside["noise"] = mirror_noise(for_mirror, start, plan.drawn, network)
+
+            def learn(index: Any, weights: dict[str, Any]) -> dict[str, Any]:
+                after = learner(
+                    network.put(**weights),
+                    X,
+                    Y,
+                    now,
+                    first=index * plan.learned,
+                    count=plan.learned,
+                    last=count,
+                    rule=rule,
+                    g=units.hidden,
+                    N=X.shape[1],
+                    **beside,
+                )
+                return {name: after.get(name) for name in weights}
+
+            return jax.lax.fori_loop(0, -(-count // plan.learned), learn, weights)
+
+        turns = -(-(last - first) // plan.drawn)
+        start = {name: network.get(name) for name in learned(rule)}
+        return jax.lax.fori_loop(0, turns, learn_drawn, start)
+
+    weights = jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
+    return group._replace(networks=networks.put(**weights))
+
+
+@partial(jax.jit, static_argnames=("rule", "units", "plan"))
+def measure(group, index, n_test, scale, *, rule, units, plan):
+    """Order parameters and errors of every network, the latter on test set ``index``.
+
+    The scale of the feedback is None for networks whose B and F have it already.
+    """
+    networks, keys, data = group.networks, group.tests, group.data
+    size = plan.drawn
+
+    def one_run(network: Network, key: Any) -> dict[str, Any]:
+        key = jax.random.fold_in(key, index)
+        fed_back = network if scale is None else scaled(network, scale)
+
+        def add(b: Any, total: Any) -> Any:
+            X, Y, _ = draw_samples(key, b * size, size, network, data, units.g)
+            counted = b * size + jnp.arange(size) < n_test
+            return total + counted @ mistakes(fed_back, X, Y, rule=rule, units=units)
+
+        total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
+        return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
+
+    return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
