@@ -215,12 +215,10 @@ def sweep(
             "device": machine.kind, "dimensions": list(grid.axes), "batch_size": batch_size,
             "points in a chunk": len(plan[0][1]),
         },
-        path=path, executor=executor, progress=progress,
-        threads=machine.callers,
+        path=path, executor=executor, progress=progress, threads=machine.callers,
     )  # fmt: skip
-    averages = {
-        name: way_of_averaging(each.points) for name, each in zip(rules, problems, strict=True)
-    }
+    ways = [way_of_averaging(each.points) for each in problems]
+    averages = dict(zip(rules, ways, strict=True))
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
     dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
     of_inputs = _variances(problems[0].teacher.inputs, spectra, len(rules))

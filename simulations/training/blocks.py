@@ -19,6 +19,7 @@ weights count ``sqrt(n / N)`` times and learning rates n / N.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ import jax.numpy as jnp
 from odes.common.order_parameters import Hyperparameters
 from simulations.networks import Network
 from simulations.rules import Rule, see, shape_drawn
+from simulations.training.scalars import unrolled
 from simulations.training.steps import changes, parameters_of, samples_of
 
 
@@ -40,18 +42,22 @@ class Shown(NamedTuple):
 
 
 def learn_shown(
-    network: Network,
+    weights: dict[str, Any],
     shown: Shown,
     triangle: Any,
     y: Any,
     parameters: Hyperparameters,
+    xi: Any = None,
+    counts: Any = 1,
     *,
+    rule: Rule,
+    g: Callable,
     N: int,
-    **beside: Any,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """By how much W moves along x, (K,), and along Q_F, (K, O), and other weights after a sample.
 
-    ``beside`` is as for :func:`changes`.  W and F of the network are not looked at.
+    The weights are those of the network, by name, but W and F; the others are as for
+    :func:`changes`.
     """
     fields, z, square, W_Q = shown
     n = z.shape[0] + 1
@@ -60,13 +66,13 @@ def learn_shown(
     inverse = jnp.where(is_none, 0, jax.lax.rsqrt(jnp.where(is_none, 1, rest)))
     scale = (n / N) ** 0.5
     beyond = inverse * (N**0.5 * fields - W_Q @ z)
-    small = network._replace(
+    small = Network(**dict.fromkeys(Network._fields)).put(
+        **weights,
         W=scale * jnp.concatenate([W_Q, beyond[:, None]], axis=1),
         F=jnp.concatenate([triangle, jnp.zeros((1, triangle.shape[1]), triangle.dtype)]),
-        W_star=None,
     )
     x = jnp.concatenate([z, (inverse * rest)[None]])
-    change, moved = changes(small, x, y, parameters, N=N, **beside)
+    change, moved = changes(small, x, y, parameters, xi=xi, counts=counts, rule=rule, g=g, N=N)
     along_x = inverse / scale * change[:, -1]
     return along_x, change[:, :-1] / scale - jnp.outer(along_x, z), moved
 
@@ -106,8 +112,12 @@ def learn_as_block(
     rule: Rule,
     g: Callable,
     N: int,
+    by_entries: bool = False,
 ) -> Network:
-    """What :func:`learn_in_turn` gives, in the exact block form; ``basis`` is (Q_F, triangle)."""
+    """What :func:`learn_in_turn` gives, in the exact block form; ``basis`` is (Q_F, triangle).
+
+    ``by_entries`` is for devices on which every small operation waits for the one before.
+    """
     W = network.W
     Q, triangle = basis
     parameters = samples_of(parameters, first, count)
@@ -116,8 +126,11 @@ def learn_as_block(
         for each in (X, Y, xi)
     )
     Z, gram, before = X @ Q, X @ X.T, X @ W.T
-    names = [name for name in ("v", *rule.learns) if network.get(name) is not None]
-    start = {name: network.get(name) for name in names}
+    start = {name: network.get(name) for name in ("v", *rule.learns)}
+    others = {"B": network.B} | start
+    sample: Callable = partial(learn_shown, rule=rule, g=g, N=N)
+    if by_entries:
+        sample = unrolled(sample)
     zeros = jnp.zeros((len(W), count), W.dtype)
     carried = start, jnp.ones((), W.dtype), W @ Q, zeros, jnp.zeros_like(W @ Q)
 
@@ -125,17 +138,14 @@ def learn_as_block(
         weights, kept, W_Q, along_X, along_Q = carried
         rates = parameters_of(parameters, s, s < last - first)
         fields = (kept * before[s] + along_X @ gram[s] + along_Q @ Z[s]) / N**0.5
-        by_x, by_Q, moved = learn_shown(
-            network.put(**weights),
+        by_x, by_Q, moved = sample(
+            others | weights,
             Shown(fields, Z[s], gram[s, s], W_Q),
             triangle,
             Y[s],
             rates,
-            xi=None if xi is None else xi[s],
-            counts=s < last - first,
-            rule=rule,
-            g=g,
-            N=N,
+            None if xi is None else xi[s],
+            jnp.asarray(s < last - first, W.dtype),
         )
         decay = 1 - rates.weight_decay / N
         along_X = (decay * along_X).at[:, s].set(by_x)

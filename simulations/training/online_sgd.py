@@ -34,7 +34,7 @@ from simulations.training.checks import check_runs, check_training, with_data
 from simulations.training.errors import tested
 from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
-from simulations.training.resident import can_be_resident
+from simulations.training.resident import can_be_unrolled
 from simulations.training.runs import Group, Task, advance, precision, start, weights_of
 from simulations.training.steps import with_scale
 
@@ -120,13 +120,10 @@ def simulate(
     network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
     network, rows = with_data(network, chosen, data, labels, dtype)
     machine = this_machine()
-    resident = (
-        machine.kind == "gpu" and dtype == "float32" and rows is None
-        and can_be_resident(network, chosen, units)
-    )  # fmt: skip
     chosen_plan = partial(
         plan_of, network, chosen, block, n_runs,
-        bytes_each=np.dtype(dtype).itemsize, resident=resident,
+        bytes_each=np.dtype(dtype).itemsize, drawn=rows is None,
+        unrolls=machine.kind != "cpu" and can_be_unrolled(network, chosen, units),
     )  # fmt: skip
     plan = chosen_plan(machine)
     N = network.W.shape[1]

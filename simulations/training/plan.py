@@ -40,10 +40,14 @@ ELSEWHERE = Speed(64, 2**62, 2**28, 2**28, 2**31, 2**35)
 (``python benchmarks/bench_device.py``)."""
 
 
+BLOCKS = ("in blocks", "in unrolled blocks")
+"""Exact blocks of samples (``blocks.py`` beside this), and those carried out by entries."""
+
+
 class Plan(NamedTuple):
     """How runs are grouped and samples are blocked."""
 
-    how: str  # "in turn", "in blocks", or "resident"
+    how: str  # "in turn", one of BLOCKS, or "resident"
     groups: int  # of runs, each in a thread of its own
     abreast: int  # runs of a group, side by side
     piece: int  # samples in one call of compiled code
@@ -60,12 +64,17 @@ def plan_of(
     machine: Machine,
     *,
     bytes_each: int = 4,
-    resident: bool = False,
+    unrolls: bool = False,
+    drawn: bool = True,
 ) -> Plan:
     """How to put runs and samples together; ValueError for what cannot be.
 
-    Whatever the times, since compiled code is kept by plan.  ``resident`` says whether a kernel can
-    hold a run's weights on the chip, of numbers of ``bytes_each``.
+    Whatever the times, since compiled code is kept by plan.
+
+    Args:
+        bytes_each: of a number.
+        unrolls: whether rule and activation can be carried out by entries.
+        drawn: whether inputs are drawn, not rows of data.
     """
     (K, N), O = network.W.shape, network.v.shape[1]
     speed = CPU if machine.kind == "cpu" else ELSEWHERE
@@ -87,17 +96,24 @@ def plan_of(
     if block is not None:
         if check_count("block", block) > 1:
             _check_block(block, rule, N, O)
-            how, learned = "in blocks", block
-    elif resident and in_blocks and (K + 1) * N <= MOST_RESIDENT:
+            unrolled = machine.kind != "cpu" and unrolls
+            how, learned = BLOCKS[unrolled], block
+    elif (
+        machine.kind == "gpu" and unrolls and in_blocks and drawn and bytes_each == 4
+        and (K + 1) * N <= MOST_RESIDENT
+    ):  # fmt: skip
         how = "resident"
     elif in_blocks and held >= speed.block and O + speed.block <= N / 4:
         large = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N
-        how = "in blocks" if large or machine.kind != "cpu" else "in turn"
+        if machine.kind != "cpu" and unrolls:
+            how = "in unrolled blocks"
+        elif machine.kind == "cpu" and large:
+            how = "in blocks"
     wanted = min(speed.drawn, memory // 6) // (N * abreast)
-    drawn = learned * max(1, -(-wanted // learned))
+    at_once = learned * max(1, -(-wanted // learned))
     components = speed.resident if how == "resident" else speed.piece
-    piece = drawn * max(1, components // (N * abreast * drawn))
-    return Plan(how, groups, abreast, piece, drawn, learned, stays)
+    piece = at_once * max(1, components // (N * abreast * at_once))
+    return Plan(how, groups, abreast, piece, at_once, learned, stays)
 
 
 def _check_block(block: int, rule: Rule, N: int, O: int) -> None:

@@ -99,7 +99,7 @@ OF_INPUTS = ("factors", "ends")
 """What a program knows beside weights of the network."""
 
 
-def can_be_resident(network: Network, rule: Rule, units: Activation) -> bool:
+def can_be_unrolled(network: Network, rule: Rule, units: Activation) -> bool:
     """Whether a kernel can carry out a rule and an activation."""
     weights = {
         name: np.asarray(network.get(name), np.float32)[None] for name in ("v", *rule.learns)
@@ -203,14 +203,14 @@ def sample_by_entries(
         weights: Any, fixed: Any, W_Q: Any, shown: Any, nu: Any, zeta: Any, xi: Any, rates: Any
     ) -> Any:
         y = units.g(nu) @ fixed["v_star"] + rates.noise * zeta
-        nothing = dict.fromkeys(Network._fields)
+        known = {name: fixed[name] for name in ("B",) if name in fixed}
         by_x, by_Q, moved = learn_shown(
-            Network(**nothing).put(B=fixed.get("B")).put(**weights),
+            known | weights,
             shown._replace(W_Q=W_Q),
             fixed["triangle"],
             y,
             rates,
-            xi=xi,
+            xi,
             rule=rule,
             g=units.hidden,
             N=N,

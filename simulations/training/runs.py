@@ -34,7 +34,7 @@ from simulations.training.inputs import (
     mirror_noise,
 )
 from simulations.training.kernels import zeros_of
-from simulations.training.plan import Piece, Plan
+from simulations.training.plan import BLOCKS, Piece, Plan
 from simulations.training.resident import learn_resident
 from simulations.training.steps import learn_in_turn, samples_of, scaled
 
@@ -143,7 +143,9 @@ def train(group, first, last, parameters, *, zero, rule, units, plan):
             units=units,
         )
         return group._replace(networks=networks.put(**weights))
-    learner = partial(learn_as_block, basis) if plan.how == "in blocks" else learn_in_turn
+    learner = learn_in_turn
+    if plan.how in BLOCKS:
+        learner = partial(learn_as_block, basis, by_entries=plan.how == "in unrolled blocks")
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
         def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from scipy.special import erfcx
 NAMES = [
     "abs", "add", "add_any", "and", "ceil", "clamp", "convert_element_type", "copy", "cos", "div",
     "eq", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log",
-    "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem", "round", "rsqrt",
-    "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
+    "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem",
+    "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan",
+    "tanh", "xor",
 ]  # fmt: skip
 """Operations that act on every entry by itself."""
 
@@ -62,6 +63,18 @@ def by_entries(function: Callable, *shapes: Any) -> Callable:
         return jax.tree.unflatten(structure, evaluate(closed.jaxpr, closed.consts, leaves))
 
     return unrolled
+
+
+def unrolled(function: Callable) -> Callable:
+    """``function`` of arrays, carried out by entries: one long expression to compile."""
+
+    def called(*given: Any) -> Any:
+        shapes = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), given)
+        parts = jax.tree.map(lambda each: filled(each.shape, each.ravel()), given)
+        found = by_entries(function, *shapes)(*parts)
+        return jax.tree.map(lambda each: jnp.array(each.tolist()), found)
+
+    return called
 
 
 def _as_entries(each: Any) -> np.ndarray:

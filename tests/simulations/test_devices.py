@@ -22,7 +22,7 @@ from simulations.training import counters, online_sgd, plan, runs
 from simulations.training.blocks import basis_of
 from simulations.training.checks import check_training, learned
 from simulations.training.kernels import Draws
-from simulations.training.resident import can_be_resident, layout_of, learn_resident
+from simulations.training.resident import can_be_unrolled, layout_of, learn_resident
 from simulations.training.scalars import CannotUnroll, by_entries, erf, filled
 from simulations.training.steps import learn_in_turn
 
@@ -49,14 +49,13 @@ def network_of(N, K=2):
         (H100, 10_000, 2, 512, "resident", 1, 512, True),
         (TWO, 10_000, 2, 512, "resident", 2, 256, True),
         (H100, 10**6, 2, 64, "in turn", 1, 64, True),
-        (H100, 30_000, 2, 64, "in blocks", 1, 64, True),
+        (H100, 30_000, 2, 64, "in unrolled blocks", 1, 64, True),
         (CARD, 10_000, 2, 10**6, "resident", 56, 18_000, False),
     ],
 )
 def test_plans_for_machines(machine, N, K, n_runs, how, groups, abreast, stays):
     """All runs at once where they fit, from the chip if they can; more are split."""
-    kernel = {"resident": machine.kind == "gpu"}
-    found = plan.plan_of(network_of(N, K), RULES["afa"], None, n_runs, machine, **kernel)
+    found = plan.plan_of(network_of(N, K), RULES["afa"], None, n_runs, machine, unrolls=True)
     assert (found.how, found.stays) == (how, stays)
     if stays:
         assert (found.groups, found.abreast) == (groups, abreast)
@@ -90,7 +89,7 @@ def test_batches_for_machines(machine, rule, n_points, n_times, expected):
     found = batches.default_batch_size([problem], n_points, n_times, machine)
     assert found == pytest.approx(expected, abs=1)
     paths = batches.batch_of_paths(n_points, machine, problem.points)
-    assert paths == 64 if machine.kind == "cpu" else paths >= found
+    assert paths == 64 if machine.kind == "cpu" else paths >= min(found, n_points)
 
 
 def test_a_run_that_does_not_fit_is_refused_before_it_starts():
@@ -305,14 +304,29 @@ def test_a_gpu_takes_the_kernel_where_it_can(monkeypatch):
     assert hows == ["resident", "in turn", "in turn", "in turn"]
 
 
+@pytest.mark.parametrize(
+    "rule", ["pepita-tl", *(pytest.param(each, marks=pytest.mark.long) for each in ("dtp", "ff"))]
+)
+def test_blocks_on_a_gpu_give_the_same_weights(rule, monkeypatch):
+    """Carried out by entries, with decay and noise: as one sample after another, to 1e-11."""
+    network = sample_network(N=90, K=2, M=2)
+    arguments = {"rule": rule, "lr": 0.3, "noise": 0.1, "weight_decay": 0.2, "times": [2.0]}
+    arguments |= {"dtype": "float64", "n_runs": 2}
+    expected = simulate(network, **arguments, block=1).order_parameters
+    like(monkeypatch, CARD)
+    found = simulate(network, **arguments, block=16).order_parameters
+    np.testing.assert_allclose(found.Q, expected.Q, rtol=1e-11)
+    np.testing.assert_allclose(found.v, expected.v, rtol=1e-11)
+
+
 def test_a_rule_of_unknown_operations_has_no_kernel():
     def sorted_signal(network, sample):
         ((delta, x),), dv = RULES["bp"].update(network, sample)
         return [(jnp.sort(delta), x)], dv
 
     network, units = sample_network(N=60, K=2, M=2), choose_activation("erf")
-    assert can_be_resident(network, RULES["bp"], units)
-    assert not can_be_resident(network, Rule(sorted_signal, lambda n: None), units)
+    assert can_be_unrolled(network, RULES["bp"], units)
+    assert not can_be_unrolled(network, Rule(sorted_signal, lambda n: None), units)
     with pytest.raises(CannotUnroll, match="sort"):
         by_entries(jnp.sort, jnp.ones(3))
 
@@ -434,13 +448,13 @@ def test_groups_that_do_not_fit_together_take_turns(monkeypatch):
 def test_a_sweep_that_runs_out_of_memory_goes_on_with_fewer_points(monkeypatch, tmp_path):
     """Halved until they fit, the same numbers; and it is not resumed on another device."""
     initial, teacher = sample_network(N=20, K=1, M=1).overlaps("afa")
-    arguments = {"rule": "afa", "lr": np.linspace(0.1, 1, 11), "times": [1.0, 5.0]}
+    arguments = {"rule": "afa", "lr": np.linspace(0.1, 1, 8), "times": [1.0, 5.0]}
     expected = sweep(initial, teacher, **arguments)
     jitted = Problem.jitted
 
     def short_of_memory(self, *given, **named):
         solver = jitted(self, *given, **named)
-        return lambda times, values: out_of_memory() if len(values) > 6 else solver(times, values)
+        return lambda times, values: out_of_memory() if len(values) > 4 else solver(times, values)
 
     monkeypatch.setattr(Problem, "jitted", short_of_memory)
     with pytest.warns(RuntimeWarning, match="ran out of memory"):
