@@ -8,7 +8,7 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
 
-.PHONY: figures all-figures paper picture test test-all test-portable check bench docs
+.PHONY: figures all-figures paper picture test test-all test-portable check bench bench-device docs
 
 # What JAX compiles is kept in the environment for later runs, without diffrax's checks, for whose sake
 # it would not be kept.  Not for benchmarks, which count compilation.
@@ -58,6 +58,10 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/bench_solve.py
 	$(VENV)/bin/python benchmarks/bench_sweep.py
 	$(VENV)/bin/python benchmarks/bench_simulate.py
+
+# On the GPU of this machine.
+bench-device: $(READY)
+	$(VENV)/bin/python benchmarks/bench_device.py
 
 docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -M html docs docs/_build -W --keep-going --fresh-env

@@ -68,7 +68,8 @@ def simulate_chain(
     """Train a network as :func:`simulations.simulate` does, at a cost that does not depend on N.
 
     The Markov chain of the overlaps of one network, run on K + M + O + 1 inputs (module
-    docstring), in double precision.  One run has exactly the distribution of one run of
+    docstring), in double precision; on a GPU in a kernel, if the rule is made of simple operations,
+    and with other numbers than on a processor.  One run has exactly the distribution of one run of
     ``simulate``, not its numbers.
 
     Args:

@@ -20,12 +20,9 @@ from jax.experimental import pallas as pl
 
 from odes.common.order_parameters import Hyperparameters
 from simulations.activations import Activation
-from simulations.networks import Network
-from simulations.rules import Rule, outputs, shape_drawn
-from simulations.training import counters
-from simulations.training.checks import learned
-from simulations.training.inputs import rates
-from simulations.training.kernels import (
+from simulations.kernels import counters
+from simulations.kernels.entries import CannotUnroll, by_entries, filled, flat, restored, times
+from simulations.kernels.programs import (
     Draws,
     Rates,
     compiled_by_triton,
@@ -34,7 +31,10 @@ from simulations.training.kernels import (
     table_of,
     zeros_of,
 )
-from simulations.training.scalars import CannotUnroll, by_entries, filled, flat, restored, times
+from simulations.networks import Network
+from simulations.rules import Rule, outputs, shape_drawn
+from simulations.training.checks import learned
+from simulations.training.inputs import rates
 from simulations.training.steps import step
 
 LANES = 32

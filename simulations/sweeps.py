@@ -163,11 +163,8 @@ def sweep(
             "order_parameters": symbols,
         },
         layout={"dimensions": list(grid.axes), "device": machine.kind},
-        path=path,
-        executor=executor,
-        progress=progress,
-        threads=machine.callers,
-    )
+        path=path, executor=executor, progress=progress, threads=machine.callers,
+    )  # fmt: skip
     dimensions = {"generalization_error": ("run", "time"), "status": ("run",)}
     dimensions |= {symbol: ("run", "time", *ENTRIES[symbol]) for symbol in symbols}
     return labelled(

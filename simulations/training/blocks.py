@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 
 from odes.common.order_parameters import Hyperparameters
+from simulations.kernels.entries import unrolled
 from simulations.networks import Network
 from simulations.rules import Rule, see, shape_drawn
-from simulations.training.scalars import unrolled
 from simulations.training.steps import changes, parameters_of, samples_of
 
 

@@ -65,7 +65,8 @@ def simulate(
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
-    The runs are spread over the processors of this machine, or over all devices that JAX sees.
+    The runs are spread over the processors of this machine, or over all devices that JAX sees, as
+    many at a time as their memory holds.
 
     Args:
         network: where every run starts; see :func:`simulations.sample_network`.
@@ -85,9 +86,10 @@ def simulate(
         n_test: fresh inputs on which each run is tested at each time.
         dtype: "float32" or "float64", of the weights and of the arithmetic.
         block: samples learned together by the exact block form (``blocks.py`` beside this), up to
-            N / 4 - O and for equivariant rules; 1 for one after another; None for what is fast.  It
-            need not divide the number of samples between two times: the last block is cut short.
-            Results differ by rounding alone.
+            N / 4 - O and for equivariant rules; 1 for one after another; None for what is fast: on
+            a GPU a kernel (``resident.py``), if it can.  It need not divide the number of samples
+            between two times: the last block is cut short.  Results differ by rounding alone, but
+            a kernel draws other inputs.
         data: a matrix (n, N) whose rows, less their mean, are the inputs, drawn at random with
             replacement, in training and tests; kept once, in ``dtype``.  None for Gaussian inputs,
             with the covariance that ``network.inputs`` has, if any.

@@ -1,10 +1,11 @@
 """Online SGD within one kernel: weights stay on the chip, and inputs are drawn where they are used.
 
 A program of the kernel is one run.  It holds its W, entry by entry in the registers of its threads,
-for all samples of a piece; draws each input by counter (``counters.py`` beside this); sums up what
-the input shows (``blocks.py``); carries out the rule, as it is written, on these few numbers
-(``scalars.py``); and moves W along x and F.  Nothing but the weights passes through the memory of
-the device.  Written for Pallas, which compiles it for a GPU, or interprets it on a processor.
+for all samples of a piece; draws each input by counter (``simulations/kernels``); sums up what the
+input shows (``blocks.py`` beside this); carries out the rule, as it is written, on these few
+numbers, entry by entry; and moves W along x and F.  Nothing but the weights passes through the
+memory of the device.  Written for Pallas, which compiles it for a GPU, or interprets it on a
+processor.
 """
 
 from __future__ import annotations
@@ -20,20 +21,8 @@ from jax.experimental import pallas as pl
 
 from odes.common.order_parameters import Hyperparameters
 from simulations.activations import Activation
-from simulations.networks import Network
-from simulations.rules import Rule, shape_drawn
-from simulations.training import counters
-from simulations.training.blocks import Shown, learn_shown
-from simulations.training.inputs import deviations
-from simulations.training.kernels import (
-    Draws,
-    Rates,
-    compiled_by_triton,
-    is_zero,
-    loaded,
-    table_of,
-)
-from simulations.training.scalars import (
+from simulations.kernels import counters
+from simulations.kernels.entries import (
     CannotUnroll,
     by_entries,
     filled,
@@ -42,6 +31,18 @@ from simulations.training.scalars import (
     restored,
     times,
 )
+from simulations.kernels.programs import (
+    Draws,
+    Rates,
+    compiled_by_triton,
+    is_zero,
+    loaded,
+    table_of,
+)
+from simulations.networks import Network
+from simulations.rules import Rule, shape_drawn
+from simulations.training.blocks import Shown, learn_shown
+from simulations.training.inputs import deviations
 
 WARP = 32
 """Threads of a warp, each of which holds one entry of a chunk of inputs."""

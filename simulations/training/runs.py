@@ -19,9 +19,10 @@ import numpy as np
 from odes.common.order_parameters import Hyperparameters
 from odes.common.store import Arrays
 from simulations.activations import Activation
+from simulations.kernels import counters
+from simulations.kernels.programs import zeros_of
 from simulations.networks import Network, overlaps_of
 from simulations.rules import Rule
-from simulations.training import counters
 from simulations.training.blocks import basis_of, learn_as_block
 from simulations.training.checks import learned, per_run
 from simulations.training.errors import errors_of, mistakes
@@ -33,7 +34,6 @@ from simulations.training.inputs import (
     drawn_by,
     mirror_noise,
 )
-from simulations.training.kernels import zeros_of
 from simulations.training.plan import BLOCKS, Piece, Plan
 from simulations.training.resident import learn_resident
 from simulations.training.steps import learn_in_turn, samples_of, scaled

@@ -17,13 +17,14 @@ from odes.problem import Problem, prepare
 from odes.solvers import batches, sweeps
 from simulations import RULES, Rule, chain, chain_kernel, sample_network, simulate, simulate_chain
 from simulations.activations import choose_activation
+from simulations.kernels import counters
+from simulations.kernels.entries import CannotUnroll, by_entries, erf, filled
+from simulations.kernels.programs import Draws
 from simulations.rules import shape_drawn
-from simulations.training import counters, online_sgd, plan, runs
+from simulations.training import online_sgd, plan, runs
 from simulations.training.blocks import basis_of
 from simulations.training.checks import check_training, learned
-from simulations.training.kernels import Draws
 from simulations.training.resident import can_be_unrolled, layout_of, learn_resident
-from simulations.training.scalars import CannotUnroll, by_entries, erf, filled
 from simulations.training.steps import learn_in_turn
 
 GIB = 2**30

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.common.order_parameters import Hyperparameters
-from simulations.training import counters
-from simulations.training.scalars import filled
+from simulations.kernels import counters
+from simulations.kernels.entries import filled
 
 OFTEN_ZERO = ("noise", "weight_decay", "weight_decay_v")
 """Parameters that a kernel leaves out where they are 0."""

@@ -100,10 +100,10 @@ def evaluate(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
     values: dict[Any, Any] = {}
 
     def read(each: Any) -> Any:
-        return entries(each.val) if isinstance(each, Literal) else values[each]
+        return constants(each.val) if isinstance(each, Literal) else values[each]
 
     for variable, value in zip(jaxpr.constvars, consts, strict=True):
-        values[variable] = entries(value)
+        values[variable] = constants(value)
     values.update(zip(jaxpr.invars, given, strict=True))
     for step in jaxpr.eqns:
         name, arguments = step.primitive.name, [read(each) for each in step.invars]
@@ -121,7 +121,7 @@ def evaluate(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
     return [read(each) for each in jaxpr.outvars]
 
 
-def entries(value: Any) -> np.ndarray:
+def constants(value: Any) -> np.ndarray:
     """An array of numbers as one of entries."""
     array = np.asarray(value)
     return filled(array.shape, (array[index] for index in np.ndindex(array.shape)))
@@ -262,7 +262,7 @@ STRUCTURAL: dict[str, Callable] = {
     "concatenate": lambda params, aval, *x: np.concatenate(x, params["dimension"]),
     "split": lambda params, aval, x: np.split(x, np.cumsum(params["sizes"])[:-1], params["axis"]),
     "iota": lambda params, aval: np.broadcast_to(
-        entries(np.arange(aval.shape[params["dimension"]], dtype=aval.dtype)).reshape(
+        constants(np.arange(aval.shape[params["dimension"]], dtype=aval.dtype)).reshape(
             [-1 if axis == params["dimension"] else 1 for axis in range(len(aval.shape))]
         ),
         aval.shape,
