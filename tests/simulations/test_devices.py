@@ -13,13 +13,14 @@ from scipy import special, stats
 
 from odes import PiecewiseConstant, Spectrum, hyperparameters, sweep
 from odes.common.machine import Machine
+from odes.common.order_parameters import Hyperparameters
 from odes.problem import Problem, prepare
 from odes.solvers import batches, sweeps
 from simulations import RULES, Rule, chain, chain_kernel, sample_network, simulate, simulate_chain
 from simulations.activations import choose_activation
 from simulations.kernels import counters
 from simulations.kernels.entries import CannotUnroll, by_entries, erf, filled
-from simulations.kernels.programs import Draws
+from simulations.kernels.programs import Draws, zeros_of
 from simulations.rules import shape_drawn
 from simulations.training import online_sgd, plan, runs
 from simulations.training.blocks import basis_of
@@ -181,8 +182,8 @@ FALLING = PiecewiseConstant([5 / 70], [0.4, 0.1])
 CASES = {
     "pepita-modulated": ({"noise": 0.2, "weight_decay": 0.5, "lr": FALLING}, {"O": 2}),
     "dtp": ({"noise": 0.1}, {"inputs": MIXED, "M": 3}),
-    "own draws": ({"noise": 0.1, "lr": 0.3}, {"K": 3}),
-    "bp": ({}, {"N": 300}),
+    "own draws": ({"noise": 0.1, "lr": 0.3}, {"N": 300}),
+    "bp": ({}, {"K": 3}),
     "fa": ({}, {"K": 1}),
     "afa": ({"weight_decay_v": 0.2, "feedback_scale": FALLING}, {"O": 3}),
     "pepita": ({}, {"feedback": "random"}),
@@ -351,6 +352,47 @@ def test_the_length_of_what_the_span_leaves(n):
         )
         lengths = np.asarray(chain_kernel.chi(draw, jnp.uint32(3), 1, n))
     assert stats.kstest(lengths, stats.chi(n).cdf).pvalue > 1e-6
+
+
+def test_inputs_of_the_chain_have_the_variances_of_their_groups_and_factors():
+    """In training and in tests of 2^14 runs: second moments within five standard errors.
+
+    Groups of 50 and 2 inputs, the latter fewer than the D = 3 vectors, and factors of mean 1.
+    """
+    inputs = {
+        "deviations": jnp.array([0.5, 2.0]), "factors": jnp.array([0.25, 4.0]),
+        "ends": jnp.array([0.8, 1.0]),
+    }  # fmt: skip
+    coordinates = chain_kernel.Coordinates((50, 2), 3)
+    expected = np.repeat([0.25, 4.0], 4) * [1, 1, 1, 47, 1, 1, 0, 0]
+    with jax.enable_x64(True):
+        key, run = jnp.asarray(counters.key_of(1)), jnp.arange(2**14, dtype=jnp.uint32)
+        draw = Draws((key[0], key[1]), run, np.float64)
+        entries = [filled(each.shape, each) for each in inputs.values()]
+        x = coordinates.input(draw, jnp.uint32(2), *entries)
+        x = np.stack([np.broadcast_to(each, run.shape) for each in x.tolist()], axis=1)
+        shares = np.mean(np.asarray(draw.length(*entries[1:], jnp.uint32(3))) == 0.5)
+        inputs = {name: jnp.asarray(each, float) for name, each in inputs.items()}
+        ours, later, others = (
+            np.asarray(chain_kernel._tests(key, runs, index, inputs, 2, coordinates))
+            for runs, index in ((run, 0), (run, 1), (run[5:9], 0))
+        )
+    for rows, known in ((x, expected), (ours[:, 0], np.repeat([0.25, 4.0], 4))):
+        squares = rows**2
+        error = squares.std(0) / len(rows) ** 0.5
+        assert np.all(np.abs(squares.mean(0) - known) <= 5 * error)
+    assert np.corrcoef(np.abs(x[:, 0]), np.abs(x[:, 4]))[0, 1] > 0.2  # of one factor
+    np.testing.assert_array_equal(others, ours[5:9])
+    assert abs(np.corrcoef(ours.ravel(), later.ravel())[0, 1]) < 5 / ours.size**0.5
+    assert abs(shares - 0.8) < 5 * (0.16 / 2**14) ** 0.5
+
+
+def test_what_is_zero_throughout_is_left_out():
+    falling = np.array([0.1, 0.0])
+    parameters = Hyperparameters(
+        np.array(0.0), np.array(0.0), np.array(0.3), np.array(0.0), falling
+    )
+    assert zeros_of(parameters) == ("weight_decay",)
 
 
 @pytest.mark.parametrize(
