@@ -295,8 +295,10 @@ def apart(one, other):
 def test_a_gpu_takes_the_kernel_where_it_can(monkeypatch):
     """For rules that are made of known operations, on inputs that are drawn."""
     like(monkeypatch, CARD)
-    hows, train = [], runs.train
-    monkeypatch.setattr(runs, "train", lambda *a, **b: hows.append(b["plan"].how) or train(*a, **b))
+    hows = []
+    monkeypatch.setattr(
+        runs, "train", lambda group, *_, **how: hows.append(how["plan"].how) or group
+    )
     network = sample_network(N=60, K=1, M=1)
     arguments = {"rule": "fa", "lr": 0.4, "times": [0.1], "n_test": 5}
     simulate(network, **arguments)
@@ -307,7 +309,8 @@ def test_a_gpu_takes_the_kernel_where_it_can(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "rule", ["pepita-tl", *(pytest.param(each, marks=pytest.mark.long) for each in ("dtp", "ff"))]
+    "rule",
+    ["fa", *(pytest.param(each, marks=pytest.mark.long) for each in ("pepita-tl", "dtp", "ff"))],
 )
 def test_blocks_on_a_gpu_give_the_same_weights(rule, monkeypatch):
     """Carried out by entries, with decay and noise: as one sample after another, to 1e-11."""
@@ -423,12 +426,22 @@ def test_the_chain_on_a_gpu_has_the_distribution_of_that_on_a_processor(rule, si
     assert (
         stats.ks_2samp(*(each.generalization_error[:, 1] for each in (here, there))).pvalue > 1e-6
     )
+
+
+@pytest.mark.long
+def test_a_run_of_the_chain_on_a_gpu_does_not_depend_on_the_others(monkeypatch):
+    """Nor on how many are tested together; to rounding."""
+    monkeypatch.setattr(chain, "_has_kernels", lambda: True)
+    network = sample_network(N=40, K=2, M=2)
+    arguments = {"rule": "afa", "lr": 0.4, "times": [0.2, 3.0], "seed": 2}
+    many = simulate_chain(network, **arguments, n_runs=30)
     monkeypatch.setattr(chain, "TESTED", 4)
-    fewer = simulate_chain(network, **arguments | {"n_runs": 7}, seed=2)
-    np.testing.assert_allclose(fewer.order_parameters.Q, there.order_parameters.Q[:7], rtol=1e-9)
-    np.testing.assert_allclose(
-        fewer.generalization_error, there.generalization_error[:7], rtol=1e-9
-    )
+    few = simulate_chain(network, **arguments, n_runs=7)
+    for ours, theirs in (
+        (few.order_parameters.Q, many.order_parameters.Q[:7]),
+        (few.generalization_error, many.generalization_error[:7]),
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
 def out_of_memory(*arguments, **named):
@@ -436,25 +449,26 @@ def out_of_memory(*arguments, **named):
 
 
 def test_a_simulation_that_runs_out_of_memory_goes_on_with_less(monkeypatch, tmp_path):
-    """In the middle; with fewer runs at a time, the same numbers, and a checkpoint."""
+    """In the middle, on a device where groups take turns: the same numbers, and a checkpoint."""
     network = sample_network(N=60, K=2, M=2)
-    arguments = {"rule": "afa", "lr": 0.4, "times": [1.0, 3.0], "n_runs": 5, "dtype": "float64"}
-    machine = Machine("cpu", 1, 1, 2**18)
-    monkeypatch.setattr(online_sgd, "this_machine", lambda: machine)
+    arguments = {"rule": "bp", "lr": 0.4, "times": [3.0], "n_runs": 5, "dtype": "float64"}
     expected = simulate(network, **arguments)
+    machine = Machine("cpu", 1, 1, 40_000)
+    monkeypatch.setattr(online_sgd, "this_machine", lambda: machine)
     monkeypatch.setattr(plan, "CPU", plan.CPU._replace(piece=2**13))
-    sizes, advance = [], online_sgd.advance
+    plans, advance = [], online_sgd.advance
 
     def short_of_memory(group, piece, *rest, task):
-        sizes.append(task.plan.abreast)
-        if piece.first > 60 and task.plan.abreast > 2:
+        plans.append(task.plan)
+        if piece.first > 60 and task.plan.abreast > 1:
             out_of_memory()
         return advance(group, piece, *rest, task=task)
 
     monkeypatch.setattr(online_sgd, "advance", short_of_memory)
     with pytest.warns(RuntimeWarning, match="ran out of memory"):
         found = simulate(network, **arguments, path=tmp_path)
-    assert max(sizes) > 2 >= sizes[-1]
+    assert plans[0].abreast > 1 == plans[-1].abreast
+    assert not plans[0].stays
     for ours, theirs in ((found.order_parameters.Q, expected.order_parameters.Q),
                          (found.generalization_error, expected.generalization_error)):  # fmt: skip
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
@@ -473,20 +487,6 @@ def test_a_simulation_without_any_room_says_so(monkeypatch):
         pytest.warns(RuntimeWarning, match="ran out of memory"),
     ):
         simulate(sample_network(N=20, K=1, M=1), rule="bp", lr=0.1, times=[1.0], n_runs=4)
-
-
-def test_groups_that_do_not_fit_together_take_turns(monkeypatch):
-    """On a device with room for some: the same numbers."""
-    network = sample_network(N=60, K=2, M=2)
-    arguments = {"rule": "bp", "lr": 0.4, "times": [1.0, 2.0], "n_runs": 9, "dtype": "float64"}
-    found = {}
-    for memory in (2**30, 40_000):
-        machine = Machine("cpu", 1, 1, memory)
-        monkeypatch.setattr(online_sgd, "this_machine", lambda machine=machine: machine)
-        chosen = plan.plan_of(network, RULES["bp"], None, 9, machine, bytes_each=8)
-        found[chosen.stays] = simulate(network, **arguments).order_parameters
-    assert set(found) == {True, False}
-    np.testing.assert_allclose(found[True].Q, found[False].Q, rtol=1e-12)
 
 
 def test_a_sweep_that_runs_out_of_memory_goes_on_with_fewer_points(monkeypatch, tmp_path):
