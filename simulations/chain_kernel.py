@@ -133,22 +133,21 @@ def one_sample(
     W = network.W.reshape(K, groups, -1)
     kept = W.shape[2] - 1 - K
     beyond = jax.vmap(turned, 1, 1)(W[:, :, kept:])  # in a small group, among what it has
-    nothing = jnp.zeros((K, groups, 1), W.dtype)
-    W = jnp.concatenate([W[:, :, :kept], beyond, nothing], axis=2)
+    W = jnp.concatenate([W[:, :, :kept], beyond], axis=2)
     return network._replace(W=W.reshape(K, -1))
 
 
 def turned(A: Any) -> Any:
     """A (K, K + 1) times a rotation that leaves it nothing in its last column, by reflections."""
     K = A.shape[0]
+    axes = np.eye(K + 1)
     for k in range(K):
-        row = jnp.where(jnp.arange(K + 1) < k, 0, A[k])
+        row = jnp.where(np.arange(K + 1) < k, 0, A[k])
         size = jnp.sqrt(row @ row)
-        mirror = row + jnp.where(jnp.arange(K + 1) == k, jnp.where(row[k] < 0, -size, size), 0)
+        mirror = row + axes[k] * jnp.where(row[k] < 0, -size, size)
         square = mirror @ mirror
-        shrunk = jnp.where(square > 0, 2 / jnp.where(square > 0, square, 1), 0)
-        A = A - jnp.outer(A @ mirror, mirror) * shrunk
-    return A[:, :K]
+        A = A - jnp.outer(A @ mirror, mirror) * jnp.where(square > 0, 2 / square, 0)
+    return jnp.where(np.arange(K + 1) < K, A, 0)
 
 
 def sample_by_entries(

@@ -53,7 +53,7 @@ class Group(NamedTuple):
     training: Any  # random keys of the training inputs, (abreast,)
     tests: Any  # and of the test inputs
     counter: Any  # the key of what is drawn by counter, and the number of the first run
-    basis: tuple[Any, Any]  # Q_F and its triangle
+    basis: Any  # Q_F and its triangle, where samples are seen in a few coordinates
     data: Data | None  # to draw inputs from
 
 
@@ -78,7 +78,7 @@ def start(
     with np.errstate(over="ignore"):  # what is beyond single precision diverges
         network, data = jax.tree.map(lambda each: jnp.asarray(each, dtype), (network, data))
     held = [jax.device_put(data, device) for device in devices]
-    basis = basis_of(network, rule, task.units.hidden)
+    basis = None if plan.how == "in turn" else basis_of(network, rule, task.units.hidden)
     root = jax.random.key(seed, impl="threefry2x32")
     runs = np.arange(plan.groups * plan.abreast).reshape(plan.groups, plan.abreast)
     keys = jax.vmap(jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run))))(runs)

@@ -89,7 +89,8 @@ def step(
 ) -> Network:
     """The network after one sample; arguments as for :func:`changes`."""
     change, moved = changes(network, x, y, parameters, N=N, **beside)
-    return network.put(W=(1 - parameters.weight_decay / N) * network.W + change, **moved)
+    W = network.W + change - parameters.weight_decay / N * network.W
+    return network.put(W=W, **moved)
 
 
 def mirrored(
