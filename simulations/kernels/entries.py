@@ -22,17 +22,18 @@ from numpy.polynomial import chebyshev
 from scipy.special import erfcx
 
 NAMES = [
-    "abs", "add", "add_any", "and", "ceil", "clamp", "convert_element_type", "copy", "cos", "div",
-    "eq", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "log",
-    "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem",
-    "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan",
-    "tanh", "xor",
+    "abs", "add", "add_any", "and", "bitcast_convert_type", "ceil", "clamp", "convert_element_type",
+    "copy", "cos", "div", "eq", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
+    "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not",
+    "or", "pow", "rem", "round", "rsqrt", "select_n", "shift_right_arithmetic", "sign", "sin",
+    "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
 ]  # fmt: skip
 """Operations that act on every entry by itself."""
 
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr", "remat": "jaxpr", "checkpoint": "jaxpr",
+    "custom_vjp_call": "call_jaxpr", "custom_vmap_call": "call", "remat": "jaxpr",
+    "checkpoint": "jaxpr",
 }  # fmt: skip
 """Operations that are functions of their own, and where these stand."""
 
@@ -88,9 +89,10 @@ def check(jaxpr: Any) -> None:
     """CannotUnroll unless all operations are known."""
     for step in jaxpr.eqns:
         name = step.primitive.name
-        if name in CALLS:
-            inner = step.params[CALLS[name]]
-            check(getattr(inner, "jaxpr", inner))
+        if name in (*CALLS, "scan", "cond"):
+            inner = step.params[{"cond": "branches"}.get(name) or CALLS.get(name, "jaxpr")]
+            for each in inner if name == "cond" else [inner]:
+                check(getattr(each, "jaxpr", each))
         elif name not in NAMES and name not in STRUCTURAL:
             raise CannotUnroll(name)
 
@@ -113,8 +115,7 @@ def evaluate(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
                 getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), arguments
             )
         elif name in STRUCTURAL:
-            found = STRUCTURAL[name](step.params, step.outvars[0].aval, *arguments)
-            found = found if isinstance(found, list) else [found]
+            found = STRUCTURAL[name](step, *arguments)
         else:
             found = [elementwise(step.primitive, step.params, *arguments)]
         values.update(zip(step.outvars, found, strict=True))
@@ -122,7 +123,9 @@ def evaluate(jaxpr: Any, consts: Any, given: list[Any]) -> list[Any]:
 
 
 def constants(value: Any) -> np.ndarray:
-    """An array of numbers as one of entries."""
+    """An array as one of entries, which are numbers unless it is traced."""
+    if isinstance(value, jax.core.Tracer):
+        return filled(value.shape, value.ravel())
     array = np.asarray(value)
     return filled(array.shape, (array[index] for index in np.ndindex(array.shape)))
 
@@ -205,21 +208,39 @@ def total(terms: Any) -> Any:
     return found
 
 
-def _broadcast(params: dict[str, Any], aval: Any, x: Any) -> Any:
-    shape = [1] * len(params["shape"])
-    for axis, where in enumerate(params["broadcast_dimensions"]):
-        shape[where] = x.shape[axis]
-    return np.broadcast_to(x.reshape(shape), params["shape"])
+def _moved(step: Any, *arguments: Any) -> Any:
+    """Entries in other places, found by moving the numbers of their places.
+
+    Indices have to be known.
+    """
+    places, kept, start = [], [], 0
+    indexed = step.primitive.name in ("gather", "dynamic_slice")
+    for given, each in zip(step.invars, arguments, strict=True):
+        if start and indexed:
+            places.append(
+                np.asarray([*each.ravel().tolist()], given.aval.dtype).reshape(each.shape)
+            )
+            continue
+        places.append(np.arange(start, start + each.size, dtype="int32").reshape(each.shape))
+        kept += each.ravel().tolist()
+        start += each.size
+    with jax.ensure_compile_time_eval():
+        params = step.params | ({"fill_value": 0} if "fill_value" in step.params else {})
+        found = step.primitive.bind(*places, **params)
+    found = found if step.primitive.multiple_results else [found]
+    return [filled(each.shape, (kept[i] for i in np.asarray(each).ravel())) for each in found]
 
 
-def _reduce_sum(params: dict[str, Any], aval: Any, x: Any) -> Any:
+def _reduce_sum(step: Any, x: Any) -> Any:
+    params, aval = step.params, step.outvars[0].aval
     axes = params["axes"]
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     rows = x.transpose(*kept, *axes).reshape(*aval.shape, -1)
-    return _each(aval.shape, lambda index: total(rows[index]))
+    return [_each(aval.shape, lambda index: total(rows[index]))]
 
 
-def _dot_general(params: dict[str, Any], aval: Any, a: Any, b: Any) -> Any:
+def _dot_general(step: Any, a: Any, b: Any) -> Any:
+    params, aval = step.params, step.outvars[0].aval
     (inner_a, inner_b), (batch_a, batch_b) = params["dimension_numbers"]
 
     def arranged(x: Any, batch: Any, inner: Any) -> Any:
@@ -231,47 +252,60 @@ def _dot_general(params: dict[str, Any], aval: Any, a: Any, b: Any) -> Any:
     found = np.empty((len(left), left.shape[1], right.shape[1]), object)
     for t, i, j in np.ndindex(found.shape):
         found[t, i, j] = total(map(times, left[t, i], right[t, j]))
-    return found.reshape(aval.shape)
+    return [found.reshape(aval.shape)]
 
 
-def _erf(params: dict[str, Any], aval: Any, x: Any) -> Any:
-    return _each(x.shape, lambda index: erf(x[index]))
+def _erf(step: Any, x: Any) -> Any:
+    return [_each(x.shape, lambda index: erf(x[index]))]
 
 
 def _each(shape: Any, entry: Callable) -> np.ndarray:
     return filled(shape, map(entry, np.ndindex(shape)))
 
 
+def _iota(step: Any) -> Any:
+    with jax.ensure_compile_time_eval():
+        return [constants(step.primitive.bind(**step.params))]
+
+
+def _scan(step: Any, *arguments: Any) -> Any:
+    """A loop of known length, all of its turns written out."""
+    params = step.params
+    n_consts, n_carried = params["num_consts"], params["num_carry"]
+    consts, rows = arguments[:n_consts], arguments[n_consts + n_carried :]
+    carried, kept = list(arguments[n_consts : n_consts + n_carried]), []
+    turns = range(params["length"])
+    for turn in reversed(turns) if params["reverse"] else turns:
+        given = [*consts, *carried, *(row[turn] for row in rows)]
+        given = [each if isinstance(each, np.ndarray) else filled((), [each]) for each in given]
+        found = evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, given)
+        carried, kept = found[:n_carried], [*kept, found[n_carried:]]
+    kept = kept[::-1] if params["reverse"] else kept
+    return carried + [np.stack(each) for each in zip(*kept, strict=True)]
+
+
+def _platform(step: Any) -> Any:
+    """Which of the cases for kinds of devices is that for all others."""
+    return [filled((), [np.int32(step.params["platforms"].index(None))])]
+
+
+def _cond(step: Any, which: Any, *arguments: Any) -> Any:
+    """One of several functions, which has to be known."""
+    chosen = step.params["branches"][int(which.item())]
+    return evaluate(chosen.jaxpr, chosen.consts, list(arguments))
+
+
 STRUCTURAL: dict[str, Callable] = {
-    "broadcast_in_dim": _broadcast,
-    "reshape": lambda params, aval, x: x.reshape(params["new_sizes"]),
-    "squeeze": lambda params, aval, x: x.reshape(aval.shape),
-    "expand_dims": lambda params, aval, x: x.reshape(aval.shape),
-    "transpose": lambda params, aval, x: x.transpose(params["permutation"]),
-    "rev": lambda params, aval, x: np.flip(x, params["dimensions"]),
-    "slice": lambda params, aval, x: x[
-        tuple(
-            map(
-                slice,
-                params["start_indices"],
-                params["limit_indices"],
-                params["strides"] or [None] * x.ndim,
-            )
-        )
-    ],
-    "concatenate": lambda params, aval, *x: np.concatenate(x, params["dimension"]),
-    "split": lambda params, aval, x: np.split(x, np.cumsum(params["sizes"])[:-1], params["axis"]),
-    "iota": lambda params, aval: np.broadcast_to(
-        constants(np.arange(aval.shape[params["dimension"]], dtype=aval.dtype)).reshape(
-            [-1 if axis == params["dimension"] else 1 for axis in range(len(aval.shape))]
-        ),
-        aval.shape,
+    "platform_index": _platform, "cond": _cond,
+    "reduce_sum": _reduce_sum, "dot_general": _dot_general, "erf": _erf, "iota": _iota,
+    "scan": _scan,
+    **dict.fromkeys(
+        ["broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "rev", "slice",
+         "dynamic_slice", "gather", "concatenate", "split"],
+        _moved,
     ),
-    "reduce_sum": _reduce_sum,
-    "dot_general": _dot_general,
-    "erf": _erf,
-}
-"""Operations on whole arrays, of their parameters, the shape that they return, and arrays."""
+}  # fmt: skip
+"""Operations on whole arrays, of a step of a jaxpr and of the arrays."""
 
 
 def erf(x: Any) -> Any:
