@@ -6,9 +6,9 @@ weights on the chip, in blocks, and one sample after another.  ``chain``: steps 
 runs, over those of numbers drawn on the host.  ``sweep``: AFA, lr x feedback_scale, K = M = 2 up to
 t = 200, compilation included in the first; whole calls, with and without a folder that keeps the
 chunks.  ``pepita`` and ``paths``: points and paths a second over those of two processors.
-``right``: differences from what processors compute.
+``runs``: the same for few runs.  ``right``: differences from what processors compute.
 
-    python benchmarks/bench_device.py [--part normal simulate chain sweep pepita paths right]
+    python benchmarks/bench_device.py [--part normal simulate chain sweep pepita paths runs right]
                                       [--small]
 """
 
@@ -74,7 +74,8 @@ def part_simulate(small):
         network = sample_network(N=N, K=2, M=2)
         for rule in RULES:
             for how, block, share in (("kernel", None, 1.0), ("blocks", 64, 0.3), ("turn", 1, 0.3)):
-                if block == 64 and N < 300:
+                plain = rule in ("bp", "pepita") and 300 <= N <= 1000
+                if how != "kernel" and not plain:
                     continue
                 train = partial(
                     simulate, network, rule=rule, lr=0.1, n_runs=n_runs, n_test=1, block=block,
@@ -148,7 +149,16 @@ def paths(n):
     )  # fmt: skip
 
 
-ON_PROCESSORS = {"pepita": (pepita_points, 16), "paths": (paths, 256)}
+def few_runs(n):
+    """A simulation of n runs, N = 1000, up to t = 20."""
+    simulate(NETWORK, rule="pepita", lr=0.1, times=[20.0], n_runs=n, n_test=100, progress=False)
+
+
+ON_PROCESSORS = {
+    "pepita": (pepita_points, 8), "paths": (paths, 256),
+    "1 run": (few_runs, 1), "16 runs": (few_runs, 16), "128 runs": (few_runs, 128),
+}  # fmt: skip
+"""What is compared with two processors, and of how many points, paths or runs."""
 
 
 def on_processors(name):
@@ -191,7 +201,7 @@ def part_right(small):
     curves = [each.generalization_error[0] for each in theirs]
     say(f"theory: {np.max(np.abs(ours.generalization_error.values[:, 0] - curves)):.1e}")
     network = sample_network(N=200, K=2, M=2)
-    for rule in (*RULES, "kolen-pollack", "dtp", "ff", "sign-random"):
+    for rule in ("pepita-modulated", "dtp", "ff"):
         train = partial(
             simulate, network, rule=rule, lr=0.2, noise=0.1, weight_decay=0.01, times=[5.0],
             n_runs=64 if small else 1024, n_test=10, progress=False,
@@ -221,6 +231,7 @@ PARTS = {
     "sweep": part_sweep,
     "pepita": lambda small: compare("pepita", 1024, small),
     "paths": lambda small: compare("paths", 10_000, small),
+    "runs": lambda small: [compare(f"{n} run{'s' * (n > 1)}", n, small) for n in (1, 16, 128)],
     "right": part_right,
 }
 

@@ -59,21 +59,9 @@ def by_entries(function: Callable, *shapes: Any) -> Callable:
     check(closed.jaxpr)
     structure = jax.tree.structure(tree)
 
-    def unrolled(*given: Any) -> Any:
+    def called(*given: Any) -> Any:
         leaves = [_as_entries(each) for each in jax.tree.leaves(given)]
         return jax.tree.unflatten(structure, evaluate(closed.jaxpr, closed.consts, leaves))
-
-    return unrolled
-
-
-def unrolled(function: Callable) -> Callable:
-    """``function`` of arrays, carried out by entries: one long expression to compile."""
-
-    def called(*given: Any) -> Any:
-        shapes = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), given)
-        parts = jax.tree.map(lambda each: filled(each.shape, each.ravel()), given)
-        found = by_entries(function, *shapes)(*parts)
-        return jax.tree.map(lambda each: jnp.array(each.tolist()), found)
 
     return called
 
@@ -270,15 +258,19 @@ def _iota(step: Any) -> Any:
 
 def _scan(step: Any, *arguments: Any) -> Any:
     """A loop of known length, all of its turns written out."""
-    params = step.params
-    n_consts, n_carried = params["num_consts"], params["num_carry"]
-    consts, rows = arguments[:n_consts], arguments[n_consts + n_carried :]
-    carried, kept = list(arguments[n_consts : n_consts + n_carried]), []
+    params, inner = step.params, step.params["jaxpr"]
+    if "ft_in" in params:  # since JAX 0.11
+        consts, carried, rows = map(list, params["ft_in"].update(arguments).unpack())
+    else:
+        given = list(arguments)
+        first, last = np.cumsum([params["num_consts"], params["num_carry"]])
+        consts, carried, rows = given[:first], given[first:last], given[last:]
+    n_carried, kept = len(carried), list[Any]()
     turns = range(params["length"])
     for turn in reversed(turns) if params["reverse"] else turns:
         given = [*consts, *carried, *(row[turn] for row in rows)]
         given = [each if isinstance(each, np.ndarray) else filled((), [each]) for each in given]
-        found = evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, given)
+        found = evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given)
         carried, kept = found[:n_carried], [*kept, found[n_carried:]]
     kept = kept[::-1] if params["reverse"] else kept
     return carried + [np.stack(each) for each in zip(*kept, strict=True)]

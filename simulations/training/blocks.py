@@ -19,14 +19,12 @@ weights count ``sqrt(n / N)`` times and learning rates n / N.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from odes.common.order_parameters import Hyperparameters
-from simulations.kernels.entries import unrolled
 from simulations.networks import Network
 from simulations.rules import Rule, see, shape_drawn
 from simulations.training.steps import changes, parameters_of, samples_of
@@ -112,12 +110,8 @@ def learn_as_block(
     rule: Rule,
     g: Callable,
     N: int,
-    by_entries: bool = False,
 ) -> Network:
-    """What :func:`learn_in_turn` gives, in the exact block form; ``basis`` is (Q_F, triangle).
-
-    ``by_entries`` is for devices on which every small operation waits for the one before.
-    """
+    """What :func:`learn_in_turn` gives, in the exact block form; ``basis`` is (Q_F, triangle)."""
     W = network.W
     Q, triangle = basis
     parameters = samples_of(parameters, first, count)
@@ -128,9 +122,6 @@ def learn_as_block(
     Z, gram, before = X @ Q, X @ X.T, X @ W.T
     start = {name: network.get(name) for name in ("v", *rule.learns)}
     others = {"B": network.B} | start
-    sample: Callable = partial(learn_shown, rule=rule, g=g, N=N)
-    if by_entries:
-        sample = unrolled(sample)
     zeros = jnp.zeros((len(W), count), W.dtype)
     carried = start, jnp.ones((), W.dtype), W @ Q, zeros, jnp.zeros_like(W @ Q)
 
@@ -138,14 +129,17 @@ def learn_as_block(
         weights, kept, W_Q, along_X, along_Q = carried
         rates = parameters_of(parameters, s, s < last - first)
         fields = (kept * before[s] + along_X @ gram[s] + along_Q @ Z[s]) / N**0.5
-        by_x, by_Q, moved = sample(
+        by_x, by_Q, moved = learn_shown(
             others | weights,
             Shown(fields, Z[s], gram[s, s], W_Q),
             triangle,
             Y[s],
             rates,
             None if xi is None else xi[s],
-            jnp.asarray(s < last - first, W.dtype),
+            s < last - first,
+            rule=rule,
+            g=g,
+            N=N,
         )
         decay = 1 - rates.weight_decay / N
         along_X = (decay * along_X).at[:, s].set(by_x)

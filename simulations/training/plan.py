@@ -40,14 +40,10 @@ ELSEWHERE = Speed(64, 2**62, 2**28, 2**28, 2**31, 2**35)
 (``python benchmarks/bench_device.py``)."""
 
 
-BLOCKS = ("in blocks", "in unrolled blocks")
-"""Exact blocks of samples (``blocks.py`` beside this), and those carried out by entries."""
-
-
 class Plan(NamedTuple):
     """How runs are grouped and samples are blocked."""
 
-    how: str  # "in turn", one of BLOCKS, or "resident"
+    how: str  # "in turn", "in blocks", or "resident"
     groups: int  # of runs, each in a thread of its own
     abreast: int  # runs of a group, side by side
     piece: int  # samples in one call of compiled code
@@ -96,8 +92,7 @@ def plan_of(
     if block is not None:
         if check_count("block", block) > 1:
             _check_block(block, rule, N, O)
-            unrolled = machine.kind != "cpu" and unrolls
-            how, learned = BLOCKS[unrolled], block
+            how, learned = "in blocks", block
     elif (
         machine.kind == "gpu" and unrolls and in_blocks and drawn and bytes_each == 4
         and (K + 1) * N <= MOST_RESIDENT
@@ -105,10 +100,7 @@ def plan_of(
         how = "resident"
     elif in_blocks and held >= speed.block and O + speed.block <= N / 4:
         large = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N
-        if machine.kind != "cpu" and unrolls:
-            how = "in unrolled blocks"
-        elif machine.kind == "cpu" and large:
-            how = "in blocks"
+        how = "in blocks" if large else "in turn"
     wanted = min(speed.drawn, memory // 6) // (N * abreast)
     at_once = learned * max(1, -(-wanted // learned))
     components = speed.resident if how == "resident" else speed.piece

@@ -34,7 +34,7 @@ from simulations.training.inputs import (
     drawn_by,
     mirror_noise,
 )
-from simulations.training.plan import BLOCKS, Piece, Plan
+from simulations.training.plan import Piece, Plan
 from simulations.training.resident import learn_resident
 from simulations.training.steps import learn_in_turn, samples_of, scaled
 
@@ -144,8 +144,8 @@ def train(group, first, last, parameters, *, zero, rule, units, plan):
         )
         return group._replace(networks=networks.put(**weights))
     learner = learn_in_turn
-    if plan.how in BLOCKS:
-        learner = partial(learn_as_block, basis, by_entries=plan.how == "in unrolled blocks")
+    if plan.how == "in blocks":
+        learner = partial(learn_as_block, basis)
 
     def one_run(network: Network, key: Any) -> dict[str, Any]:
         def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:

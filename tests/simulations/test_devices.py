@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.special import erf as special_erf
 from scipy import special, stats
 
 from odes import PiecewiseConstant, Spectrum, hyperparameters, sweep
@@ -51,7 +52,7 @@ def network_of(N, K=2):
         (H100, 10_000, 2, 512, "resident", 1, 512, True),
         (TWO, 10_000, 2, 512, "resident", 2, 256, True),
         (H100, 10**6, 2, 64, "in turn", 1, 64, True),
-        (H100, 30_000, 2, 64, "in unrolled blocks", 1, 64, True),
+        (H100, 30_000, 8, 64, "in blocks", 1, 64, True),
         (CARD, 10_000, 2, 10**6, "resident", 56, 18_000, False),
     ],
 )
@@ -308,20 +309,22 @@ def test_a_gpu_takes_the_kernel_where_it_can(monkeypatch):
     assert hows == ["resident", "in turn", "in turn", "in turn"]
 
 
-@pytest.mark.parametrize(
-    "rule",
-    ["fa", *(pytest.param(each, marks=pytest.mark.long) for each in ("pepita-tl", "dtp", "ff"))],
-)
-def test_blocks_on_a_gpu_give_the_same_weights(rule, monkeypatch):
-    """Carried out by entries, with decay and noise: as one sample after another, to 1e-11."""
-    network = sample_network(N=90, K=2, M=2)
-    arguments = {"rule": rule, "lr": 0.3, "noise": 0.1, "weight_decay": 0.2, "times": [2.0]}
-    arguments |= {"dtype": "float64", "n_runs": 2}
-    expected = simulate(network, **arguments, block=1).order_parameters
-    like(monkeypatch, CARD)
-    found = simulate(network, **arguments, block=16).order_parameters
-    np.testing.assert_allclose(found.Q, expected.Q, rtol=1e-11)
-    np.testing.assert_allclose(found.v, expected.v, rtol=1e-11)
+def test_functions_by_entries():
+    """Gathers, loops of known length, in both directions, products and cases."""
+
+    def function(A, x):
+        turned = jax.lax.fori_loop(0, 3, lambda i, y: A @ y + A[i] * jnp.take(x, i), x)
+        sums = jax.lax.scan(lambda s, row: (s + row, s), x, A, reverse=True)[1]
+        picked = A[np.array([2, 0])][:, ::-1] * jnp.diagonal(A) + jnp.copysign(x, A[0] - 1)
+        return {"turned": turned, "sums": sums, "picked": picked, "erf": special_erf(x).sum()}
+
+    rng = np.random.default_rng(0)
+    A, x = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((3, 3), 3))
+    entries = (filled(each.shape, each.ravel()) for each in (A, x))
+    found = by_entries(function, A, x)(*entries)
+    for name, expected in function(A, x).items():
+        ours = np.array([float(each) for each in found[name].ravel()]).reshape(expected.shape)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_rule_of_unknown_operations_has_no_kernel():
