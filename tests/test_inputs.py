@@ -433,7 +433,7 @@ def test_plateaus_and_fixed_points():
         assert found.stable == stable
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_paths_have_increments_in_every_group():
     """At a tiny learning rate nothing but B moves, and hardly so: a random walk in each group.
 

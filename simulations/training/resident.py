@@ -263,6 +263,8 @@ class Kernel(NamedTuple):
         columns = len(constants.setdefault("triangle", filled((0, O), [])))
         M = len(constants["v_star"])
 
+        # An offset that Triton does not know to be 0: else it has a thread load neighbours, in
+        # another order than that of what is drawn, and exchanges all numbers at every sample.
         zero, lanes = span[3], self.layout.lanes
 
         def load(ref: Any, *index: Any) -> list[Any]:

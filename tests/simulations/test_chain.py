@@ -103,7 +103,7 @@ def test_a_large_network_follows_the_theory(rule):
             np.testing.assert_allclose(run, exact, atol=5e-3)
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_overlaps_stay_those_of_vectors():
     """Ten chains of a million steps each: the Gram matrix of W, W* and F.
 

@@ -309,7 +309,7 @@ def test_a_run_that_diverges_is_data():
     assert np.all(np.isnan(simulation.order_parameters.Q[:, -1]))
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_memory_does_not_grow_with_N_times_samples():
     """N = 100,000 for 1000 samples: all inputs would be 400 MB, the process may take 1 GB."""
     code = (
