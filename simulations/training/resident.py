@@ -27,7 +27,7 @@ from simulations.kernels.entries import (
     by_entries,
     filled,
     flat,
-    is_number,
+    plus,
     restored,
     times,
 )
@@ -306,17 +306,10 @@ class Kernel(NamedTuple):
                 draw.normals(self.drawn, s, counters.OWN) if self.drawn else None,
                 now,
             )
-            moved = [
-                [times(kept.item(), each) + by_x[k] * x[j] for j, each in enumerate(W[k])]
-                for k in range(K)
-            ]
+            moved = [combined(kept.item(), W[k], by_x[k], x) for k in range(K)]
             for o in range(columns):
-                if any(is_number(each, 0) for each in by_Q[:, o]):
-                    continue
-                Q = row(M + o)
-                moved = [
-                    [each + by_Q[k, o] * Q[j] for j, each in enumerate(moved[k])] for k in range(K)
-                ]
+                one, Q = np.float32(1), row(M + o)
+                moved = [combined(one, moved[k], by_Q[k, o], Q) for k in range(K)]
             return moved, flat((weights, W_Q))
 
         W = [load(starts["W"], run, k) for k in range(K)]
@@ -352,6 +345,11 @@ class Kernel(NamedTuple):
             return x
         length = draw.length(constants["factors"], constants["ends"], s)
         return [length * each for each in x]
+
+
+def combined(a: Any, row: list[Any], b: Any, other: list[Any]) -> list[Any]:
+    """a row + b other."""
+    return [plus(times(a, each), times(b, beside)) for each, beside in zip(row, other, strict=True)]
 
 
 def dot(row: list[Any], x: list[Any]) -> Any:
