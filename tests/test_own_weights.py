@@ -128,7 +128,6 @@ def test_weights_of_ones_own_are_those_of_the_equations():
         assert_allclose(ours, theirs, atol=1e-11)
 
 
-@pytest.mark.long
 def test_analyses_honour_weights_of_ones_own():
     """With D = v from the start, the rule is FA with B + v, whose v does not move.
 
