@@ -39,8 +39,8 @@ def plot_phase_diagram(
     """Draw the error at the last time over two parameters, by colour.
 
     Args:
-        theory: a Dataset of :func:`odes.sweep` with two parameters as dimensions, positive and
-            sorted; the first is drawn along x.  Points whose status is not "ok" are hatched.
+        theory: a Dataset of :func:`odes.sweep` with two parameters as dimensions, sorted; the first
+            is drawn along x.  Points whose status is not "ok" are hatched.
         simulation: a Dataset of :func:`simulations.sweep` with the same two, or None: a marker at
             each point, filled with the colour of its mean over runs, and crossed if no run got to
             the last time.
@@ -49,7 +49,8 @@ def plot_phase_diagram(
         ax: where to draw; None for a new figure.
 
     Returns:
-        The Axes, with logarithmic parameters.  ``ax.collections[0]`` is what a colour bar needs.
+        The Axes, with logarithmic parameters, but for one with a value of 0.
+        ``ax.collections[0]`` is what a colour bar needs.
     """
     x, y = check_sweep("theory", theory, parameters=2)
     _check_points(theory, (x, y))
@@ -85,8 +86,14 @@ def plot_phase_diagram(
             edgecolor="white", linewidth=0.8,
         )  # fmt: skip
         ax.scatter(at_x[~reached], at_y[~reached], 22, NEUTRAL, marker="x", linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel=_axis_label(x), ylabel=_axis_label(y))
+    scales = {"xscale": _scale(theory[x].values), "yscale": _scale(theory[y].values)}
+    ax.set(**scales, xlabel=_axis_label(x), ylabel=_axis_label(y))
     return ax
+
+
+def _scale(values: np.ndarray) -> str:
+    """Of an axis with these values: logarithmic, unless one is 0."""
+    return "log" if np.all(values > 0) else "linear"
 
 
 def _axis_label(parameter: str) -> str:
@@ -94,13 +101,13 @@ def _axis_label(parameter: str) -> str:
 
 
 def _check_points(theory: Any, parameters: tuple[str, ...]) -> None:
-    """ValueError unless every point has a status, and they lie in order on logarithmic axes."""
+    """ValueError unless every point has a status, and they lie in order."""
     for each in parameters:
         values = theory[each].values
         steps = np.diff(values)
-        if not (np.all(values > 0) and (np.all(steps > 0) or np.all(steps < 0))):
+        if not (np.all(values >= 0) and (np.all(steps > 0) or np.all(steps < 0))):
             raise ValueError(
-                f"Argument `theory.{each}` must be > 0 and sorted, each value once, "
+                f"Argument `theory.{each}` must be >= 0 and sorted, each value once, "
                 f"but is {quoted(values)}."
             )
     if "status" not in theory or set(theory.status.dims) != set(parameters):
@@ -153,11 +160,13 @@ def shared_norm(*datasets: Any) -> LogNorm:
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:
-    """Edges of cells around sorted positive centres, half-way on a logarithmic axis."""
-    logs = np.log(centres)
-    half = np.diff(logs) / 2 if logs.size > 1 else np.array([0.5])
-    inner = (logs[:-1] + logs[1:]) / 2
-    return np.exp(np.concatenate([logs[:1] - half[:1], inner, logs[-1:] + half[-1:]]))
+    """Edges of cells around sorted centres, half-way on the axis that :func:`_scale` chooses."""
+    is_log = _scale(centres) == "log"
+    places = np.log(centres) if is_log else centres
+    half = np.diff(places) / 2 if places.size > 1 else np.array([0.5])
+    inner = (places[:-1] + places[1:]) / 2
+    edges = np.concatenate([places[:1] - half[:1], inner, places[-1:] + half[-1:]])
+    return np.exp(edges) if is_log else edges
 
 
 def plot_scan(
@@ -202,6 +211,5 @@ def plot_scan(
             **MARKERS_OF_MEANS,
         )  # fmt: skip
     shown = theory if theory is not None else simulation
-    scale = "log" if np.all(shown[x].values > 0) else "linear"
-    ax.set(xscale=scale, yscale="log", ylabel=ERROR_LABEL)
+    ax.set(xscale=_scale(shown[x].values), yscale="log", ylabel=ERROR_LABEL)
     return ax

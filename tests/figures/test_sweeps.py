@@ -82,6 +82,16 @@ def test_cells_end_half_way_to_the_next_point_and_as_far_beyond_the_last():
         _edges(np.array([1.0, 10.0, 1e3])), 10 ** np.array([-0.5, 0.5, 2, 4])
     )
     np.testing.assert_allclose(_edges(np.array([2.0])), 2 * np.exp([-0.5, 0.5]))
+    np.testing.assert_allclose(_edges(np.array([0.0, 1.0, 3.0])), [-0.5, 0.5, 2, 4])
+
+
+def test_a_parameter_that_is_0_has_a_linear_axis(theory):
+    ax = plot_phase_diagram(theory.assign_coords(feedback_scale=[0.0, 2.0]))
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    (mesh,) = drawn(ax, QuadMesh)
+    np.testing.assert_allclose(mesh.get_coordinates()[:, 0, 1], [-1, 1, 3])
+    with pytest.raises(ValueError, match=r"`theory\.lr` must be >= 0 and sorted"):
+        plot_phase_diagram(theory.assign_coords(lr=-theory.lr.values[::-1]))
 
 
 def test_points_that_are_not_ok_are_hatched(theory):
