@@ -35,6 +35,7 @@ from simulations.networks import Network
 from simulations.rules import Rule, outputs, shape_drawn
 from simulations.training.checks import learned
 from simulations.training.inputs import rates
+from simulations.training.plan import MOST_SAMPLES
 from simulations.training.steps import step
 
 LANES = 32
@@ -296,7 +297,7 @@ class OnDevice:
 
     def learn(self, first: int, last: int, parameters: Hyperparameters) -> Iterator[int]:
         """Train the networks on samples first, ..., last - 1; how many at a time."""
-        size = max(1, PIECE // self.n_runs)
+        size = min(MOST_SAMPLES, max(1, PIECE // self.n_runs))
         for start in range(first, last, size):
             end = min(start + size, last)
             during = rates(parameters, self.static["N"], start, end, size)

@@ -31,7 +31,7 @@ BATCHES_PER_CHUNK = {"cpu": 4}
 def default_batch_size(
     problems: list[Problem], n_points: int, n_times: int, machine: Machine
 ) -> int:
-    """Points to solve side by side: no more than there are or fit the memory, a power of two."""
+    """Points to solve side by side: no more than fit the memory, or than the next power of two."""
     batch_size = BATCH_SIZE.get(machine.kind, BATCH_SIZE_ELSEWHERE)
     for each in problems:
         if machine.kind != "cpu":

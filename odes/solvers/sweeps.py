@@ -78,8 +78,12 @@ class TheoryJob(NamedTuple):
         ]
         locks = [threading.Lock() for _ in solvers]
         is_compiled = [False for _ in solvers]
+        most: dict[int, int] = {}  # points that fit, where some did not
 
         def work(index: int, values: np.ndarray) -> Arrays:
+            if len(values) > most.get(index, len(values)):
+                halves = [work(index, each) for each in np.array_split(values, 2)]
+                return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
             with (
                 jax.enable_x64(True),
                 nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
@@ -91,12 +95,12 @@ class TheoryJob(NamedTuple):
                 except jax.errors.JaxRuntimeError as error:
                     if not ran_out_of_memory(error) or len(values) == 1:
                         raise
+            most[index] = -(-len(values) // 2)
             warnings.warn(
                 "The device ran out of memory; the sweep goes on with fewer points at a time.",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
-            halves = [work(index, each) for each in np.array_split(values, 2)]
-            return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
+            return work(index, values)
 
         return work
 

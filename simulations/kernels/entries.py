@@ -23,9 +23,9 @@ from scipy.special import erfcx
 
 NAMES = [
     "abs", "add", "add_any", "and", "bitcast_convert_type", "ceil", "clamp", "convert_element_type",
-    "copy", "cos", "div", "eq", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
+    "cos", "div", "eq", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
     "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not",
-    "or", "pow", "rem", "round", "rsqrt", "select_n", "shift_right_arithmetic", "sign", "sin",
+    "or", "pow", "rem", "rsqrt", "select_n", "shift_right_arithmetic", "sign", "sin",
     "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
 ]  # fmt: skip
 """Operations that act on every entry by itself."""
@@ -36,6 +36,10 @@ CALLS = {
     "checkpoint": "jaxpr",
 }  # fmt: skip
 """Operations that are functions of their own, and where these stand."""
+
+
+MOST_STEPS = 6000
+"""Operations on single entries, above which they would take too long to compile."""
 
 
 class CannotUnroll(NotImplementedError):
@@ -58,6 +62,16 @@ def by_entries(function: Callable, *shapes: Any) -> Callable:
     closed, tree = jax.make_jaxpr(function, return_shape=True)(*shapes)
     check(closed.jaxpr)
     structure = jax.tree.structure(tree)
+
+    def by_numbers(*numbers: Any) -> Any:
+        return flat(evaluate(closed.jaxpr, closed.consts, restored(list(numbers), blank)))
+
+    leaves = jax.tree.leaves(shapes)
+    blank = [np.empty(each.shape, object) for each in leaves]
+    numbers = [jax.ShapeDtypeStruct((), each.dtype) for each in leaves for _ in range(each.size)]
+    steps = len(jax.make_jaxpr(by_numbers)(*numbers).jaxpr.eqns)
+    if steps > MOST_STEPS:
+        raise CannotUnroll(f"{steps} operations")
 
     def called(*given: Any) -> Any:
         leaves = [_as_entries(each) for each in jax.tree.leaves(given)]
@@ -205,6 +219,8 @@ def _moved(step: Any, *arguments: Any) -> Any:
     indexed = step.primitive.name in ("gather", "dynamic_slice")
     for given, each in zip(step.invars, arguments, strict=True):
         if start and indexed:
+            if not all(isinstance(index, np.generic) for index in each.ravel()):
+                raise CannotUnroll("indices that depend on the arguments")
             places.append(
                 np.asarray([*each.ravel().tolist()], given.aval.dtype).reshape(each.shape)
             )
@@ -213,9 +229,11 @@ def _moved(step: Any, *arguments: Any) -> Any:
         kept += each.ravel().tolist()
         start += each.size
     with jax.ensure_compile_time_eval():
-        params = step.params | ({"fill_value": 0} if "fill_value" in step.params else {})
+        params = step.params | ({"fill_value": -1} if "fill_value" in step.params else {})
         found = step.primitive.bind(*places, **params)
     found = found if step.primitive.multiple_results else [found]
+    if any(np.any(np.asarray(each) < 0) for each in found):
+        raise CannotUnroll("indices out of bounds")
     return [filled(each.shape, (kept[i] for i in np.asarray(each).ravel())) for each in found]
 
 
@@ -283,12 +301,14 @@ def _platform(step: Any) -> Any:
 
 def _cond(step: Any, which: Any, *arguments: Any) -> Any:
     """One of several functions, which has to be known."""
+    if not isinstance(which.item(), np.generic):
+        raise CannotUnroll("cases that depend on the arguments")
     chosen = step.params["branches"][int(which.item())]
     return evaluate(chosen.jaxpr, chosen.consts, list(arguments))
 
 
 STRUCTURAL: dict[str, Callable] = {
-    "platform_index": _platform, "cond": _cond,
+    "platform_index": _platform, "cond": _cond, "copy": lambda step, x: [x],
     "reduce_sum": _reduce_sum, "dot_general": _dot_general, "erf": _erf, "iota": _iota,
     "scan": _scan,
     **dict.fromkeys(

@@ -34,7 +34,7 @@ from simulations.training.checks import check_runs, check_training, with_data
 from simulations.training.errors import tested
 from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
-from simulations.training.resident import can_be_unrolled
+from simulations.training.resident import can_be_resident
 from simulations.training.runs import Group, Task, advance, precision, start, weights_of
 from simulations.training.steps import with_scale
 
@@ -124,8 +124,10 @@ def simulate(
     machine = this_machine()
     chosen_plan = partial(
         plan_of, network, chosen, block, n_runs,
-        bytes_each=np.dtype(dtype).itemsize, drawn=rows is None,
-        unrolls=machine.kind != "cpu" and can_be_unrolled(network, chosen, units),
+        bytes_each=np.dtype(dtype).itemsize, resident=(
+            machine.kind == "gpu" and block is None and rows is None and dtype == "float32"
+            and can_be_resident(network, chosen, units)
+        ),
     )  # fmt: skip
     plan = chosen_plan(machine)
     N = network.W.shape[1]
@@ -174,7 +176,8 @@ def _with_less(
             smaller = plan_for(machine)
         except ValueError:
             raise error from None
-        if smaller != plan:
+        fewer = smaller.abreast < plan.abreast
+        if fewer or (plan.abreast == 1 and smaller.drawn < plan.drawn):
             warnings.warn(
                 "The device ran out of memory; simulate() goes on with less at a time.",
                 RuntimeWarning, stacklevel=3,

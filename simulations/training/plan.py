@@ -17,8 +17,8 @@ BLOCK_FROM = {"K": 8, "N": 4000}
 MEMORY_SHARE = 0.5
 """Of a device's memory, what runs may take."""
 
-MOST_RESIDENT = 45_000
-"""Weights and inputs of a run, (K + 1) N, that fit the registers of a multiprocessor."""
+MOST_SAMPLES = 2**20
+"""Samples of a piece, of which every parameter that changes with time has an entry."""
 
 
 class Speed(NamedTuple):
@@ -60,8 +60,7 @@ def plan_of(
     machine: Machine,
     *,
     bytes_each: int = 4,
-    unrolls: bool = False,
-    drawn: bool = True,
+    resident: bool = False,
 ) -> Plan:
     """How to put runs and samples together; ValueError for what cannot be.
 
@@ -69,8 +68,7 @@ def plan_of(
 
     Args:
         bytes_each: of a number.
-        unrolls: whether rule and activation can be carried out by entries.
-        drawn: whether inputs are drawn, not rows of data.
+        resident: whether a kernel can hold the weights of a run.
     """
     (K, N), O = network.W.shape, network.v.shape[1]
     speed = CPU if machine.kind == "cpu" else ELSEWHERE
@@ -93,10 +91,7 @@ def plan_of(
         if check_count("block", block) > 1:
             _check_block(block, rule, N, O)
             how, learned = "in blocks", block
-    elif (
-        machine.kind == "gpu" and unrolls and in_blocks and drawn and bytes_each == 4
-        and (K + 1) * N <= MOST_RESIDENT
-    ):  # fmt: skip
+    elif resident:
         how = "resident"
     elif in_blocks and held >= speed.block and O + speed.block <= N / 4:
         large = BLOCK_FROM["K"] <= K and BLOCK_FROM["N"] <= N
@@ -104,7 +99,8 @@ def plan_of(
     wanted = min(speed.drawn, memory // 6) // (N * abreast)
     at_once = learned * max(1, -(-wanted // learned))
     components = speed.resident if how == "resident" else speed.piece
-    piece = at_once * max(1, components // (N * abreast * at_once))
+    samples = min(components // (N * abreast), MOST_SAMPLES)
+    piece = at_once * max(1, samples // at_once)
     return Plan(how, groups, abreast, piece, at_once, learned, stays)
 
 

@@ -47,8 +47,11 @@ from simulations.training.inputs import deviations
 WARP = 32
 """Threads of a warp, each of which holds one entry of a chunk of inputs."""
 
+MOST_RESIDENT = 45_000
+"""Weights and inputs of a run, (K + 1) N, that fit the registers of a multiprocessor."""
+
 MOST_ENTRIES = 128
-"""Weights and inputs that a thread is to hold, if there may be more of them."""
+"""Weights and inputs of a thread, above which a program has 16 warps."""
 
 HELD_CHUNKS = 2
 """Chunks of a part up to which teacher and F are kept in registers as well."""
@@ -100,8 +103,11 @@ OF_INPUTS = ("factors", "ends")
 """What a program knows beside weights of the network."""
 
 
-def can_be_unrolled(network: Network, rule: Rule, units: Activation) -> bool:
-    """Whether a kernel can carry out a rule and an activation."""
+def can_be_resident(network: Network, rule: Rule, units: Activation) -> bool:
+    """Whether a kernel can carry out a rule and an activation, and hold the weights of a run."""
+    K, N = network.W.shape
+    if not rule.equivariant or rule.mirror is not None or (K + 1) * N > MOST_RESIDENT:
+        return False
     weights = {
         name: np.asarray(network.get(name), np.float32)[None] for name in ("v", *rule.learns)
     }

@@ -89,13 +89,15 @@ def start(
         begun = {
             name: np.take(weights[name], numbers, axis=0, mode="clip")
             if weights
-            else jnp.tile(network.get(name), (plan.abreast, 1, 1))
+            else np.broadcast_to(network.get(name), (plan.abreast, *network.get(name).shape))
             for name in learned(rule)
         }
-        group = Group(
-            network.put(**begun), own[:, 0], own[:, 1], (key, np.int32(numbers[0])), basis, None
-        )
-        groups.append(jax.device_put(group, device)._replace(data=held[i % len(devices)]))
+        streams = own[:, 0], own[:, 1], (key, np.int32(numbers[0]))
+        group = jax.device_put(Group(network, *streams, basis, None), device)
+        if plan.stays:
+            begun = jax.device_put(begun, device)
+        group = group._replace(networks=group.networks.put(**begun), data=held[i % len(devices)])
+        groups.append(group)
     return groups
 
 
@@ -120,7 +122,8 @@ def advance(
             measured = measure(group, piece.measured, task.n_test, then.feedback_scale, **shared)
         jax.block_until_ready(group)
         if not task.plan.stays:
-            group = group._replace(networks=jax.device_get(group.networks))
+            weights = {name: np.asarray(group.networks.get(name)) for name in learned(task.rule)}
+            group = group._replace(networks=group.networks.put(**weights))
         return group, {name: np.asarray(each, float) for name, each in measured.items()}
 
 
