@@ -21,14 +21,15 @@ from jax.experimental import pallas as pl
 from odes.common.order_parameters import Hyperparameters
 from simulations.activations import Activation
 from simulations.kernels import counters
-from simulations.kernels.entries import CannotUnroll, by_entries, filled, flat, restored, times
+from simulations.kernels.entries import by_entries, filled, flat, restored, times
 from simulations.kernels.programs import (
     Draws,
     Rates,
     compiled_by_triton,
-    is_zero,
+    factors_of,
     loaded,
     table_of,
+    unrolls,
     zeros_of,
 )
 from simulations.networks import Network
@@ -266,10 +267,7 @@ class Chain(NamedTuple):
 
         def learn(s: Any, state: list[Any]) -> list[Any]:
             now = self.rates.at(table, s - span[0])
-            zeta = filled((O,), [np.float64(0)] * O)
-            if not is_zero(now.noise):
-                zeta = draw.normals((O,), s, counters.LABEL_NOISE)
-            xi = draw.normals(self.drawn, s, counters.OWN) if self.drawn else None
+            zeta, xi = draw.beside(O, self.drawn, s, now.noise)
             x = self.coordinates.input(draw, s, *inputs)
             weights = restored(state, self.like)
             after = flat(self.sample(weights, constants, x, zeta, xi, now))
@@ -323,9 +321,7 @@ def fixed_of(networks: Network, rule: Rule) -> dict[str, Any]:
     inputs = networks.inputs
     if inputs is not None:
         fixed["deviations"] = jnp.sqrt(inputs.eigenvalues)
-        if inputs.factors is not None:
-            fixed["factors"], fixed["ends"] = inputs.factors, jnp.cumsum(inputs.factor_shares)
-    return fixed
+    return fixed | factors_of(inputs)
 
 
 def can_be_in_lanes(
@@ -334,11 +330,8 @@ def can_be_in_lanes(
     """Whether a kernel can carry out a rule and an activation."""
     weights = {name: networks.get(name) for name in learned(rule)}
     rates = Hyperparameters(*[0.0] * len(Hyperparameters._fields))
-    try:
-        sample_by_entries(weights, fixed_of(networks, rule), coordinates, rates, rule, units, 1)
-    except CannotUnroll:
-        return False
-    return True
+    fixed = fixed_of(networks, rule)
+    return unrolls(lambda: sample_by_entries(weights, fixed, coordinates, rates, rule, units, 1))
 
 
 @partial(jax.jit, static_argnames=("zero", "coordinates", "rule", "units", "N", "kernel"))

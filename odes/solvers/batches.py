@@ -21,7 +21,7 @@ NODES_HELD = {"cpu": 2**15}
 BYTES_A_NODE = 512
 """Memory for a quadrature node of a point, on other devices, of which half may be used."""
 
-PATHS = {"cpu": 64}
+PATHS_ON_CPU = 64
 """Paths integrated side by side; on other devices as many as points."""
 
 BATCHES_PER_CHUNK = {"cpu": 4}
@@ -45,7 +45,7 @@ def default_batch_size(
 def batch_of_paths(n_paths: int, machine: Machine, points: Points | None) -> int:
     """Paths to integrate side by side, averaged in closed form or over these nodes."""
     if machine.kind == "cpu":
-        return PATHS["cpu"]
+        return PATHS_ON_CPU
     most = BATCH_SIZE_ELSEWHERE if points is None else _with_nodes(points, machine)
     return min(most, n_paths)
 

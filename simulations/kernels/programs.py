@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 
 from odes.common.order_parameters import Hyperparameters
 from simulations.kernels import counters
-from simulations.kernels.entries import filled
+from simulations.kernels.entries import CannotUnroll, filled
 
 OFTEN_ZERO = ("noise", "weight_decay", "weight_decay_v")
 """Parameters that a kernel leaves out where they are 0."""
@@ -35,6 +36,15 @@ class Draws(NamedTuple):
         for i in range(-(-math.prod(shape) // 4)):
             found += counters.normals(self.words(np.uint32(i), s, what), self.dtype)
         return filled(shape, found[: math.prod(shape)])
+
+    def beside(
+        self, O: int, drawn: tuple[int, ...], s: Any, noise: Any
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Normals for the noise of labels, (O,), or zeros; and those that the rule draws, or None."""
+        zeta = filled((O,), [self.dtype(0)] * O)
+        if not is_zero(noise):
+            zeta = self.normals((O,), s, counters.LABEL_NOISE)
+        return zeta, self.normals(drawn, s, counters.OWN) if drawn else None
 
     def length(self, factors: Any, ends: Any, s: Any) -> Any:
         """The root of the factor of sample s, of these factors and sums of their shares."""
@@ -83,6 +93,22 @@ def compiled_by_triton(warps: int) -> dict[str, Any]:
     from jax.experimental.pallas import triton
 
     return {"compiler_params": triton.CompilerParams(num_warps=warps, num_stages=1)}
+
+
+def factors_of(inputs: Any) -> dict[str, Any]:
+    """The factors of a Spectrum and the sums of their shares, by name, if there are any."""
+    if inputs is None or inputs.factors is None:
+        return {}
+    return {"factors": inputs.factors, "ends": jnp.cumsum(inputs.factor_shares)}
+
+
+def unrolls(make: Callable[[], Any]) -> bool:
+    """Whether a function of :func:`by_entries` can be made."""
+    try:
+        make()
+    except CannotUnroll:
+        return False
+    return True
 
 
 def is_zero(rate: Any) -> bool:

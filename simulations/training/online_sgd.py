@@ -35,7 +35,7 @@ from simulations.training.errors import tested
 from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
 from simulations.training.resident import can_be_resident
-from simulations.training.runs import Group, Task, advance, precision, start, weights_of
+from simulations.training.runs import Group, Job, advance, precision, start, weights_of
 from simulations.training.steps import with_scale
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
@@ -139,7 +139,7 @@ def simulate(
     }  # fmt: skip
     network, parameters = with_scale(network, parameters)
     layout = {"device": machine.kind, "devices": machine.devices, **plan._asdict()}
-    task = Task(chosen, units, plan, n_test, dtype)
+    job = Job(chosen, units, plan, n_test, dtype)
     reached = Reached(0, [], {})
     with (
         open_store(path, arguments, layout) as folder,
@@ -153,12 +153,12 @@ def simulate(
         while len(reached.measured) < len(steps):
             begin = partial(start, network, rows, seed, jax.local_devices())
             try:
-                _go_on(reached, begin, steps, parameters, n_runs, file, advanced, task, machine)
+                _go_on(reached, begin, steps, parameters, n_runs, file, advanced, job, machine)
             except jax.errors.JaxRuntimeError as error:
                 if not ran_out_of_memory(error):
                     raise
-                machine, plan = _with_less(machine, chosen_plan, task.plan, error)
-                task = task._replace(plan=plan)
+                machine, plan = _with_less(machine, chosen_plan, job.plan, error)
+                job = job._replace(plan=plan)
     curves = stacked(reached.measured)
     errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
     return trajectory_of_runs(
@@ -202,15 +202,15 @@ def _go_on(
     n_runs: int,
     file: Any,
     advanced: Callable[[int], Any],
-    task: Task,
+    job: Job,
     machine: Machine,
 ) -> None:
     """Train and measure what is left, and keep it in the file, if there is one."""
-    plan = task.plan
-    groups = begin(task, reached.weights)
+    plan = job.plan
+    groups = begin(job, reached.weights)
     N = groups[0].networks.W.shape[-1]
-    in_samples = partial(rates, parameters, N, dtype=DTYPES[task.dtype])
-    go = partial(advance, task=task)
+    in_samples = partial(rates, parameters, N, dtype=DTYPES[job.dtype])
+    go = partial(advance, job=job)
     kept = time.monotonic()
     with ThreadPoolExecutor(machine.threads) as pool:
         if plan.groups > 1:  # compiles, before all threads need it
@@ -227,7 +227,7 @@ def _go_on(
             try:
                 groups, measured = zip(*pool.map(go, groups, *shared), strict=True)
             except jax.errors.JaxRuntimeError:
-                reached.weights = weights_of(groups, task.rule, n_runs)
+                reached.weights = weights_of(groups, job.rule, n_runs)
                 raise
             if piece.measured is not None:
                 found = {n: np.concatenate([m[n] for m in measured]) for n in measured[0]}
@@ -238,6 +238,6 @@ def _go_on(
                 len(reached.measured) == len(steps) or time.monotonic() - kept > CHECKPOINT_SECONDS
             )
             if file is not None and due:
-                weights = weights_of(groups, task.rule, n_runs)
+                weights = weights_of(groups, job.rule, n_runs)
                 save_arrays(file, to_keep(reached.sample, reached.measured, weights))
                 kept = time.monotonic()

@@ -23,7 +23,6 @@ from odes.common.order_parameters import Hyperparameters
 from simulations.activations import Activation
 from simulations.kernels import counters
 from simulations.kernels.entries import (
-    CannotUnroll,
     by_entries,
     filled,
     flat,
@@ -35,9 +34,10 @@ from simulations.kernels.programs import (
     Draws,
     Rates,
     compiled_by_triton,
-    is_zero,
+    factors_of,
     loaded,
     table_of,
+    unrolls,
 )
 from simulations.networks import Network
 from simulations.rules import Rule, shape_drawn
@@ -100,7 +100,7 @@ def layout_of(N: int, K: int) -> Layout:
 
 
 OF_INPUTS = ("factors", "ends")
-"""What a program knows beside weights of the network."""
+"""What a program knows of inputs, beside weights of the network."""
 
 
 def can_be_resident(network: Network, rule: Rule, units: Activation) -> bool:
@@ -113,11 +113,7 @@ def can_be_resident(network: Network, rule: Rule, units: Activation) -> bool:
     }
     fixed = {name: network.get(name) for name in ("v_star", "B") if name not in weights}
     rates = Hyperparameters(*[0.0] * len(Hyperparameters._fields))
-    try:
-        sample_by_entries(weights, fixed, 0, rates, rule, units, network.W.shape[1])
-    except CannotUnroll:
-        return False
-    return True
+    return unrolls(lambda: sample_by_entries(weights, fixed, 0, rates, rule, units, N))
 
 
 def learn_resident(
@@ -154,8 +150,7 @@ def learn_resident(
     rows = [network.W_star, Q.T]
     if inputs is not None:
         rows.append(deviations(inputs, N)[None])
-        if inputs.factors is not None:
-            fixed |= {"factors": inputs.factors, "ends": jnp.cumsum(inputs.factor_shares)}
+    fixed |= factors_of(inputs)
 
     def in_place(rows: Any) -> Any:
         padding = (0, math.prod(layout.shape) - N)
@@ -295,9 +290,7 @@ class Kernel(NamedTuple):
             found = [dot(each, x) for each in rows]
             root = np.float32(self.N**-0.5)
             now = self.rates.at(table, s - span[0])
-            zeta = filled((O,), [np.float32(0)] * O)
-            if not is_zero(now.noise):
-                zeta = draw.normals((O,), s, counters.LABEL_NOISE)
+            zeta, xi = draw.beside(O, self.drawn, s, now.noise)
             weights, W_Q, kept, by_x, by_Q = self.sample(
                 weights,
                 {n: e for n, e in constants.items() if n not in OF_INPUTS},
@@ -309,7 +302,7 @@ class Kernel(NamedTuple):
                 ),
                 filled((M,), [root * each for each in found[K : K + M]]),
                 zeta,
-                draw.normals(self.drawn, s, counters.OWN) if self.drawn else None,
+                xi,
                 now,
             )
             moved = [combined(kept.item(), W[k], by_x[k], x) for k in range(K)]

@@ -57,7 +57,7 @@ class Group(NamedTuple):
     data: Data | None  # to draw inputs from
 
 
-class Task(NamedTuple):
+class Job(NamedTuple):
     """What all pieces of a simulation have in common."""
 
     rule: Rule
@@ -68,17 +68,17 @@ class Task(NamedTuple):
 
 
 def start(
-    network: Network, data: Data | None, seed: int, devices: list, task: Task, weights: Arrays
+    network: Network, data: Data | None, seed: int, devices: list, job: Job, weights: Arrays
 ) -> list[Group]:
     """All groups, filled up with more runs than were asked for.
 
     They start from the network, or from ``weights``, by name (runs, ...).
     """
-    rule, plan, dtype = task.rule, task.plan, task.dtype
+    rule, plan, dtype = job.rule, job.plan, job.dtype
     with np.errstate(over="ignore"):  # what is beyond single precision diverges
         network, data = jax.tree.map(lambda each: jnp.asarray(each, dtype), (network, data))
     held = [jax.device_put(data, device) for device in devices]
-    basis = None if plan.how == "in turn" else basis_of(network, rule, task.units.hidden)
+    basis = None if plan.how == "in turn" else basis_of(network, rule, job.units.hidden)
     root = jax.random.key(seed, impl="threefry2x32")
     runs = np.arange(plan.groups * plan.abreast).reshape(plan.groups, plan.abreast)
     keys = jax.vmap(jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run))))(runs)
@@ -110,19 +110,19 @@ def weights_of(groups: Sequence[Group], rule: Rule, n_runs: int) -> Arrays:
 
 
 def advance(
-    group: Group, piece: Piece, during: Hyperparameters, then: Hyperparameters, *, task: Task
+    group: Group, piece: Piece, during: Hyperparameters, then: Hyperparameters, *, job: Job
 ) -> tuple[Group, Arrays]:
     """The group after a piece, and what is measured at its end; the parameters of both."""
-    shared: dict[str, Any] = {"rule": task.rule, "units": task.units, "plan": task.plan}
-    with precision(task.dtype):  # JAX's settings belong to a thread
-        zero = zeros_of(during) if task.plan.how == "resident" else ()
+    shared: dict[str, Any] = {"rule": job.rule, "units": job.units, "plan": job.plan}
+    with precision(job.dtype):  # JAX's settings belong to a thread
+        zero = zeros_of(during) if job.plan.how == "resident" else ()
         group = train(group, piece.first, piece.last, during, zero=zero, **shared)
         measured = {}
         if piece.measured is not None:
-            measured = measure(group, piece.measured, task.n_test, then.feedback_scale, **shared)
+            measured = measure(group, piece.measured, job.n_test, then.feedback_scale, **shared)
         jax.block_until_ready(group)
-        if not task.plan.stays:
-            weights = {name: np.asarray(group.networks.get(name)) for name in learned(task.rule)}
+        if not job.plan.stays:
+            weights = {name: np.asarray(group.networks.get(name)) for name in learned(job.rule)}
             group = group._replace(networks=group.networks.put(**weights))
         return group, {name: np.asarray(each, float) for name, each in measured.items()}
 

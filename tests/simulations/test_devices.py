@@ -53,6 +53,7 @@ def network_of(N, K=2):
         (TWO, 10_000, 2, 512, "resident", 2, 256, True),
         (H100, 10**6, 2, 64, "in turn", 1, 64, True),
         (H100, 30_000, 8, 64, "in blocks", 1, 64, True),
+        (H100, 20, 2, 1, "resident", 1, 1, True),
         (CARD, 10_000, 2, 10**6, "resident", 44, 23_008, False),
     ],
 )
@@ -63,6 +64,7 @@ def test_plans_for_machines(machine, N, K, n_runs, how, groups, abreast, stays):
     assert (found.how, found.stays) == (how, stays)
     assert (found.groups, found.abreast) == (groups, abreast)
     assert found.groups * found.abreast >= n_runs
+    assert found.piece <= max(2**20, found.drawn)
     held = 4 * found.abreast * (2 * K + 3 * min(found.drawn, 1)) * N
     assert held * (found.groups if stays else 1) <= machine.memory * machine.devices
     assert found.drawn * N * found.abreast * 4 <= machine.memory / 2 or found.drawn == 1
@@ -477,12 +479,12 @@ def test_a_simulation_that_runs_out_of_memory_goes_on_with_less(monkeypatch, tmp
     monkeypatch.setattr(plan, "CPU", plan.CPU._replace(piece=2**13))
     plans, advance = [], online_sgd.advance
 
-    def short_of_memory(group, piece, *rest, task):
-        plans.append(task.plan)
-        assert task.plan.stays or isinstance(group.networks.W, np.ndarray)
-        if piece.first > 60 and task.plan.abreast > 1:
+    def short_of_memory(group, piece, *rest, job):
+        plans.append(job.plan)
+        assert job.plan.stays or isinstance(group.networks.W, np.ndarray)
+        if piece.first > 60 and job.plan.abreast > 1:
             out_of_memory()
-        return advance(group, piece, *rest, task=task)
+        return advance(group, piece, *rest, job=job)
 
     monkeypatch.setattr(online_sgd, "advance", short_of_memory)
     with pytest.warns(RuntimeWarning, match="ran out of memory"):
