@@ -40,7 +40,7 @@ class Draws(NamedTuple):
     def beside(
         self, O: int, drawn: tuple[int, ...], s: Any, noise: Any
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Normals for the noise of labels, (O,), or zeros; and those that the rule draws, or None."""
+        """Normals for the noise of labels, (O,), or zeros; those that the rule draws, or None."""
         zeta = filled((O,), [self.dtype(0)] * O)
         if not is_zero(noise):
             zeta = self.normals((O,), s, counters.LABEL_NOISE)
