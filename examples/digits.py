@@ -58,7 +58,9 @@ def epoch(network, seed, rule):
         label, this = jax.nn.one_hot(y[at], O), way
         if rule == "ff":
             wrong = jax.nn.one_hot((y[at] + randint(seed, (), 1, O)) % O, O)
-            this = way._replace(update=lambda net, its: contrast(net, its, label, wrong, symba(1)))
+            this = way._replace(
+                update=lambda net, its: contrast(net, its, (label, wrong), symba(1))
+            )
         network = step(network, X[at], label, numbers, rule=this, g=g, N=N)
         if way.mirror is not None:
             network = mirrored(network, jnp.split(normal(seed, (N + K,)), [N]), 1, rule=way, g=g)

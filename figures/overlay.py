@@ -32,6 +32,7 @@ from figures.style import (
     variants,
 )
 from odes.common.checks import check_array, lookup, quoted
+from odes.common.layers import by_layers
 from odes.common.order_parameters import DIMENSIONS, SYMMETRIC, is_state
 from odes.common.trajectory import Trajectory
 
@@ -194,7 +195,8 @@ def plot_order_parameter(
 
     Args:
         theory, simulation: as for :func:`plot_overlay`.
-        name: "Q", "R", "v", "B", or "B1", "S1", "P1" and "F2" of rules that learn F.
+        name: "Q", "R", "v", "B", or "B1", "S1", "P1" and "F2" of rules that learn F; with several
+            hidden layers "v[0]" and so on, from the input upwards.
         rule: chooses the colour.
         ax: where to draw; None for a new figure.
 
@@ -203,7 +205,7 @@ def plot_order_parameter(
     """
 
     def entry(trajectory: Trajectory, i: int, j: int) -> Any:
-        found = np.asarray(getattr(trajectory.order_parameters, name))[..., i, j]
+        found = np.asarray(by_layers(trajectory.order_parameters._asdict())[name])[..., i, j]
         return found.sum(-1) if found.ndim > np.ndim(trajectory.generalization_error) else found
 
     if theory is None and simulation is None:
@@ -228,7 +230,7 @@ def plot_order_parameter(
     entries = [
         (i, j) for i in range(rows) for j in range(columns) if name not in SYMMETRIC or i <= j
     ]
-    one_output = columns == 1 and DIMENSIONS[name][1] == "O"
+    one_output = columns == 1 and DIMENSIONS[name.partition("[")[0]][1] == "O"
     handles = []
     for (i, j), look in zip(entries, variants(rule, len(entries)), strict=True):
         plot_overlay(theory, simulation, observable=partial(entry, i=i, j=j), ax=ax, **look)
@@ -247,7 +249,7 @@ def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tup
         raise ValueError(
             f"Argument `{argument}` must have order parameters, but has {quoted(states)}."
         )
-    known = {key: each for key, each in states._asdict().items() if each is not None}
+    known = {key: each for key, each in by_layers(states._asdict()).items() if each is not None}
     shown = lookup("name", known, name)
     array = check_array(f"{argument}.{name}", shown, finite=False)
     leading = trajectory.generalization_error.shape

@@ -37,6 +37,7 @@ from odes.averages.activations import ACTIVATIONS, Erf
 from odes.averages.closed import Moments, closed_moments, product
 from odes.common.checks import check_double_precision, check_number, is_traced, lookup, quoted
 from odes.common.groups import of_length, pooled
+from odes.common.layers import is_deep, over_layers
 from odes.common.order_parameters import (
     ALWAYS,
     Array,
@@ -97,6 +98,7 @@ def drift(
         raise ValueError(f"Argument `moments` must be a function, but is {quoted(moments)}.")
     if moments is closed_moments:
         activation = _with_closed_forms(activation)
+        check_shallow("moments", state, teacher)
     if not isinstance(parameters, Hyperparameters):
         raise ValueError(
             "Argument `parameters` must be Hyperparameters(...), such as hyperparameters() makes, "
@@ -104,7 +106,7 @@ def drift(
         )
     parameters = Hyperparameters(
         *(
-            value if is_traced(value) else check_number(f"parameters.{name}", value)
+            over_layers(lambda rate, n=f"parameters.{name}": _checked(n, rate), value)
             for name, value in parameters._asdict().items()
         )
     )
@@ -119,6 +121,11 @@ def drift(
         )
 
 
+def _checked(name: str, value: Any) -> Any:
+    """A number, or one that is traced."""
+    return value if is_traced(value) else check_number(name, value)
+
+
 def unchecked_drift(
     state: OrderParameters,
     teacher: Teacher,
@@ -129,11 +136,10 @@ def unchecked_drift(
     moments: Callable[..., Moments] = closed_moments,
 ) -> OrderParameters:
     """:func:`drift` of what was checked before."""
-    check_double_precision(state.v)
-    v = state.v
-    K, inputs = len(v), teacher.inputs
+    check_double_precision(state.R)
+    K, inputs = state.R.shape[-2], teacher.inputs
     lr, lr_v, _, decay, decay_v, scale = parameters
-    xp = v.__array_namespace__()
+    xp = state.R.__array_namespace__()
     fed_back = scale_feedback(state, teacher, scale)
     averages = averaged(*fed_back, parameters, rule, activation, moments)
 
@@ -155,9 +161,11 @@ def unchecked_drift(
     squared = lr * lr * averages.delta_delta
     if inputs is not None:
         squared = (inputs.eigenvalues * inputs.shares)[:, None, None] * squared
-    dv = -lr_v * averages.readout - decay_v * v
+    dv = over_layers(
+        lambda rate, change, v: -rate * change - decay_v * v, lr_v, averages.readout, state.v
+    )
     still = {
-        name: 0 * each
+        name: over_layers(lambda part: 0 * part, each)
         for name, each in state._asdict().items()
         if name not in ALWAYS and each is not None
     }
@@ -210,6 +218,8 @@ def mean_over_factors(each: Moments, inputs: Any) -> Moments:
     def mean(value: Any, weights: Array) -> Any:
         if isinstance(value, dict):
             return {name: mean(part, weights) for name, part in value.items()}
+        if isinstance(value, tuple):
+            return tuple(mean(part, weights) for part in value)
         return None if value is None else xp.tensordot(weights, value, axes=1)
 
     return Moments(
@@ -228,8 +238,18 @@ def generalization_error(state: OrderParameters, teacher: Teacher, activation: A
     else, and for arrays not in double precision.
     """
     activation = _with_closed_forms(activation)
+    check_shallow("state", state, teacher)
     state, teacher = check_arrays("state", state, teacher, (), axes=True)
     return unchecked_error(state, teacher, activation)
+
+
+def check_shallow(name: str, state: Any, teacher: Any) -> None:
+    """ValueError for several hidden layers, where averages are taken in closed form."""
+    if is_deep(getattr(state, "v", None)) or is_deep(getattr(teacher, "v_star", None)):
+        raise ValueError(
+            f"Argument `{name}` must be for one hidden layer, and so must the teacher, since there "
+            "are no closed forms for several; solve() averages over points."
+        )
 
 
 def _with_closed_forms(activation: Any) -> Any:

@@ -6,7 +6,6 @@ Importing this module does not import JAX; averages over points and compiled cod
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
@@ -19,14 +18,24 @@ from odes.averages.closed import Moments, closed_moments
 from odes.averages.quadrature import Points
 from odes.common.checks import check_traceable, is_activation, is_traced, lookup
 from odes.common.groups import pooled
+from odes.common.layers import (
+    LAYERED,
+    check_rates,
+    is_several,
+    layers_of,
+    outputs_of,
+    over_layers,
+    shapes_at,
+    shapes_of,
+    widths_of,
+)
 from odes.common.order_parameters import (
     DIMENSIONS,
-    SYMMETRIC,
     Array,
     Hyperparameters,
     OrderParameters,
     Teacher,
-    distinct_pairs,
+    given_parts,
     scale_feedback,
 )
 from odes.common.overlaps import check_feedback_matrix, check_overlaps, shape_overlaps
@@ -45,6 +54,7 @@ from odes.rules import (
     overrides,
     predicts_by_readout,
 )
+from odes.vectors import packing
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,10 @@ class Problem:
 
     def changes(self, y: Array) -> OrderParameters:
         """A difference of packed states, as order parameters; 0 in what cannot move."""
-        still = {name: 0 * each for name, each in _given(self.initial).items()}
+        still = {
+            name: over_layers(lambda part: 0 * part, each)
+            for name, each in given_parts(self.initial).items()
+        }
         return packing(self.initial._replace(**still), self.moving)[1](y)
 
     @property
@@ -109,7 +122,8 @@ class Problem:
     @property
     def has_closed_error(self) -> bool:
         """Whether the generalization error has a closed form."""
-        return predicts_by_readout(self.rule) and has_averages(self.activation)
+        shallow = is_shallow(self.initial, self.teacher)
+        return shallow and predicts_by_readout(self.rule) and has_averages(self.activation)
 
     def error(self, states: OrderParameters) -> Array:
         """The generalization error of states with leading axis n, (n,)."""
@@ -129,7 +143,7 @@ class Problem:
         A state, or states at times (n,).
         """
         scale = self.parameters.feedback_scale
-        if callable(scale) and states.v.__array_namespace__() is np:
+        if callable(scale) and states.R.__array_namespace__() is np:
             scale = np.array([scale(t) for t in times.tolist()])[:, None, None]
         elif callable(scale):
             import jax
@@ -227,7 +241,10 @@ def prepare(
         initial, teacher = check_overlaps(initial, teacher, needs, name)
         if "P" in needs and aligned:
             check_feedback_matrix(initial, teacher)
-    rule.check(len(initial.v), initial.v.shape[1], activation)
+    rule.check(initial.R.shape[-2], outputs_of(initial.v), activation)
+    if is_several(initial.v):
+        rule.check_layers(initial.v)
+    check_rates(parameters.lr_v, initial.v)
     if teacher.inputs is not None and "S" in rule.needs and overrides(rule, "feedback"):
         raise ValueError(
             "Argument `rule` must leave `feedback` as it is with inputs in groups, where B is the "
@@ -236,12 +253,13 @@ def prepare(
     check_feedback(rule, pooled(initial, teacher)[0])
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
     nodes = learned = None
-    if points is not None or not has_closed_form(rule, activation):
+    closed = is_shallow(initial, teacher) and has_closed_form(rule, activation)
+    if points is not None or not closed:
         from odes.averages.nodes import points_of, tried
 
         noisy = not _is_zero(parameters.noise)
         nodes = points_of(initial, teacher, points, noisy, rule, activation)
-        learned = tried(rule, activation, *initial.v.shape).weights
+        learned = tried(rule, activation, initial).weights
     moved = check_feedback_drift(rule, initial, teacher, activation, learned)
     moving = ("Q", "R", *(() if frozen else ("v",)), *moved)
     check_scale(learns_feedback(rule), parameters)
@@ -250,12 +268,14 @@ def prepare(
 
 def _is_zero(value: Any) -> bool:
     """Whether a parameter is known to be zero, everywhere and at all times."""
+    if is_several(value):
+        return all(map(_is_zero, value))
     return not callable(value) and not is_traced(value) and not np.any(value)
 
 
-def _given(state: OrderParameters) -> dict[str, Array]:
-    """The order parameters that a state has, by name."""
-    return {name: each for name, each in state._asdict().items() if each is not None}
+def is_shallow(state: OrderParameters, teacher: Teacher) -> bool:
+    """Whether student and teacher have one hidden layer each."""
+    return not is_several(state.v) and not is_several(teacher.v_star)
 
 
 def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
@@ -270,11 +290,17 @@ def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:
 
 def check_feedback(rule: Rule, initial: OrderParameters) -> None:
     """ValueError unless the rule feeds back something of the shape of v."""
-    sent_back = np.shape(rule.feedback(initial))
-    if sent_back != initial.v.shape:
+    sent_back = rule.feedback(initial)
+    if sent_back is initial.v:
+        return
+    found = shapes_of(sent_back)
+    dimensions = needs_of(rule).get("B", LAYERED)
+    if "S1" in rule.needs:
+        dimensions = DIMENSIONS["B"]
+    expected = shapes_at(dimensions, widths_of(initial.v), outputs_of(initial.v))
+    if found != expected:
         raise ValueError(
-            f"Argument `rule` must feed back a B of shape {initial.v.shape}, "
-            f"but it is of shape {sent_back}."
+            f"Argument `rule` must feed back a B of shape {expected}, but it is of shape {found}."
         )
 
 
@@ -294,64 +320,25 @@ def way_of_averaging(points: Points | None) -> str:
     return "closed forms" if points is None else f"{len(points.weights)} {points.kind}"
 
 
-def packing(
-    like: OrderParameters, names: tuple[str, ...] | None = None
-) -> tuple[Callable[..., Array], Callable[..., OrderParameters]]:
-    """Functions between order parameters of these names and one vector, with each Q_kl once.
-
-    None stands for all that there are.  The way back takes the others from ``like``.
-    """
-    k, l, pair = distinct_pairs(len(like.v))
-    shapes = {name: each.shape for name, each in _given(like).items()}
-    if names is not None:
-        shapes = {name: shape for name, shape in shapes.items() if name in names}
-    places = {
-        name: (*shape[:-2], k.size) if name in SYMMETRIC else shape
-        for name, shape in shapes.items()
-    }
-    sizes = [math.prod(shape) for shape in places.values()]
-    ends = np.cumsum(sizes).tolist()
-    still = {name: each for name, each in _given(like).items() if name not in shapes}
-
-    def pack(state: OrderParameters) -> Array:
-        parts = [
-            (getattr(state, name)[..., k, l] if name in SYMMETRIC else getattr(state, name)).ravel()
-            for name in shapes
-        ]
-        return state.v.__array_namespace__().concat(parts)
-
-    def unpack(y: Array) -> OrderParameters:
-        parts = {
-            name: y[..., start:end].reshape(*y.shape[:-1], *shape)
-            for (name, shape), start, end in zip(places.items(), [0, *ends[:-1]], ends, strict=True)
-        }
-        parts |= {name: parts[name][..., pair] for name in SYMMETRIC if name in parts}
-        for name, each in still.items():
-            if y.ndim > 1:  # NaN where the solution has stopped
-                stopped = 0 * y[..., :1].reshape(*y.shape[:-1], *(1 for _ in each.shape))
-                parts[name] = each + stopped
-        return like._replace(**parts)
-
-    return pack, unpack
-
-
 def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
     """The states, of one leading axis or none, with B what the rule sends back; None for v."""
-    if states.v.ndim == 2:
+    if layers_of(states.v)[0].ndim == 2:
         sent_back = rule.feedback(states)
         return states._replace(B=None if sent_back is states.v else sent_back)
 
     def at(index: int) -> OrderParameters:
-        return type(states)(*(each if each is None else each[index] for each in states))
+        return type(states)(
+            *(None if each is None else over_layers(lambda a: a[index], each) for each in states)
+        )
 
     def sent_back_in(state: OrderParameters) -> Array:
         return reported(rule, state).B
 
     if sent_back_in(at(0)) is None:
         return states._replace(B=None)
-    if states.v.__array_namespace__() is np:
-        B = np.stack([sent_back_in(at(index)) for index in range(len(states.v))])
-        return states._replace(B=B)
+    if states.R.__array_namespace__() is np:
+        each = [sent_back_in(at(index)) for index in range(len(states.R))]
+        return states._replace(B=over_layers(lambda *parts: np.stack(parts), *each))
     import jax
 
     return states._replace(B=jax.vmap(sent_back_in)(states))

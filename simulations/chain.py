@@ -102,7 +102,7 @@ def simulate_chain(
             f"phase, but has {chosen.mirror!r}: simulate()."
         )
     network = in_eigenbasis(network)
-    (K, N), M, O = network.W.shape, len(network.W_star), network.v.shape[1]
+    (K, N), M, O = network.W.shape, len(network.W_star), network.F.shape[1]
     if N < K + M + O:
         raise ValueError(
             f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
@@ -146,7 +146,12 @@ def _parts(networks: Network, rule: Rule, n_runs: int) -> Iterator[tuple[Network
     for first in range(0, n_runs, TESTED):
         runs = range(first, min(first + TESTED, n_runs))
         yield (
-            networks.put(**{n: networks.get(n)[runs.start : runs.stop] for n in learned(rule)}),
+            networks.put(
+                **jax.tree.map(
+                    lambda each: each[runs.start : runs.stop],  # noqa: B023
+                    {name: networks.get(name) for name in learned(rule)},
+                )
+            ),
             runs,
         )
 
@@ -170,7 +175,9 @@ def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
     if network.inputs is not None:
         shares = np.ones_like(network.inputs.shares)
         small = small._replace(inputs=network.inputs._replace(shares=shares / shares.size))
-    runs = {name: np.tile(small.get(name), (n_runs, 1, 1)) for name in learned(rule)}
+    runs = jax.tree.map(
+        lambda each: np.tile(each, (n_runs, 1, 1)), {n: small.get(n) for n in learned(rule)}
+    )
     return jax.tree.map(jnp.asarray, small.put(**runs))
 
 
@@ -244,7 +251,7 @@ class OnHost:
         These are (size, runs, *drawn), or (size, runs, 0).  The last is how many samples are meant.
         Sample s of run r depends on the seed, r and s alone.
         """
-        runs, O = len(self.streams), self.networks.v.shape[-1]
+        runs, O = len(self.streams), self.networks.F.shape[-1]
         own = shape_drawn(self.rule, self.networks.v) or (0,)
         width = self.coordinates.width
         size = max(1, NUMBERS // (runs * (width + O + math.prod(own))))

@@ -15,6 +15,15 @@ from odes.common.checks import (
     quoted,
 )
 from odes.common.groups import groups_of
+from odes.common.layers import (
+    DIRECT,
+    LAYERED,
+    as_weights,
+    is_deep,
+    outputs_of,
+    shapes_at,
+    widths_of,
+)
 from odes.common.order_parameters import (
     OrderParameters,
     Teacher,
@@ -23,27 +32,27 @@ from odes.common.order_parameters import (
 from odes.common.spectrum import check_spectrum
 from simulations.rules import Rule, choose_rule
 
-SIZED = ("W", "v", "W_star")
-"""The weights that the sizes of a network are taken from."""
-
 
 class Network(NamedTuple):
     """The weights of one student and its teacher, and two kinds of feedback.
 
-    First-layer weights have entries of O(1); the preactivations are ``W x / sqrt(N)``.
+    First-layer weights have entries of O(1); the preactivations are ``W x / sqrt(N)``.  With
+    several hidden layers v, B and F2, or v_star, are tuples of the layers above the first, from the
+    input upwards.
     """
 
     W: Any  # (K, N) first layer of the student
-    v: Any  # (K, O) readout of the student
+    v: Any  # (K, O) readout of the student; ((K, H1), ..., (H_L, O))
     W_star: Any  # (M, N) first layer of the teacher
     v_star: Any  # (M, O) readout of the teacher
-    B: Any  # (K, O) fixed feedback weights, for feedback alignment
+    B: Any  # (K, O) fixed feedback weights, for feedback alignment; as v
     F: Any  # (N, O) top-down feedback, for rules whose second pass sees x - F e
     aligned: Any  # whether entries of F are O(1 / sqrt(N)) and correlated with the weights
     F1: Any = None  # (N, K) and
     F2: Any = None  # (K, O): an aligned F in factors, F1 F2 / sqrt(N), for mirrors that learn it
     own: Any = None  # weights by names of its own that a rule keeps, a dictionary
     inputs: Any = None  # an odes.Spectrum; None for independent standard normal entries
+    direct: Any = None  # ((K, O), (H1, O), ...) direct feedback; None for B of one hidden layer
 
     def get(self, name: str) -> Any:
         """Weights by name, those of a rule's own among them; None if there are none."""
@@ -186,7 +195,7 @@ def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
     Raises ValueError unless B has the shape of v, or is None.
     """
     weights = {
-        name: jnp.asarray(each)
+        name: jax.tree.map(jnp.asarray, each)
         for name, each in network._asdict().items()
         if name not in ("aligned", "own", "inputs") and each is not None
     }
@@ -200,13 +209,15 @@ def seen_by_feedback(network: Network, rule: Rule) -> set[str]:
         raise ValueError(
             f"Argument `rule` must have a feedback from a network to B, but it failed with {error}"
         ) from error
-    shape = np.shape(network.v)
-    if B is not None and getattr(B, "shape", ()) != shape:
+    widths, O = widths_of(network.v), outputs_of(network.v)
+    fine = [shapes_at(each, widths, O) for each in (LAYERED, DIRECT, ("K", "O"))]
+    if B is not None and jax.tree.map(lambda each: each.shape, B) not in fine:
         raise ValueError(
-            f"Argument `rule` must have a feedback B of shape {shape}, but it returned {B!r}."
+            f"Argument `rule` must have a feedback B of shape {fine[0]}, but it returned {B!r}."
         )
     seen = [*traced.jaxpr.outvars, *(each for step in traced.eqns for each in step.invars)]
-    inputs = zip(sorted(weights), traced.jaxpr.invars, strict=True)
+    names = [name for name in sorted(weights) for _ in jax.tree.leaves(weights[name])]
+    inputs = zip(names, traced.jaxpr.invars, strict=True)
     return {name for name, variable in inputs if any(each is variable for each in seen)}
 
 
@@ -214,21 +225,33 @@ def check_network(network: Network) -> Network:
     """The network in float64, if all weights are finite and their shapes agree."""
     if not isinstance(network, Network):
         raise ValueError(f"Argument `network` must be a Network(...), but is {quoted(network)}.")
-    matrices = [check_array(f"network.{name}", getattr(network, name)) for name in SIZED]
+    matrices = [check_array(f"network.{name}", getattr(network, name)) for name in ("W", "W_star")]
+    layers = {
+        name: given_layers(f"network.{name}", getattr(network, name)) for name in ("v", "v_star")
+    }
     sizes = [matrix.shape for matrix in matrices]
     if any(len(shape) != 2 for shape in sizes):
         raise ValueError(
             "Argument `network` must have matrices W (K, N), v (K, O) and W_star (M, N), "
             f"but they have the shapes {sizes}."
         )
-    (K, N), (_, O), (M, _) = sizes
-    shapes: dict[str, tuple[int, int]] = {
-        "W": (K, N), "v": (K, O), "W_star": (M, N), "v_star": (M, O), "B": (K, O), "F": (N, O)
+    (K, N), (M, _) = sizes
+    widths, O = widths_of(layers["v"]), outputs_of(layers["v"])
+    layered = shapes_at(LAYERED, (K, *widths[1:]), O)
+    of_student = layered
+    if len(widths) > 1 and len(layers["v"][-1]) == K:
+        of_student = (*layered[:-1], (K, O))  # label weights of Forward-Forward
+    of_teacher = shapes_at(LAYERED, (M, *widths_of(layers["v_star"])[1:]), O)
+    shapes: dict[str, Any] = {
+        "W": (K, N), "v": of_student, "W_star": (M, N), "v_star": of_teacher, "B": layered,
+        "F": (N, O),
     }  # fmt: skip
     if network.F1 is not None or network.F2 is not None:
-        shapes |= {"F1": (N, K), "F2": (K, O)}
+        shapes |= {"F1": (N, K), "F2": layered}
+    if network.direct is not None:
+        shapes["direct"] = shapes_at(DIRECT, (K, *widths[1:]), O)
     weights = {
-        name: given_matrix(f"network.{name}", getattr(network, name), shape)
+        name: given_weights(f"network.{name}", getattr(network, name), shape)
         for name, shape in shapes.items()
     }
     aligned = check_flag("network.aligned", network.aligned)
@@ -255,6 +278,38 @@ def check_learned(network: Network, rule: Rule) -> None:
             raise ValueError(
                 f"Argument `network` must have {name} for a rule that learns it, but has None."
             )
+
+
+def given_layers(name: str, value: Any) -> Any:
+    """The caller's weights above a first layer, each in float64 and with an output axis."""
+    if not is_deep(value):
+        return _as_layer(name, value)
+    return as_weights(_as_layer(f"{name}[{index}]", layer) for index, layer in enumerate(value))
+
+
+def _as_layer(name: str, value: Any) -> np.ndarray:
+    """A caller's matrix in float64 and with an output axis."""
+    array = check_array(name, value)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(
+            f"Argument `{name}` must be a matrix of weights to the layer above, but is "
+            f"{quoted(value)}."
+        )
+    return array
+
+
+def given_weights(name: str, value: Any, shape: Any) -> Any:
+    """:func:`given_matrix`, or those of several layers if there are several shapes."""
+    if isinstance(shape[0], int):
+        return given_matrix(name, value, shape)
+    if not is_deep(value) or len(value) != len(shape):
+        raise ValueError(
+            f"Argument `{name}` must be a tuple of {len(shape)} layers of the shapes {shape}, but "
+            f"is {quoted(value)}."
+        )
+    layers = enumerate(zip(value, shape, strict=True))
+    return tuple(given_matrix(f"{name}[{index}]", *each) for index, each in layers)
 
 
 def given_matrix(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from odes.common.checks import check_count, check_number, check_seed, lookup
+from odes.common.checks import check_count, check_flag, check_number, check_seed, lookup
+from odes.common.layers import (
+    DIRECT,
+    LAYERED,
+    as_weights,
+    layers_of,
+    outputs_of,
+    over_layers,
+    shapes_at,
+    shapes_of,
+    widths_of,
+)
 from odes.common.order_parameters import FEEDBACK, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_covariance, check_overlaps
 from odes.common.spectrum import check_spectrum
-from simulations.networks import Network, given_matrix
+from simulations.networks import Network, given_matrix, given_weights
 
 
 def sample_network(
     *,
     N: int,
-    K: int,
-    M: int,
+    K: int | tuple[int, ...],
+    M: int | tuple[int, ...],
     O: int = 1,
     teacher: str = "orthonormal",
     student_scale: float = 0.5,
@@ -28,6 +40,7 @@ def sample_network(
     S: Any = None,
     feedback_scale: float = 1.0,
     inputs: Any = None,
+    label_weights: bool = False,
     seed: int = 0,
 ) -> Network:
     """A network drawn at random; the same arguments give the same network.
@@ -36,24 +49,30 @@ def sample_network(
     one leaves the others as they were.
 
     Args:
-        N, K, M, O: number of inputs, hidden units of the student, of the teacher, and outputs.
+        N, K, M, O: number of inputs, hidden units of the student, of the teacher, and outputs.  K
+            and M may be the widths of several hidden layers, from the input upwards, such as
+            ``K=(3, 2)``: v, B and F2, or v_star, are then tuples of the layers above the first.
         teacher: "orthonormal" rows of norm sqrt(N), so that T is the identity, or "gaussian".
         student_scale: standard deviation of the student's first-layer weights.
-        v, v_star: readouts, (K, O) and (M, O), or (K,) and (M,); None draws standard normals for
-            v and sets v_star = 1.
+        v, v_star: readouts, (K, O) and (M, O), or (K,) and (M,), or tuples of the layers above the
+            first; None draws standard normals for v and the hidden layers of a teacher, and sets
+            its readout to 1.
         feedback: "aligned" makes an F whose overlaps with student and teacher are exactly B and S
             and which has no further component; then B is self-averaging and the equations of
             ``odes.solve`` are exact as N grows.  "random" draws F independently of the weights, as
             PEPITA does at initialisation; then they hold only for small learning rates.
         B: fixed feedback of FA, (K, O), and for aligned feedback also the overlap of F with the
             student; None draws standard normals.  The norm P of F then grows as
-            (B / student_scale)^2.
+            (B / student_scale)^2.  With several hidden layers, a tuple for FA; what F overlaps
+            with is then the direct feedback to the first of them, which is drawn.
         S: overlap of an aligned F with the teacher, (M, O); None for v_star, so that F knows the
             teacher's units as their readout weighs them.
         feedback_scale: multiplies B and F.
         inputs: an :class:`odes.Spectrum` of the inputs, whose shares are rounded to whole numbers
             of inputs; None for independent standard normal entries.  The weights are drawn as
             without, in the space of the inputs themselves where there are eigenvectors.
+        label_weights: whether the last of several layers leads from a label to the first hidden
+            layer, (K, O), as Forward-Forward has it, which has no readout.
         seed: of all that is drawn.
 
     The factors F1 and F2, which only mirrors look at, have standard normal entries but for what it
@@ -62,7 +81,9 @@ def sample_network(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    N, K, M, O = (check_count(*each) for each in (("N", N), ("K", K), ("M", M), ("O", O)))
+    N, O = check_count("N", N), check_count("O", O)
+    widths, of_teacher = check_widths("K", K), check_widths("M", M)
+    (K, *_), (M, *_) = widths, of_teacher
     seed = check_seed(seed)
     if N < K + M + O:
         raise ValueError(f"Argument `N` must be at least K + M + O = {K + M + O}, but is {N}.")
@@ -76,29 +97,60 @@ def sample_network(
             'Argument `S` must be None with feedback="random", whose overlaps are drawn with F, '
             f"but is {S!r}."
         )
-    streams = np.random.default_rng(seed).spawn(5)
-    for_teacher, for_student, for_readout, for_feedback, for_factors = streams
+    streams = np.random.default_rng(seed).spawn(6)
+    for_teacher, for_student, for_readout, for_feedback, for_factors, for_layers = streams
     W_star = draw_teacher(for_teacher, M, N)
     W = student_scale * for_student.normal(size=(K, N))
-    v = for_readout.normal(size=(K, O)) if v is None else given_matrix("v", v, (K, O))
-    v_star = np.ones((M, O)) if v_star is None else given_matrix("v_star", v_star, (M, O))
-    B = for_feedback.normal(size=(K, O)) if B is None else given_matrix("B", B, (K, O))
+    layered = shapes_at(LAYERED, widths, O)
+    shapes_of_v = layered
+    if check_flag("label_weights", label_weights) and len(widths) > 1:
+        shapes_of_v = (*layered[:-1], (K, O))
+    v = _drawn(for_readout, shapes_of_v) if v is None else given_weights("v", v, shapes_of_v)
+    shapes_of_teacher = shapes_at(LAYERED, of_teacher, O)
+    if v_star is None:
+        *hidden, readout = layers_of(_drawn(for_layers, shapes_of_teacher))
+        v_star = as_weights([*hidden, np.ones_like(readout)])
+    else:
+        v_star = given_weights("v_star", v_star, shapes_of_teacher)
+    B = _drawn(for_feedback, layered) if B is None else given_weights("B", B, layered)
+    D = None if len(widths) == 1 else _drawn(for_layers, shapes_at(DIRECT, widths, O))
     if not aligned:
         F = for_feedback.normal(size=(N, O))
     else:
-        S = v_star if S is None else given_matrix("S", S, (M, O))
+        known = layers_of(v_star)[0] if len(of_teacher) == 1 else np.ones((M, O))
+        S = known if S is None else given_matrix("S", S, (M, O))
         units = np.concatenate([W, W_star]) / np.sqrt(N)
-        overlaps = np.concatenate([B, S])
+        overlaps = np.concatenate([B if D is None else D[0], S])
         F = np.linalg.lstsq(units, overlaps, rcond=None)[0]
         if np.max(np.abs(units @ F - overlaps)) > 1e-9 * np.max(np.abs(overlaps)):
             raise ValueError(
                 "Argument `student_scale` must be large enough for F to have the overlaps B, "
                 f"but is {student_scale!r}."
             )
-    B, F = feedback_scale * B, feedback_scale * F
-    F1, F2 = for_factors.normal(size=(N, K)), for_factors.normal(size=(K, O))
-    F1 = F1 + (N**0.5 * F - F1 @ F2) @ np.linalg.pinv(F2)
-    return Network(W, v, W_star, v_star, B, F, aligned, F1, F2, inputs=inputs)
+    F, B = feedback_scale * F, over_layers(lambda each: feedback_scale * each, B)
+    D = D and over_layers(lambda each: feedback_scale * each, D)
+    F1, F2 = for_factors.normal(size=(N, K)), _drawn(for_factors, layered)
+    above = reduce(np.matmul, layers_of(F2))
+    F1 = F1 + (N**0.5 * F - F1 @ above) @ np.linalg.pinv(above)
+    return Network(W, v, W_star, v_star, B, F, aligned, F1, F2, inputs=inputs, direct=D)
+
+
+def check_widths(name: str, value: Any) -> tuple[int, ...]:
+    """The widths of hidden layers, from the input upwards; one, if they are a number."""
+    if not isinstance(value, (tuple, list)):
+        return (check_count(name, value),)
+    if not value:
+        raise ValueError(
+            f"Argument `{name}` must have at least one hidden layer, but is {value!r}."
+        )
+    return tuple(check_count(f"{name}[{index}]", each) for index, each in enumerate(value))
+
+
+def _drawn(rng: np.random.Generator, shapes: Any) -> Any:
+    """Standard normals of a shape, or of those of several layers."""
+    if isinstance(shapes[0], int):
+        return rng.normal(size=shapes)
+    return tuple(rng.normal(size=shape) for shape in shapes)
 
 
 def network_with_overlaps(
@@ -135,7 +187,7 @@ def network_with_overlaps(
     optional = dict.fromkeys(FEEDBACK, initial) | {"S": teacher, "P": teacher}
     needs = tuple(n for n, given in optional.items() if getattr(given, n, None) is not None)
     state, fixed = check_overlaps(initial, teacher, needs)
-    (K, M), O = state.R.shape[-2:], state.v.shape[1]
+    (K, M), O = state.R.shape[-2:], outputs_of(state.v)
     least = K + M + (K if "F2" in needs else O)
     if least > N:
         sizes = "2 K + M" if "F2" in needs else "K + M + O"
@@ -172,14 +224,38 @@ def network_with_overlaps(
     grams = gram.reshape(-1, *gram.shape[-2:])
     parts_of_rows = [_vectors(each, n, rng) for each, n in zip(grams, counts, strict=True)]
     rows = N**0.5 * np.concatenate(parts_of_rows, axis=1)
-    B = np.zeros((K, O)) if state.B is None else state.B
     F1 = None if F2 is None else rows[K + M :].T
-    F = (rows[K + M :].T if F2 is None else F1 @ F2) / (N**0.5 if aligned else 1)
-    if B.ndim > 2:
-        B = B.sum(axis=0)
+    above = np.eye(O) if F2 is None else reduce(np.matmul, layers_of(F2))
+    F = rows[K + M :].T @ above / (N**0.5 if aligned else 1)
+    B, D = _feedback_weights(state)
     return Network(
-        rows[:K], state.v, rows[K : K + M], fixed.v_star, B, F, aligned, F1, F2, inputs=inputs
+        rows[:K],
+        state.v,
+        rows[K : K + M],
+        fixed.v_star,
+        B,
+        F,
+        aligned,
+        F1,
+        F2,
+        inputs=inputs,
+        direct=D,
     )
+
+
+def _feedback_weights(state: OrderParameters) -> tuple[Any, Any]:
+    """B of feedback layer by layer, and D of direct feedback, 0 where the state has none."""
+    widths, O, B = widths_of(state.v), outputs_of(state.v), state.B
+    layered, direct = (shapes_at(each, widths, O) for each in (LAYERED, DIRECT))
+    if len(widths) == 1:
+        if B is None:
+            B = np.zeros(layered)
+        return (B.sum(axis=0) if B.ndim > 2 else B), None
+    given = shapes_of(B)
+    as_B, as_D = (
+        B if given == shapes else tuple(map(np.zeros, shapes)) for shapes in (layered, direct)
+    )
+    return as_B, as_D
 
 
 def _vectors(gram: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,21 +12,22 @@ from odes.common.checks import check_count, check_progress, check_seed, check_ti
 from odes.common.chunks import run_chunks
 from odes.common.grid import (
     AXES,
-    ENTRIES,
     Grid,
     axes_of,
     check_symbols,
     choose_rules,
+    entries_of,
     gather,
     labelled,
     make_grid,
 )
+from odes.common.layers import by_layers
 from odes.common.machine import this_machine
 from odes.common.order_parameters import STATUS
 from odes.common.store import Arrays
 from simulations.activations import choose_activation
 from simulations.networks import Network, check_network
-from simulations.rules import Rule, choose_rule, known_name
+from simulations.rules import Rule, choose_rule, direct_feedback, known_name
 from simulations.training.checks import whole_steps
 from simulations.training.errors import tested
 from simulations.training.online_sgd import DTYPES, simulate
@@ -61,13 +62,13 @@ class SimulationJob(NamedTuple):
                 compiled.add(kind)
             status = [STATUS.index(each) for each in trajectory.status]
             kept = {name: getattr(trajectory.order_parameters, name, None) for name in self.symbols}
-            B = kept.get("B")
-            if B is not None and B.ndim > 4:  # of groups of inputs, which send it back together
+            B: Any = kept.get("B")
+            if getattr(B, "ndim", 0) > 4:  # of groups of inputs, which send it back together
                 kept["B"] = B.sum(axis=2)
             arrays = {
                 "generalization_error": trajectory.generalization_error,
                 "status": np.array(status, "int8"),
-                **{name: array for name, array in kept.items() if array is not None},
+                **by_layers({name: each for name, each in kept.items() if each is not None}),
             }
             return {name: array[None] for name, array in arrays.items()}
 
@@ -130,8 +131,7 @@ def sweep(
     own: dict[str, Any] = {}
     if callable(network):
         known["N"] = check_count
-        own = axes_of(network, axes, known)
-        known |= own
+        known |= (own := axes_of(network, axes, known))
         if axes.get("N") is None:
             raise ValueError("Argument `N` must be given if `network` is a function, but is None.")
     else:
@@ -165,8 +165,10 @@ def sweep(
         layout={"dimensions": list(grid.axes), "device": machine.kind},
         path=path, executor=executor, progress=progress, threads=machine.callers,
     )  # fmt: skip
+    direct = {one.feedback is direct_feedback for one in rules.values()}
     dimensions = {"generalization_error": ("run", "time"), "status": ("run",)}
-    dimensions |= {symbol: ("run", "time", *ENTRIES[symbol]) for symbol in symbols}
+    for name, each in entries_of(symbols, set().union(*results), direct).items():
+        dimensions[name] = ("run", "time", *each)
     return labelled(
         grid,
         rule,

@@ -368,7 +368,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 UNCHECKED = {
-    ("Sample", "through"), ("Sample", "forward"),
+    ("Sample", "through"), ("Sample", "outer"), ("Sample", "forward"),
     ("OrderParameters", "with_weights"), ("Network", "get"), ("Network", "put"),
     ("Spectrum", "alone"), ("Spectrum", "of_inputs"),
 }  # fmt: skip

@@ -13,6 +13,7 @@ import xarray
 
 from figures.paper.registry import SHARED, TOLERANCES, Data, PaperFigure
 from odes import FactoredOrderParameters, Fluctuations, OrderParameters, Trajectory
+from odes.common.layers import by_layers, together
 from odes.common.order_parameters import state_of
 from odes.common.store import ROOT, load_arrays, save_arrays, versions
 
@@ -58,7 +59,8 @@ def save_data(path: Path, data: Data, **origin: Any) -> None:
             scatter = parts.pop("fluctuations")
             if scatter is not None:
                 parts |= {f"{SCATTER}{key}": part for key, part in flat(scatter).items()}
-        arrays |= {f"{name}/{key}": part for key, part in parts.items() if part is not None}
+        known = {f"{name}/{key}": part for key, part in parts.items() if part is not None}
+        arrays |= by_layers(known)
     save_arrays(path, arrays)
 
 
@@ -70,7 +72,8 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
     origin = {key: arrays.pop(key).item() for key in list(arrays) if "/" not in key}
     data: Data = {}
     for name in dict.fromkeys(key.rsplit("/", 1)[0] for key in arrays):
-        parts = {k.rsplit("/", 1)[1]: a for k, a in arrays.items() if k.rsplit("/", 1)[0] == name}
+        whole = {k.rsplit("/", 1)[1]: a for k, a in arrays.items() if k.rsplit("/", 1)[0] == name}
+        parts = together(whole)
         if LAYOUT in parts:
             layout = json.loads(str(parts.pop(LAYOUT)))
             for kind in ("coords", "data_vars"):

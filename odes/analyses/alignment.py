@@ -7,12 +7,14 @@ that backpropagation would make on the same input, averaged over inputs::
     cos = <dW . dW_BP> / sqrt( <dW . dW> <dW_BP . dW_BP> )
     <dW . dW'> / N -> sum_k <delta_k delta'_k>
 
-With ``delta_k = g'_k sum_o B_ko e_o`` linear in B, each of the three is a closed average: of a
-student that has every unit twice, once with B and once with v sent back.
+With several hidden layers there is one of each a layer, that of ``h_{l-1} delta_l^T`` above the
+first.  With ``delta_k = g'_k sum_o B_ko e_o`` linear in B, each of the three is a closed average:
+of a student that has every unit twice, once with B and once with v sent back.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -22,6 +24,14 @@ from odes.averages.closed import closed_moments
 from odes.averages.quadrature import Points
 from odes.common.checks import check_flag, check_untraced, hyperparameters, quoted
 from odes.common.groups import pooled
+from odes.common.layers import (
+    beside_feedback,
+    is_deep,
+    is_several,
+    layers_of,
+    outputs_of,
+    over_layers,
+)
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
@@ -46,7 +56,11 @@ Those averaged over points cancel at every point by itself, and are small next t
 
 
 def feedback_cosine(
-    state: OrderParameters, *, per_output: bool = False, teacher: Teacher | None = None
+    state: OrderParameters,
+    *,
+    per_output: bool = False,
+    teacher: Teacher | None = None,
+    rule: Any = None,
 ) -> Array:
     """Cosine of the angle between B and v, as vectors of all K O entries, or output by output.
 
@@ -55,21 +69,29 @@ def feedback_cosine(
         per_output: whether to compare the columns of B and v, which adds a last axis (O,).
         teacher: of a single state with overlaps in groups of inputs, over which B is then summed;
             on a trajectory the groups are seen from the shapes.
+        rule: whose B this is, for direct feedback ("dfa") to several hidden layers as wide as the
+            output, which shapes do not tell from feedback layer by layer.
 
     Returns:
-        The cosine, of the shape of the leading axes; NaN where B or v is zero.
+        The cosine, of the shape of the leading axes; NaN where B or v is zero.  With several hidden
+        layers one for each B, along a last axis: of feedback layer by layer with the weights of
+        that layer, and of feedback from the outputs with the product of all weights on that way.
 
     Raises:
         ValueError: for a rule without B, such as backpropagation.
     """
-    overlap, norm_B, norm_v = _overlaps(state, per_output, teacher)
+    overlap, norm_B, norm_v = _overlaps(state, per_output, teacher, rule)
     xp = overlap.__array_namespace__()
     norm = xp.sqrt(norm_B * norm_v)
     return xp.where(norm > 0, overlap / xp.where(norm > 0, norm, 1.0), xp.nan)
 
 
 def feedback_angle(
-    state: OrderParameters, *, per_output: bool = False, teacher: Teacher | None = None
+    state: OrderParameters,
+    *,
+    per_output: bool = False,
+    teacher: Teacher | None = None,
+    rule: Any = None,
 ) -> Array:
     """Angle between B and v, in degrees, 0 where they are parallel.
 
@@ -77,23 +99,33 @@ def feedback_angle(
     al. 2021).  Arguments, shape and errors are those of :func:`feedback_cosine`.  Good to 1e-6
     degrees also where the cosine is close to 1.
     """
-    return _angle(*_overlaps(state, per_output, teacher))
+    return _angle(*_overlaps(state, per_output, teacher, rule))
 
 
 def _overlaps(
-    state: OrderParameters, per_output: bool, teacher: Teacher | None
+    state: OrderParameters, per_output: bool, teacher: Teacher | None, rule: Any
 ) -> tuple[Array, Array, Array]:
     """B . v, B . B and v . v."""
     if teacher is not None and not isinstance(teacher, Teacher):
         raise ValueError(
             f"Argument `teacher` must be Teacher(...) or None, but is {quoted(teacher)}."
         )
+    direct = rule is not None and choose(rule, "erf")[0].direct
     if not is_state(state):
         raise ValueError(f"Argument `state` must be OrderParameters(...), but is {quoted(state)}.")
     if state.B is None:
         raise ValueError(
             "Argument `state` must have a B, but B is None: what is fed back follows from v."
         )
+    if is_several(state.v):
+        if check_flag("per_output", per_output):
+            raise ValueError("Argument `per_output` must be False with several hidden layers.")
+        B = over_layers(partial(_real_array, "B"), state.B)
+        v = over_layers(partial(_real_array, "v"), state.v)
+        pairs = [_products(*pair) for pair in beside_feedback(B, v, direct)]
+        xp = pairs[0][0].__array_namespace__()
+        overlap, norm_B, norm_v = (xp.stack(each, axis=-1) for each in zip(*pairs, strict=True))
+        return overlap, norm_B, norm_v
     B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
     in_groups = v.ndim > 2 or (teacher is not None and teacher.inputs is not None)
@@ -103,8 +135,12 @@ def _overlaps(
         raise ValueError(
             f"Argument `state` must have a B of the shape of v, {v.shape}, but it is {B.shape}."
         )
+    return _products(B, v, -2 if check_flag("per_output", per_output) else (-2, -1))
+
+
+def _products(B: Array, v: Array, axis: Any = (-2, -1)) -> tuple[Array, Array, Array]:
+    """B . v, B . B and v . v."""
     xp = v.__array_namespace__()
-    axis = -2 if check_flag("per_output", per_output) else (-2, -1)
     overlap, norm_B, norm_v = (xp.sum(x, axis=axis) for x in (B * v, B * B, v * v))
     return overlap, norm_B, norm_v
 
@@ -159,6 +195,7 @@ def update_cosine(
 
     Returns:
         The cosine, of the shape of the leading axes; NaN where either update is zero, to rounding.
+        With several hidden layers one for each, along a last axis.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -209,21 +246,28 @@ def _update_overlaps(
         )
     needs = {name: each for name, each in needs_of(rule).items() if name not in Teacher._fields}
     for name in ("Q", "R", "v", *needs):
-        if getattr(state, name, None) is not None:
-            check_untraced(name, _real_array(name, getattr(state, name)))
+        for array in layers_of(getattr(state, name, None)):
+            if array is not None:
+                check_untraced(name, _real_array(name, array))
     grouped: tuple[str, ...] = ()
     if teacher.inputs is not None:
         grouped = (*GROUPED, "B") if "S" in rule.needs else GROUPED
         needs |= {"B": ("G", *DIMENSIONS["B"])} if "S" in rule.needs else {}
     leading = np.shape(state.R)[: -3 if grouped else -2]
     entries = [_entry(state, index, needs, grouped) for index in np.ndindex(leading)]
-    reached = [all(a is None or np.all(np.isfinite(a)) for a in one) for one in entries]
+    reached = [
+        all(a is None or np.all(np.isfinite(a)) for each in one for a in layers_of(each))
+        for one in entries
+    ]
     checked = [check_overlaps(one, teacher, needs, "state") for one in compress(entries, reached)]
     for one, fixed in checked[:1]:
-        rule.check(len(one.v), one.v.shape[1], activation)
+        rule.check(one.R.shape[-2], outputs_of(one.v), activation)
         check_feedback(rule, pooled(one, fixed)[0])
+        if is_several(one.v):
+            rule.check_layers(one.v)
     found: list[Any] = []
-    if points is None and has_closed_form(rule, activation):
+    shallow = not is_deep(state.v) and not is_deep(teacher.v_star)
+    if points is None and shallow and has_closed_form(rule, activation):
         with np.errstate(over="ignore", invalid="ignore"):
             found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]
     elif per_output:
@@ -238,8 +282,10 @@ def _update_overlaps(
             f"Argument `noise` must leave updates that are finite, but is {parameters.noise:g}, "
             f"with `lr` {parameters.lr:g}."
         )
-    outputs = (np.shape(teacher.v_star)[-1] if np.ndim(teacher.v_star) == 2 else 1,)
-    products = np.full((len(entries), *(outputs if per_output else ()), 3), np.nan)
+    several: tuple[int, ...] = (len(state.v),) if is_deep(state.v) else ()
+    if per_output:
+        several = (np.shape(teacher.v_star)[-1] if np.ndim(teacher.v_star) == 2 else 1,)
+    products = np.full((len(entries), *several, 3), np.nan)
     if checked:
         products[reached] = np.reshape(found, (len(checked), *products.shape[1:]))
     return np.moveaxis(products.reshape(*leading, *products.shape[1:]), -1, 0)
@@ -256,8 +302,8 @@ def _averaged(
     from odes.averages.nodes import check_averaged, choose_points  # imports JAX
     from odes.averages.sampled import products  # imports JAX
 
-    (K, M), O = given[0][0].R.shape[-2:], given[0][0].v.shape[1]
-    check_averaged(rule, activation, K, O)
+    (K, M), O = given[0][0].R.shape[-2:], outputs_of(given[0][0].v)
+    check_averaged(rule, activation, given[0][0])
     RULES["bp"].check(K, O, activation)
     dimensions = K + M + (O if parameters.noise > 0 else 0) + draws_of(rule, K, O)
     nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
@@ -266,7 +312,8 @@ def _averaged(
         problem = Problem(state, teacher, rule, activation, nodes, moving=())
         overlap, norm, norm_BP = problem.compiled(products)(parameters)
         has_direction = norm_BP > ROUNDING**2 * _terms(state, teacher, state.v)
-        found.append([overlap, norm, norm_BP if has_direction else np.nan])
+        each = np.stack([overlap, norm, np.where(has_direction, norm_BP, np.nan)], axis=-1)
+        found.append(each if is_several(state.v) else each[0])
     return found
 
 
@@ -279,6 +326,9 @@ def _entry(
     """One of states with leading axes, with what is needed of the feedback, which may have none."""
     parts = states._asdict()
     for name, part in parts.items():
+        if is_several(part):
+            parts[name] = over_layers(lambda layer: np.asarray(layer)[index], part)
+            continue
         optional = name not in ALWAYS
         unused = part is None or (optional and name not in needs)
         array = None if unused else np.asarray(part)
@@ -295,9 +345,11 @@ def _entry(
     return state_of(parts)
 
 
-def _terms(state: OrderParameters, teacher: Teacher, fed_back: np.ndarray) -> float:
+def _terms(state: OrderParameters, teacher: Teacher, fed_back: Any) -> float:
     """The size of what adds up to a squared update, and cancels where there is nothing to learn."""
-    return float(np.sum(np.concatenate([state.v, teacher.v_star]) ** 2) * np.sum(fed_back**2))
+    layers = [*layers_of(state.v), *layers_of(teacher.v_star)]
+    forward, back = (sum(np.sum(a**2) for a in each) for each in (layers, layers_of(fed_back)))
+    return float(forward * back)
 
 
 def _closed(

@@ -197,7 +197,7 @@ def find(problem: Problem) -> FixedPoint:
     """The fixed point near where the problem starts; ValueError where the search fails."""
     parameters = problem.parameters
     start = problem.pack(problem.initial)
-    rate = max(parameters.lr, parameters.lr_v) or 1.0
+    rate = parameters.fastest or 1.0
     velocity, jacobian = problem.velocity(), problem.compiled(_jacobian)
 
     def speed(y: np.ndarray) -> np.ndarray:
@@ -264,7 +264,7 @@ def _deviations(
 def _speed(problem: Problem) -> float:
     """The fastest change of what can move at the start, per learning rate."""
     change = problem.velocity()(0.0, problem.pack(problem.initial))
-    return float(np.max(abs(change))) / max(problem.parameters.lr, problem.parameters.lr_v)
+    return float(np.max(abs(change))) / problem.parameters.fastest
 
 
 def error_of(problem: Problem, state: OrderParameters) -> float:

@@ -19,8 +19,8 @@ from odes.common.checks import check_number, hyperparameters, quoted
 from odes.common.order_parameters import ALWAYS, DIMENSIONS, OrderParameters, Teacher, state_of
 from odes.common.overlaps import check_overlaps
 from odes.common.trajectory import Trajectory
-from odes.problem import packing
 from odes.rules import needs_of
+from odes.vectors import packing
 
 PLATEAU_SPAN = 200.0
 """Learning rate times the duration of one segment of integration, after which it is seen whether

@@ -42,7 +42,7 @@ def differentiable_moments(
     """
     n = C.shape[0]
     C_here = jax.lax.stop_gradient(C)
-    root_here, _ = field_roots(C_here, len(state.v))
+    root_here, _ = field_roots(C_here, state.R.shape[-2])
     given = state, teacher, parameters
 
     def one(fields: Any, zeta: Any, given: Any) -> Any:

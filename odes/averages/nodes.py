@@ -10,23 +10,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.averages.activations import ACTIVATIONS
-from odes.averages.quadrature import Points, default_points, mirrored_sobol
+from odes.averages.activations import ACTIVATIONS, Linear
+from odes.averages.quadrature import Points, default_points, gauss_hermite, mirrored_sobol
 from odes.averages.sampled import SampleUpdate, activities, misclassified
 from odes.common.checks import check_array, check_count
+from odes.common.layers import is_several, outputs_of, over_layers, shapes_of, widths_of
 from odes.common.order_parameters import OrderParameters, Teacher
-from odes.rules import Sample, Update, check_derivative, draws_of, is_smooth, overrides, shape_of
+from odes.rules import (
+    Sample,
+    Update,
+    check_derivative,
+    draws_of,
+    is_own,
+    is_smooth,
+    overrides,
+    shape_of,
+)
 
 N_SIGN_NODES = 2**15
 """Sobol points for averages of signs."""
+
+EXACT_PER_AXIS = 3
+"""Gauss-Hermite nodes on an axis for polynomials up to degree 5."""
+
+MAX_EXACT_DIMENSIONS = 8
+"""Up to so many dimensions polynomials are averaged exactly: 3^8 = 6561 nodes."""
 
 
 def share_misclassified(
     problem: Any, states: OrderParameters, points: int | Points | None
 ) -> np.ndarray:
     """:func:`misclassified` of NumPy states, over the points that the caller of ``solve`` gave."""
-    K, O = states.v.shape[1:]
-    check_prediction(problem.rule, K, O, problem.activation)
+    K = states.R.shape[-2]
+    check_prediction(problem.rule, problem.initial, problem.activation)
     if not isinstance(points, Points):
         points = mirrored_sobol(K + states.R.shape[-1], points or N_SIGN_NODES, K)
     return replace(problem, points=points).compiled(misclassified)(states)
@@ -46,22 +62,29 @@ def points_of(
     elementwise, and for a rule whose update or prediction has the wrong shapes, or that has a gamma
     without what it needs.
     """
-    (K, M), O = initial.R.shape[-2:], initial.v.shape[1]
-    has_gamma = check_averaged(rule, activation, K, O)
+    (K, M), O = initial.R.shape[-2:], outputs_of(initial.v)
+    has_gamma = check_averaged(rule, activation, initial)
     fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     smooth = is_smooth(rule, activation) and not rule.classifies
     dimensions = K + M + (O if noisy else 0) + draws_of(rule, K, O)
+    if points is None and is_polynomial(rule, activation) and dimensions <= MAX_EXACT_DIMENSIONS:
+        return gauss_hermite(dimensions, EXACT_PER_AXIS)
     return choose_points(points, dimensions, smooth, K)
 
 
-def check_averaged(rule: Any, activation: Any, K: int, O: int) -> bool:
+def is_polynomial(rule: Any, activation: Any) -> bool:
+    """Whether what a sample does is a polynomial in the fields, of a degree up to two."""
+    return activation is Linear and is_own(rule) and rule.smooth
+
+
+def check_averaged(rule: Any, activation: Any, like: OrderParameters) -> bool:
     """Whether the rule has a gamma; ValueError if rule or activation cannot be averaged."""
     with jax.ensure_compile_time_eval():  # also where the caller is being traced
         check_activation(activation)
-        has_gamma = check_update(rule, K, O, activation)
-        check_prediction(rule, K, O, activation)
+        has_gamma = check_update(rule, like, activation)
+        check_prediction(rule, like, activation)
     return has_gamma
 
 
@@ -114,21 +137,30 @@ def check_activation(activation: Any) -> None:
 
 
 def tried(
-    rule: Any, activation: Any, K: int, O: int, kind: Callable[..., Sample] = Sample
+    rule: Any, activation: Any, like: OrderParameters, kind: Callable[..., Sample] = Sample
 ) -> SampleUpdate:
-    """The update of a rule on a sample of ones, of a ``kind``."""
-    ones = jnp.ones((K, O))
+    """The update of a rule on a sample of ones, of a ``kind``, for a student like this state."""
+    ones = over_layers(lambda layer: jnp.ones(layer.shape), like.v)
+    K, O = widths_of(ones)[0], outputs_of(ones)
     sample = kind(
-        fields=ones[:, 0],
+        fields=jnp.ones(K),
         v=ones,
-        label=ones[0],
-        B=ones,
+        label=jnp.ones(O),
+        B=over_layers(lambda layer: jnp.ones(layer.shape[-2:]), rule.feedback(like)),
         g=activities(activation),
-        lr=ones[0, 0],
+        lr=jnp.ones(()),
         xi=jnp.ones(shape_of(rule.draws, K, O)) if rule.draws else None,
         weights={name: jnp.ones(shape_of(each, K, O)) for name, each in rule.keeps.items()},
     )
-    update = rule.update(sample)
+    try:
+        update = rule.update(sample)
+    except (AttributeError, TypeError, ValueError) as error:
+        if not is_several(ones):
+            raise
+        raise ValueError(
+            f"Argument `rule` must be written for {len(ones)} hidden layers, of which v has one "
+            f"array each, but {rule!r} failed with {error}"
+        ) from error
     if not isinstance(update, Update):
         raise ValueError(f"Argument `rule` must return an Update, but returned {update!r}.")
     learned = rule.learn(sample)
@@ -145,33 +177,35 @@ def tried(
     return SampleUpdate(update.delta, update.readout, update.gamma, learned or None)
 
 
-def check_update(rule: Any, K: int, O: int, activation: Any) -> bool:
+def check_update(rule: Any, like: OrderParameters, activation: Any) -> bool:
     """Whether the rule has a gamma; ValueError unless its update has the right shapes."""
     seen = []
 
     class Watched(Sample):
-        def through(self, signal: Any) -> Any:
-            seen.append(signal)
-            return super().through(signal)
+        def through(self, signal: Any, fields: Any = None) -> Any:
+            seen.extend(signal.shape)
+            return super().through(signal, fields)
 
-    update = tried(rule, activation, K, O, Watched)
-    if seen:
-        check_derivative(K, activation)
-    expected = {"delta": (K,), "readout": (K, O), "gamma": (K,)}
+    update = tried(rule, activation, like, Watched)
+    for width in seen:
+        check_derivative(width, activation)
+    K = widths_of(like.v)[0]
+    expected = {"delta": (K,), "readout": shapes_of(like.v), "gamma": (K,)}
     for name, shape in expected.items():
         part = getattr(update, name)
-        if np.shape(part) != shape and not (name == "gamma" and part is None):
+        if shapes_of(part) != shape and not (name == "gamma" and part is None):
             raise ValueError(
                 f"Argument `rule` must return a {name} of shape {shape}, "
-                f"but returned shape {np.shape(part)}."
+                f"but returned shape {shapes_of(part)}."
             )
     return update.gamma is not None
 
 
-def check_prediction(rule: Any, K: int, O: int, activation: Any) -> None:
+def check_prediction(rule: Any, like: OrderParameters, activation: Any) -> None:
     """ValueError unless what the rule puts out has the shape of the teacher's output."""
-    ones = jnp.ones((K, O))
-    shape = np.shape(rule.predict(ones[:, 0], ones, activities(activation)))
+    K, O = widths_of(like.v)[0], outputs_of(like.v)
+    ones = over_layers(lambda layer: jnp.ones(layer.shape), like.v)
+    shape = np.shape(rule.predict(jnp.ones(K), ones, activities(activation)))
     if shape != (O,):
         raise ValueError(
             f"Argument `rule` must predict an output of shape {(O,)}, but predicts one of shape "

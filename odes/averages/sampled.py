@@ -24,8 +24,9 @@ import jax.numpy as jnp
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
 from odes.common.groups import mean_square, of_length, pooled
+from odes.common.layers import layers_of, outputs_of
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
-from odes.rules import Sample, draws_of, shape_of
+from odes.rules import Sample, draws_of, fields_above, shape_of
 
 ZERO_EIGENVALUE_RTOL = 1e-14
 """Eigenvalues of a covariance below this times its size count as zero."""
@@ -101,7 +102,7 @@ def updates_at(
     is not among the units.
     """
     n = C.shape[0]
-    root, inverse = field_roots(C, len(state.v))
+    root, inverse = field_roots(C, state.R.shape[-2])
 
     def one(node: Any) -> tuple[SampleUpdate, Any]:
         return update_at(root @ node[:n], node[n:], state, teacher, parameters, rule, activation)
@@ -122,9 +123,9 @@ def update_at(
     """What a rule does at one value of all fields, (K + M,), and of the normals that are drawn.
 
     These are O of the noise, of which there are none without noise, and those of the rule.  The
-    update and the error.
+    update, and the error where there is a gamma.
     """
-    K, O = state.v.shape
+    K, O = state.R.shape[-2], outputs_of(state.v)
     own = draws_of(rule, K, O)
     zeta, xi = drawn[: drawn.size - own], drawn[drawn.size - own :]
     sample = Sample(
@@ -140,7 +141,8 @@ def update_at(
     )
     update = rule.update(sample)
     learned = rule.learn(sample) or None
-    return SampleUpdate(update.delta, update.readout, update.gamma, learned), sample.error
+    error = None if update.gamma is None else sample.error
+    return SampleUpdate(update.delta, update.readout, update.gamma, learned), error
 
 
 class SampleUpdate(NamedTuple):
@@ -161,8 +163,14 @@ def label_at(
     activation: Any,
 ) -> Any:
     """The teacher's output and its noise, (O,), of arguments as for :func:`update_at`."""
-    label = activation.g(fields[state.v.shape[0] :]) @ teacher.v_star
+    label = taught(fields[state.R.shape[-2] :], teacher, activation)
     return label + parameters.noise * zeta if zeta.size else label
+
+
+def taught(fields: Any, teacher: Teacher, activation: Any) -> Any:
+    """The teacher's output at its fields, (M,), without noise, (O,)."""
+    g, v_star = activation.g, teacher.v_star
+    return g(fields_above(fields, v_star, g)[-1]) @ layers_of(v_star)[-1]
 
 
 def sampled_moments(
@@ -190,40 +198,48 @@ def sampled_moments(
     return Moments(
         slopes=with_z @ inverse,
         delta_delta=weighted.T @ update.delta,
-        readout=jnp.tensordot(points.weights, update.readout, 1),
+        readout=jax.tree.map(lambda each: jnp.tensordot(points.weights, each, 1), update.readout),
         gamma_error=gamma_error,
         weights=jax.tree.map(lambda each: jnp.tensordot(points.weights, each, 1), update.weights),
     )
 
 
 def products(problem: Any, parameters: Hyperparameters) -> Any:
-    """``sum_k`` of <delta delta_BP>, <delta delta> and <delta_BP delta_BP>, (3,).
+    """``sum_k`` of <delta delta_BP>, <delta delta> and <delta_BP delta_BP>, (3, hidden layers).
 
-    Of the initial state; delta_BP is the gradient of the error.
+    Of the initial state; delta_BP is the gradient of the error.  Of the layers above the first, of
+    all entries of the change of their weights.
     """
     rule, activation, inputs = problem.rule, problem.activation, problem.teacher.inputs
     state, teacher = pooled(problem.initial, problem.teacher)
     C = joint_covariance(state, teacher)
-    n, K = len(C), len(state.v)
+    n, K = len(C), state.R.shape[-2]
     root, _ = field_roots(C, K)
 
-    def one(node: Any, tau: Any) -> tuple[Any, Any]:
+    def one(node: Any, tau: Any) -> Any:
         fields, drawn = jnp.sqrt(tau) * (root @ node[:n]), node[n:]
-        zeta = drawn[: drawn.size - draws_of(rule, *state.v.shape)]
+        zeta = drawn[: drawn.size - draws_of(rule, K, outputs_of(state.v))]
         label = label_at(fields, zeta, state, teacher, parameters, activation)
 
-        def error(own: Any) -> Any:
-            prediction = rule.predict(own, state.v, activities(activation))
+        def error(own: Any, v: Any) -> Any:
+            prediction = rule.predict(own, v, activities(activation))
             return jnp.sum((prediction - label) ** 2) / 2
 
         longer = of_length(teacher, tau)
         update, _ = update_at(fields, drawn, state, longer, parameters, rule, activation)
-        return update.delta, jax.grad(error)(fields[:K])
+        slope, slopes = jax.grad(error, (0, 1))(fields[:K], state.v)
+        own = [update.delta, *layers_of(update.readout)[:-1]]
+        exact = [slope, *layers_of(slopes)[:-1]]
+        found = [
+            [jnp.sum(a * b) for a, b in ((x, y), (x, x), (y, y))]
+            for x, y in zip(own, exact, strict=True)
+        ]
+        return jnp.array(found).T
 
     def at(tau: Any) -> Any:
-        delta, exact = jax.vmap(one, (0, None))(problem.points.nodes, tau)
-        pairs = (delta, exact), (delta, delta), (exact, exact)
-        return tau * jnp.stack([problem.points.weights @ jnp.sum(a * b, axis=1) for a, b in pairs])
+        each = jax.vmap(one, (0, None))(problem.points.nodes, tau)
+        lengths = jnp.where(jnp.arange(each.shape[-1]) == 0, tau, 1.0)  # of what multiplies delta
+        return lengths * jnp.tensordot(problem.points.weights, each, 1)
 
     return over_factors(at, inputs)
 
@@ -270,12 +286,12 @@ def predictions(problem: Any, state: OrderParameters, tau: Any = 1.0) -> tuple[A
 
     For inputs of the factor tau.
     """
-    K = state.v.shape[0]
+    K = state.R.shape[-2]
     C = joint_covariance(*pooled(state, problem.teacher))
     fields = jnp.sqrt(tau) * (problem.points.nodes[:, : len(C)] @ field_roots(C, K)[0].T)
     g = activities(problem.activation)
     student = jax.vmap(lambda each: problem.rule.predict(each, state.v, g))
-    label = problem.activation.g(fields[:, K:]) @ problem.teacher.v_star
+    label = jax.vmap(lambda each: taught(each, problem.teacher, problem.activation))(fields[:, K:])
     return student(fields[:, :K]), label
 
 

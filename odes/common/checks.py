@@ -217,7 +217,8 @@ def hyperparameters(
 ) -> Hyperparameters:
     """Checked scalars of the online update.
 
-    ``lr_v=None`` means equal to ``lr``, and ``weight_decay_v=None`` equal to ``weight_decay``, but
+    ``lr_v=None`` means equal to ``lr``, a tuple one rate for each layer above the first, and
+    ``weight_decay_v=None`` equal to ``weight_decay``, but
     0 where ``lr_v`` is 0: a frozen readout stays as it is.
 
     Raises ValueError for anything but finite numbers >= 0.
@@ -236,13 +237,17 @@ def completed(given: dict[str, Any], check: Callable[[str, Any], Any]) -> Hyperp
     ``lr_v`` is 0.
     """
     values = {
-        name: check(name, each)
+        name: tuple(check(f"{name}[{index}]", part) for index, part in enumerate(each))
+        if name == "lr_v" and type(each) is tuple
+        else check(name, each)
         for name, each in given.items()
         if not (each is None and name in AS_FIRST)
     }
     lr_v = values.setdefault("lr_v", values["lr"])
     if "weight_decay_v" not in values:
-        learns = 1.0 if callable(lr_v) else lr_v != 0
+        learns: Any = 1.0 if callable(lr_v) else lr_v != 0
+        if type(lr_v) is tuple:
+            learns = any(lr_v)
         values["weight_decay_v"] = values["weight_decay"] * learns
     return Hyperparameters(**values)
 

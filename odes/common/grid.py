@@ -59,6 +59,29 @@ ENTRIES = {
 """Dimensions of the order parameters in a Dataset: Q (k, l), R (k, m), v and B (k, o)."""
 
 
+def entries_of(symbols: tuple[str, ...], names: set[str], direct: set[bool]) -> dict[str, Any]:
+    """Dimensions of the order parameters of these names; of several hidden layers, of each layer.
+
+    Weights between hidden layers have the dimensions h1, h2, ...  ``names`` are those of all
+    arrays, such as "v[1]"; and ``direct`` says of all rules whether their B leads from the outputs
+    straight to every layer.
+    """
+    depth = max((int(name[:-1].partition("[")[2]) + 1 for name in names if "[" in name), default=1)
+    if depth > 1 and "B" in symbols and len(direct) > 1:
+        raise ValueError(
+            "Argument `order_parameters` must not hold B for rules that send the error back layer "
+            "by layer beside others that send it straight to every layer."
+        )
+    units = ["k", *(f"h{index}" for index in range(1, depth)), "o"]
+    found: dict[str, Any] = {}
+    for symbol in symbols:
+        found[symbol] = ENTRIES[symbol]
+        if depth > 1 and symbol in ("v", "B", "F2"):
+            above = ["o"] * depth if symbol == "B" and direct == {True} else units[1:]
+            found |= {f"{symbol}[{i}]": (units[i], above[i]) for i in range(depth)}
+    return found
+
+
 RESERVED = {"time", "run", "group", *LABELS, *"klmo"} - {"seed", "N"}
 """Names of dimensions and variables that no axis may have."""
 

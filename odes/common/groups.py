@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from odes.common.layers import layers_of
 from odes.common.order_parameters import GROUPED, Array, OrderParameters, Teacher
 from odes.common.spectrum import Spectrum
 
@@ -12,8 +13,12 @@ def names_in_groups(teacher: Teacher, state: OrderParameters) -> tuple[str, ...]
     """The overlaps of state and teacher that have an axis of groups, by name."""
     if teacher.inputs is None:
         return ()
-    B = state.B
-    return (*GROUPED, "B") if B is not None and B.ndim > state.v.ndim else GROUPED
+    return (*GROUPED, "B") if has_groups(state.B, state) else GROUPED
+
+
+def has_groups(B: Any, state: OrderParameters) -> bool:
+    """Whether a B, if there is any, has an axis of groups of inputs."""
+    return getattr(B, "ndim", 0) > layers_of(state.v)[0].ndim
 
 
 def groups_of(inputs: Spectrum, N: int) -> Array:
@@ -38,7 +43,7 @@ def pooled(state: OrderParameters, teacher: Teacher) -> tuple[OrderParameters, T
     if inputs is None:
         return state, teacher
     variances = inputs.eigenvalues
-    xp = state.v.__array_namespace__()
+    xp = state.R.__array_namespace__()
     names = names_in_groups(teacher, state)
 
     def summed(name: str, each: Array) -> Array:

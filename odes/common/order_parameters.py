@@ -41,6 +41,12 @@ has K columns with entries of O(1) and the overlaps ``B1 = W F1 / N``, ``S1 = W*
 Inputs may have a covariance, and a length that varies, instead (``spectrum.py`` beside this): the
 overlaps of vectors in input space are then one for each group of inputs of the same variance.
 
+With several hidden layers, of widths K, H1, ..., H_L, v is a tuple of what stands above the first,
+``((K, H1), (H1, H2), ..., (H_L, O))``, and so is F2.  B is one, too, for rules that send the error
+back layer by layer, and ``((K, O), (H1, O), ...)`` for those that send it straight to every layer;
+of rules that feed back to the input it is the overlap with F, (K, O), as ever.  A teacher may have
+several layers as well, with v_star a tuple.
+
 Forward-Forward has no readout: its labels are inputs, and v holds the label weights, from the one
 label to the hidden units, which are of O(1) and learn at a rate of 1/N as a readout does.
 """
@@ -52,6 +58,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from odes.common.layers import as_weights, layers_of, over_layers
 
 Array = Any  # a NumPy or JAX array
 
@@ -126,6 +134,11 @@ def is_state(value: Any) -> bool:
     return isinstance(value, tuple) and getattr(value, "_fields", ())[:4] == OrderParameters._fields
 
 
+def given_parts(state: OrderParameters) -> dict[str, Array]:
+    """The order parameters that a state has, by name."""
+    return {name: each for name, each in state._asdict().items() if each is not None}
+
+
 def state_of(parts: dict[str, Any]) -> Any:
     """The state of these order parameters, by name, and of what else is not None."""
     known, factors = OrderParameters._fields, FactoredOrderParameters._fields[4:]
@@ -175,11 +188,16 @@ class Hyperparameters(NamedTuple):
     """
 
     lr: Array  # learning rate of the first layer
-    lr_v: Array  # learning rate of the readout
+    lr_v: Any  # learning rate of the readout, or of all layers above the first, or of each of them
     noise: Array  # standard deviation of the label noise
     weight_decay: Array  # of the first layer, per unit of t
     weight_decay_v: Array  # of the readout, per unit of t
     feedback_scale: Array = 1.0  # multiplies F and FA's B
+
+    @property
+    def fastest(self) -> Any:
+        """The largest learning rate of any layer."""
+        return max(self.lr, *layers_of(self.lr_v))
 
 
 @cache
@@ -213,11 +231,15 @@ def scale_feedback(
     def times(overlap: Array | None, factor: Array) -> Array | None:
         if overlap is None:
             return None
-        in_groups = overlap.ndim > state.v.ndim and getattr(factor, "ndim", 0) > 2
+        in_groups = overlap.ndim > layers_of(state.v)[0].ndim and getattr(factor, "ndim", 0) > 2
         return (factor[:, None] if in_groups else factor) * overlap
 
-    scaled = {"B", "F2"} & set(state._fields)
+    scaled = {"B": over_layers(lambda each: times(each, scale), state.B)}
+    F2 = getattr(state, "F2", None)
+    if F2 is not None:  # a product, so that one factor is enough
+        *others, last = layers_of(F2)
+        scaled["F2"] = as_weights([*others, times(last, scale)])
     return (
-        state._replace(**{name: times(getattr(state, name), scale) for name in scaled}),
+        state._replace(**scaled),
         teacher._replace(S=times(teacher.S, scale), P=times(teacher.P, scale * scale)),
     )

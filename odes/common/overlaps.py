@@ -9,6 +9,19 @@ from typing import Any
 import numpy as np
 
 from odes.common.checks import check_array, check_double_precision, quoted
+from odes.common.layers import (
+    ANYWHERE,
+    LAYERED,
+    as_weights,
+    is_deep,
+    is_several,
+    layers_of,
+    over_layers,
+    plain,
+    shaped_layers,
+    shapes_at,
+    widths_of,
+)
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
@@ -46,12 +59,13 @@ def check_overlaps(
     state, fixed = shape_overlaps(initial, teacher, needs, check_array, name)
     given = {**state._asdict(), **fixed._asdict()}
     given.pop("inputs")
-    for name, array in given.items():
-        if array is not None and name != "P" and np.max(np.abs(array)) > MAGNITUDE_LIMIT:
-            raise ValueError(
-                f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
-                f"but is {array.tolist()}."
-            )
+    for name, weights in given.items():
+        for array in () if weights is None or name == "P" else layers_of(weights):
+            if np.max(np.abs(array)) > MAGNITUDE_LIMIT:
+                raise ValueError(
+                    f"Argument `{name}` must hold numbers of magnitude up to {MAGNITUDE_LIMIT:g}, "
+                    f"but is {array.tolist()}."
+                )
     for name in SYMMETRIC:
         matrix = given.get(name)
         if matrix is not None and not np.allclose(matrix, matrix.mT, rtol=1e-6, atol=1e-6):
@@ -133,7 +147,10 @@ def check_arrays(
     known = _dimensions(needs, inputs)
     for each in seen:
         array: Any = given.get(each)
-        dimensions = known[each]
+        if is_several(array):
+            _check_layers(each, array, known[each], sizes, given)
+            continue
+        dimensions = plain(known[each])
         if not hasattr(array, "__array_namespace__") or array.dtype.kind not in "biuf":
             raise ValueError(
                 f"Argument `{each}` must be a real array of shape ({', '.join(dimensions)}), "
@@ -152,10 +169,11 @@ def check_arrays(
                 f"{given['R'].shape}, but has {array.shape}."
             )
     jax = sys.modules.get("jax")
-    parts = (beside, *(inputs or ()), *(given[name] for name in seen))
+    layers = [layer for name in seen for layer in layers_of(given[name])]
+    parts = (beside, *(inputs or ()), *layers)
     if jax is None or not any(isinstance(each, jax.Array) for each in parts):
         return state, teacher._replace(inputs=inputs)
-    given |= {each: jax.numpy.asarray(given[each]) for each in seen}
+    given |= {each: over_layers(jax.numpy.asarray, given[each]) for each in seen}
     return (
         type(state)(*(given[each] for each in state._fields)),
         Teacher(
@@ -163,6 +181,24 @@ def check_arrays(
             inputs=jax.tree.map(jax.numpy.asarray, inputs),
         ),
     )
+
+
+def _check_layers(
+    name: str,
+    layers: tuple[Array, ...],
+    dimensions: Any,
+    sizes: dict[str, int],
+    given: dict[str, Any],
+) -> None:
+    """ValueError unless layers are float64 arrays whose shapes agree with all others."""
+    for index, layer in enumerate(layers):
+        if not hasattr(layer, "__array_namespace__") or layer.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Argument `{name}[{index}]` must be a real array, but is {quoted(layer)}."
+            )
+        check_double_precision(layer, f"{name}[{index}]")
+    widths = () if name in ("v", "v_star") else widths_of(given["v"])
+    shaped_layers(name, layers, dimensions, sizes, widths)
 
 
 def shape_overlaps(
@@ -187,17 +223,23 @@ def shape_overlaps(
         if given[name] is None:
             raise ValueError(
                 f"Argument `{name}` must be an array of shape "
-                f"({', '.join(dimensions[name])}) for this rule, but is None."
+                f"({', '.join(plain(dimensions[name]))}) for this rule, but is None."
             )
     sizes = _groups(inputs)
-    read_in = {name: None if each is None else read(name, each) for name, each in given.items()}
-    B = read_in["B"]
-    if B is not None and inputs is not None and "G" not in dimensions["B"] and B.ndim == 3:
-        read_in["B"] = B.sum(axis=0)  # of a rule that feeds back no F, but what one sends back
-    arrays = {
-        name: None if each is None else _shaped(name, each, dimensions[name], sizes)
-        for name, each in read_in.items()
+    read_in = {
+        name: None if each is None else _read(name, each, read) for name, each in given.items()
     }
+    B: Any = read_in["B"]
+    if inputs is not None and "G" not in dimensions["B"] and getattr(B, "ndim", 0) == 3:
+        read_in["B"] = B.sum(axis=0)  # of a rule that feeds back no F, but what one sends back
+    widths: tuple[int, ...] = ()
+    arrays = {}
+    for name, each in read_in.items():
+        arrays[name] = (
+            None if each is None else _shaped(name, each, dimensions[name], sizes, widths)
+        )
+        if name == "v":
+            widths = widths_of(arrays[name])
     fixed = Teacher(**{name: arrays.pop(name) for name in FIXED}, inputs=inputs)
     return state_of(arrays), fixed
 
@@ -207,7 +249,9 @@ def _dimensions(needs: Any, inputs: Spectrum | None = None) -> dict[str, Any]:
 
     With inputs in groups, G is their number.
     """
-    known: dict[str, Any] = DIMENSIONS | (needs if isinstance(needs, dict) else {})
+    known: dict[str, Any] = DIMENSIONS | {"B": ANYWHERE, "F2": LAYERED}
+    if isinstance(needs, dict):
+        known |= needs
     if inputs is None:
         return known
     in_groups = (*GROUPED, "B") if "S" in needs else GROUPED
@@ -243,8 +287,29 @@ def check_joint(
     )
 
 
-def _shaped(name: str, array: Array, dimensions: tuple[str, ...], sizes: dict[str, int]) -> Array:
-    """``array`` with an output axis, if its shape agrees with ``sizes``, which it extends."""
+def _read(name: str, value: Any, read: Callable[[str, Any], Array]) -> Any:
+    """The array that ``read`` makes of an overlap, or of each of several layers."""
+    if not is_deep(value):
+        return read(name, value)
+    return as_weights(read(f"{name}[{index}]", layer) for index, layer in enumerate(value))
+
+
+def _shaped(
+    name: str, array: Any, dimensions: Any, sizes: dict[str, int], widths: tuple[int, ...]
+) -> Any:
+    """``array`` with an output axis, if its shape agrees with ``sizes``, which it extends.
+
+    Or each of several layers, of a student of these widths.
+    """
+    if is_several(array):
+        return shaped_layers(name, array, dimensions, sizes, widths)
+    if ... in dimensions and dimensions != ANYWHERE and len(widths) > 1:
+        expected = shapes_at(dimensions, widths, sizes["O"])
+        raise ValueError(
+            f"Argument `{name}` must be a tuple of layers of shapes {expected}, as v is, but has "
+            f"shape {array.shape}."
+        )
+    dimensions = plain(dimensions)
     shape = array.shape
     if array.ndim == 1 and dimensions[-1] == "O" and len(dimensions) == 2:
         array = array[:, None]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.common.checks import quoted
+from odes.common.layers import layers_of, over_layers
 from odes.common.order_parameters import MAGNITUDE_LIMIT, OrderParameters, state_of
 
 
@@ -82,15 +83,17 @@ def trajectory_of_runs(
 ) -> Trajectory:
     """A Trajectory from arrays with leading axes (runs, n), NaN from where a run diverged."""
     fine = np.isfinite(errors)
-    for array in states:
-        if array is not None:
+    for weights in states:
+        for array in () if weights is None else layers_of(weights):
             fine &= np.max(np.abs(array), axis=tuple(range(2, array.ndim))) <= MAGNITUDE_LIMIT
     fine = np.logical_and.accumulate(fine, axis=1)
+
+    def up_to_there(a: np.ndarray) -> np.ndarray:
+        return np.where(fine.reshape(*fine.shape, *(1,) * (a.ndim - 2)), a, np.nan)
+
     reached = {
-        name: None
-        if a is None
-        else np.where(fine.reshape(*fine.shape, *(1,) * (a.ndim - 2)), a, np.nan)
-        for name, a in states._asdict().items()
+        name: None if each is None else over_layers(up_to_there, each)
+        for name, each in states._asdict().items()
     }
     status = np.where(fine[:, -1], "ok", "diverged")
     if misclassification is not None:

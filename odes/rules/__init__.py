@@ -5,6 +5,7 @@ The same rules acting on the weights of a network are in ``simulations/rules``.
 
 from odes.rules.credit import (
     BP,
+    DFA,
     FA,
     KolenPollack,
     NonlinearTargetPropagation,
@@ -39,6 +40,7 @@ from odes.rules.rule import (
     check_derivative,
     differentiates,
     draws_of,
+    fields_above,
     is_smooth,
     needs_of,
     overrides,
@@ -56,6 +58,7 @@ from odes.rules.top_down import (
 __all__ = [
     "AFA",
     "BP",
+    "DFA",
     "FA",
     "FACTORS",
     "HOOKS",
@@ -88,6 +91,7 @@ __all__ = [
     "check_rule",
     "differentiates",
     "draws_of",
+    "fields_above",
     "is_own",
     "is_smooth",
     "known_name",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from odes.common.checks import check_number
-from odes.rules.rule import Rule, Update
+from odes.common.layers import layers_of, over_layers
+from odes.rules.rule import Rule, Update, differentiating
 
 
 class BP(Rule):
@@ -18,10 +19,27 @@ class BP(Rule):
 
 
 class FA(Rule):
-    """Feedback alignment (Lillicrap et al. 2016): ``B_ko`` fixed and random.
+    """Feedback alignment (Lillicrap et al. 2016): B fixed and random, layer by layer.
 
-    With one hidden layer this is also direct feedback alignment (Noekland 2016), "dfa".
+    With several hidden layers B has the shapes of v.
     """
+
+
+class DFA(FA):
+    """Direct feedback alignment (Noekland 2016): the error goes straight to every hidden layer.
+
+    ``delta_l = g'(z_l) (B_l e)`` with fixed random B of shapes ((K, O), (H1, O), ...).  With one
+    hidden layer it is FA.
+    """
+
+    direct = True
+
+    @differentiating
+    def update(self, sample):
+        e = sample.error
+        layers = zip(layers_of(sample.B), sample.all_fields, strict=True)
+        deltas = [sample.through(weights @ e, fields) for weights, fields in layers]
+        return Update(deltas[0], sample.outer([*deltas[1:], e]))
 
 
 class SignSymmetry(Rule):
@@ -30,7 +48,8 @@ class SignSymmetry(Rule):
     needs = ()
 
     def feedback(self, state):
-        return state.v.__array_namespace__().sign(state.v)
+        xp = state.R.__array_namespace__()
+        return over_layers(xp.sign, state.v)
 
 
 class RandomSignSymmetry(Rule):
@@ -40,8 +59,8 @@ class RandomSignSymmetry(Rule):
     """
 
     def feedback(self, state):
-        xp = state.v.__array_namespace__()
-        return xp.sign(state.v) * xp.abs(state.B)
+        xp = state.R.__array_namespace__()
+        return over_layers(lambda v, B: xp.sign(v) * xp.abs(B), state.v, state.B)
 
 
 class KolenPollack(FA):
@@ -51,7 +70,9 @@ class KolenPollack(FA):
     """
 
     def feedback_drift(self, state, teacher, learning):
-        return {"B": learning.dv + learning.parameters.weight_decay_v * (state.v - state.B)}
+        decay = learning.parameters.weight_decay_v
+        moved = over_layers(lambda dv, v, B: dv + decay * (v - B), learning.dv, state.v, state.B)
+        return {"B": moved}
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,10 @@ class TargetPropagation(FA):
     ``h - (B y - B (y - e))``, so that ``delta = g' (B e)``; with ``I2 = <h h^T>`` of the student::
 
         dB/dt = lr ( I2 v - B v^T I2 v ) - decay B
+
+    With several hidden layers, ``B_l`` decodes the activities of layer l from those of the layer
+    above: the targets miss them by ``d_L = B_L e`` at the last one and ``d_{l-1} = B_l d_l`` below,
+    and ``delta_l = g'(z_l) d_l``.
     """
 
     lr: float = 0.1
@@ -72,10 +97,35 @@ class TargetPropagation(FA):
         for name, value in vars(self).items():
             object.__setattr__(self, name, check_number(f"{name} of the decoder", value))
 
+    @differentiating
+    def update(self, sample):
+        return self.towards_targets(sample, sample.error)
+
+    def towards_targets(self, sample, missed):
+        """The update for targets that miss the prediction by so much."""
+        signals, decoders = [sample.error], layers_of(sample.B)
+        activities = [*sample.activities, sample.prediction]
+        for index in reversed(range(len(decoders))):
+            B, above = decoders[index], activities[index + 1]
+            missed = self.decoded(sample, B, above) - self.decoded(sample, B, above - missed)
+            signals.insert(0, sample.through(missed, sample.all_fields[index]))
+        return Update(signals[0], sample.outer(signals[1:]))
+
+    def decoded(self, sample, B, above):
+        """The activities of a layer, from those of the layer above."""
+        return B @ above
+
     def learn(self, sample):
-        y = sample.prediction
-        missed = sample.h - sample.B @ y
-        return {"B": self.lr * missed[:, None] * y - self.decay * sample.B}
+        import jax
+
+        activities = [*sample.activities, sample.prediction]
+
+        def lost(B):
+            pairs = zip(layers_of(B), activities[:-1], activities[1:], strict=True)
+            return sum(((h - self.decoded(sample, b, y)) ** 2).sum() for b, h, y in pairs) / 2
+
+        down = jax.grad(lost)(sample.B)
+        return {"B": over_layers(lambda d, B: -self.lr * d - self.decay * B, down, sample.B)}
 
     def feedback_drift(self, state, teacher, learning):
         if learning.weights is not None:
@@ -95,12 +145,7 @@ class NonlinearTargetPropagation(TargetPropagation):
     step: float = 1.0
 
     def update(self, sample):
-        y, B = sample.prediction, sample.B
-        moved = sample.g(B @ y) - sample.g(B @ (y - self.step * sample.error))
-        return Update(sample.through(moved), readout=sample.h[:, None] * sample.error)
+        return self.towards_targets(sample, self.step * sample.error)
 
-    def learn(self, sample):
-        y = sample.prediction
-        decoder = sample._replace(fields=sample.B @ y)
-        missed = decoder.through(sample.h - decoder.h)
-        return {"B": self.lr * missed[:, None] * y - self.decay * sample.B}
+    def decoded(self, sample, B, above):
+        return sample.g(B @ above)

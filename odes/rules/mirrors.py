@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from odes.common.checks import check_mirror, lookup
+from odes.common.layers import as_weights, layers_of, over_layers
 from odes.common.order_parameters import Array
 from odes.rules.credit import FA
 from odes.rules.properties import learns_feedback
@@ -34,6 +37,10 @@ class Mirrored(Rule):
 
     with ``c_j = 1``, or ``<g'(a_j)>``.  The noise averages out of all but P1; it is white whatever
     the inputs are, and in groups of those its last term counts for their shares.
+
+    With several hidden layers B, or F2, has a factor for each layer above the first, which learns
+    from noise in the layer below it (and from g of what arrives, if ``nonlinear``, but at the
+    outputs); F is the product of all.
 
     If ``normalised``, both factors are scaled back to their Frobenius norm after each step, in
     place of the decay.  ``rule`` is any rule, or the name of one, that feeds back B or F and leaves
@@ -87,6 +94,14 @@ class Mirrored(Rule):
     def check(self, K, O, activation):
         self.rule.check(K, O, activation)
 
+    def check_layers(self, v):
+        if self.rule.direct:
+            raise ValueError(
+                f"Argument `rule` must send the error back layer by layer to have mirrors with "
+                f"{len(v)} hidden layers, each of which mirrors one, but is {self!r}."
+            )
+        self.rule.check_layers(v)
+
     def predict(self, fields, v, g):
         return self.rule.predict(fields, v, g)
 
@@ -99,20 +114,21 @@ class Mirrored(Rule):
         return self.rule.draws
 
     def feedback(self, state):
-        return state.B1 @ state.F2 if self.has_F else state.B
+        return state.B1 @ product_of(state.F2) if self.has_F else state.B
 
     def feedback_matrix(self, state, teacher):
         if self.has_F:
-            S, P = state.S1 @ state.F2, state.F2.mT @ state.P1 @ state.F2
+            F2 = product_of(state.F2)
+            S, P = state.S1 @ F2, F2.mT @ state.P1 @ F2
             teacher = teacher._replace(S=S, P=P)
         return self.rule.feedback_matrix(state, teacher)
 
     def feedback_drift(self, state, teacher, learning):
-        v, pull = state.v, self.lr * self.noise**2
+        pull = self.lr * self.noise**2
         if not self.has_F:
-            return {"B": pull * v - self.decay * state.B}
+            return {"B": over_layers(lambda v, B: pull * v - self.decay * B, state.v, state.B)}
         Q, R, v, _, B1, S1, P1, F2 = state
-        xp = v.__array_namespace__()
+        xp = R.__array_namespace__()
         variance = self.noise**2
         inputs = teacher.inputs
         seen = Q if inputs is None else Q.sum(axis=0)
@@ -122,19 +138,37 @@ class Mirrored(Rule):
         if inputs is not None:
             a_a = inputs.shares[:, None, None] * a_a
         grown = pull * (c[:, None] * B1 + (c[:, None] * B1).mT) + self.lr**2 * variance * a_a
-        decay1 = decay2 = self.decay
+        decay1 = self.decay
         if self.normalised:
-            square1, square2 = xp.sum(P1.diagonal(0, -2, -1)), xp.sum(F2 * F2)
+            square1 = xp.sum(P1.diagonal(0, -2, -1))
             decay1 = xp.sum(grown.diagonal(0, -2, -1)) / (2 * xp.where(square1 > 0, square1, 1.0))
-            decay2 = pull * xp.sum(v * F2) / xp.where(square2 > 0, square2, 1.0)
-            v = xp.where(square2 > 0, v, 0.0)  # nothing can be scaled back to a norm of zero
-        learned = learning.along(xp.concat([B1, S1], axis=-2), F2.T @ P1)
+        learned = learning.along(xp.concat([B1, S1], axis=-2), product_of(F2).T @ P1)
+        mirrored = layers_of(v)
+        if self.nonlinear:  # the outputs are linear
+            noise = [variance * (each.T @ each) for each in mirrored[:-1]]
+            slopes: list[Any] = [_noise_through(learning.activation, each)[0] for each in noise]
+            mirrored = tuple(map(operator.mul, (*slopes, 1.0), mirrored))
+        pairs = zip(mirrored, layers_of(F2), strict=True)
         return {
             "B1": learned + pull * Q * c - decay1 * B1,
             "S1": pull * R.mT * c - decay1 * S1,
             "P1": grown - 2 * decay1 * P1,
-            "F2": pull * v - decay2 * F2,
+            "F2": as_weights(self._towards(pull * seen, factor) for seen, factor in pairs),
         }
+
+    def _towards(self, seen: Array, factor: Array) -> Array:
+        """d/dt of a factor of F that learns from what it has seen of the weights it mirrors."""
+        if not self.normalised:
+            return seen - self.decay * factor
+        xp = factor.__array_namespace__()
+        square = xp.sum(factor * factor)
+        decay = xp.sum(seen * factor) / xp.where(square > 0, square, 1.0)
+        return xp.where(square > 0, seen, 0.0) - decay * factor  # a norm of zero stays
+
+
+def product_of(F2: Any) -> Array:
+    """The factors of F above the first layer as one, (K, O)."""
+    return reduce(lambda below, above: below @ above, layers_of(F2))
 
 
 def _noise_through(activation: Any, covariance: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from odes.common.layers import is_several, shapes_of
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
@@ -76,12 +77,12 @@ def check_feedback_drift(
     ``learned`` is what ``rule.learn`` returns of a sample, None where averages are closed.
     """
     learning = Learning(
-        along=lambda overlaps, with_F=None: overlaps[..., : len(initial.v), :],
+        along=lambda overlaps, with_F=None: overlaps[..., : initial.R.shape[-2], :],
         dv=initial.v,
         parameters=Hyperparameters(1.0, 1.0, 0.0, 0.0, 0.0),
         activation=activation,
         weights=learned,
-        activities=initial.v @ initial.v.mT,
+        activities=None if is_several(initial.v) else initial.v @ initial.v.mT,
     )
     with np.errstate(all="ignore"):
         moved = rule.feedback_drift(initial, teacher, learning)
@@ -102,10 +103,10 @@ def check_feedback_drift(
                 "Argument `rule` must have a feedback_drift of order parameters of the feedback "
                 f"that it needs, {', '.join(given) or 'none'}, but it returned one of {name!r}."
             )
-        if np.shape(change) != given[name].shape:
+        if shapes_of(change) != shapes_of(given[name]):
             raise ValueError(
-                f"Argument `rule` must have a feedback_drift of shape {given[name].shape} for "
-                f"{name}, but it is of shape {np.shape(change)}."
+                f"Argument `rule` must have a feedback_drift of shape {shapes_of(given[name])} for "
+                f"{name}, but it is of shape {shapes_of(change)}."
             )
     return tuple(name for name in given if name in moved)
 

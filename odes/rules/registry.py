@@ -6,6 +6,7 @@ from typing import Any
 
 from odes.rules.credit import (
     BP,
+    DFA,
     FA,
     KolenPollack,
     RandomSignSymmetry,
@@ -42,9 +43,9 @@ RULES.update(
         "ff": ForwardForward(),
         "ff-symba": ForwardForward(SymBa()),
         "ff-topdown": TopDownForwardForward(),
+        "dfa": DFA(),
     }
 )
-RULES["dfa"] = RULES["fa"]
 
 
 def is_own(rule: Any) -> bool:

@@ -9,14 +9,19 @@ and its relatives ``delta_k = g'(lambda_k) sum_o B_ko e_o`` and gamma = 0; they 
 and their averages over inputs have closed forms.  PEPITA and its variants state delta and gamma
 themselves and are averaged numerically.  The same rules acting on the weights of a network are in
 ``simulations/rules``.
+
+Above the first layer there may be several, of fields ``z_l = V_l^T h_{l-1}`` and activities
+``h_l = g(z_l)`` that are functions of the same fields lambda; their weights learn at a rate of 1/N
+as the readout does, and the averages still run over the fields of the first layer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from odes.common.layers import DIRECT, LAYERED, as_weights, layers_of
 from odes.common.order_parameters import (
     DIMENSIONS,
     Array,
@@ -30,9 +35,9 @@ class Sample(NamedTuple):
     """What a rule sees of one input: JAX arrays."""
 
     fields: Array  # lambda_k = w_k . x / sqrt(N), (K,)
-    v: Array  # (K, O)
+    v: Any  # (K, O), or a tuple of layers ((K, H1), ..., (H_L, O))
     label: Array  # the teacher's output and its noise, (O,)
-    B: Array  # (K, O), as `feedback` gives it
+    B: Any  # (K, O), or one a layer, as `feedback` gives it
     g: Callable[[Array], Array]  # the activities of all units from their fields
     lr: Array  # learning rate of the first layer
     xi: Array | None = None  # standard normals of the shape that the rule `draws`
@@ -45,15 +50,36 @@ class Sample(NamedTuple):
         return self.g(self.fields)
 
     @property
-    def prediction(self) -> Array:
-        """``sum_k v_ko h_k``, (O,)."""
-        return self.h @ self.v
+    def all_fields(self) -> tuple[Array, ...]:
+        """The fields of every hidden layer, from the first upwards."""
+        return tuple(fields_above(self.fields, self.v, self.g))
 
-    def through(self, signal: Array) -> Array:
-        """A signal at the activities, (K,), taken back to the fields: ``g'(lambda_k) signal_k``."""
+    @property
+    def activities(self) -> tuple[Array, ...]:
+        """The activities of every hidden layer, from the first upwards."""
+        return tuple(self.g(fields) for fields in self.all_fields)
+
+    @property
+    def prediction(self) -> Array:
+        """``sum_k v_ko h_k`` of the last hidden layer, (O,)."""
+        return self.activities[-1] @ layers_of(self.v)[-1]
+
+    def through(self, signal: Array, fields: Array | None = None) -> Array:
+        """A signal at the activities taken back to the fields: ``g'(lambda_k) signal_k``, (K,).
+
+        At the fields of the first layer, or at these.
+        """
         import jax
 
-        return jax.vjp(self.g, self.fields)[1](signal)[0]
+        return jax.vjp(self.g, self.fields if fields is None else fields)[1](signal)[0]
+
+    def outer(self, signals: Sequence[Array]) -> Any:
+        """``h_l signal_{l+1}^T`` of every layer above the first, as v has them.
+
+        The signals are those at the fields of the second hidden layer, and so on to the outputs.
+        """
+        pairs = zip(self.activities, signals, strict=True)
+        return as_weights(h[:, None] * signal for h, signal in pairs)
 
     @property
     def error(self) -> Array:
@@ -61,11 +87,19 @@ class Sample(NamedTuple):
         return self.prediction - self.label
 
 
+def fields_above(fields: Array, v: Any, g: Callable[[Array], Array]) -> list[Array]:
+    """The fields of every hidden layer, from those of the first upwards."""
+    found = [fields]
+    for weights in layers_of(v)[:-1]:
+        found.append(g(found[-1]) @ weights)
+    return found
+
+
 class Update(NamedTuple):
     """One sample's change of the weights, per -lr / sqrt(N) and per -lr_v / N."""
 
     delta: Array  # (K,), the factor of the input x
-    readout: Array  # (K, O)
+    readout: Any  # (K, O), or one a layer, as v
     gamma: Array | None = None  # (K,), the factor of the fed-back error F e
 
 
@@ -73,7 +107,7 @@ class Learning(NamedTuple):
     """How a student moves, for feedback that moves with it."""
 
     along: Callable[..., Array]  # d(w_k . u / N) / dt for directions u; see `Rule.feedback_drift`
-    dv: Array  # dv/dt, (K, O)
+    dv: Any  # dv/dt, (K, O), or one a layer, as v
     parameters: Hyperparameters
     activation: Any
     weights: dict[str, Array] | None = None  # averages of `Rule.learn`; None in closed form
@@ -101,6 +135,7 @@ class Rule:
     needs: tuple[str, ...] = ("B",)
     smooth: bool = True
     classifies: bool = False
+    direct: bool = False  # whether B leads from the outputs straight to every layer
     draws: tuple[str, ...] = ()
     keeps: dict[str, tuple[str, str]] = {}  # noqa: RUF012
     algorithm: Any = None
@@ -114,6 +149,18 @@ class Rule:
     def origin(self, method: str) -> Rule:
         """The rule whose ``method`` counts: itself, or the rule that it wraps."""
         return self
+
+    def check_layers(self, v: Any) -> None:
+        """ValueError for weights above the first layer, one a layer, that the rule cannot do with.
+
+        Called for more than one; the readout is to be one of the last hidden layer.
+        """
+        below = v[-2].shape[-1]
+        if v[-1].shape[-2] != below:
+            raise ValueError(
+                f"Argument `v[{len(v) - 1}]` must have {below} rows, as many as there are units in "
+                f"the last hidden layer, for {self!r}, but has {v[-1].shape[-2]}."
+            )
 
     def check(self, K: int, O: int, activation: Any) -> None:
         """ValueError for hidden units, outputs or an activation that the rule cannot do with."""
@@ -151,22 +198,26 @@ class Rule:
 
     def predict(self, fields: Array, v: Array, g: Callable[[Array], Array]) -> Array:
         """The output at these fields of the student, (K,), to be held against the teacher's."""
-        return g(fields) @ v
+        return g(fields_above(fields, v, g)[-1]) @ layers_of(v)[-1]
 
     def update(self, sample: Sample) -> Update:
-        """The update on one sample; a rule that overrides this has no closed form."""
-        return Update(
-            delta=sample.through(sample.B @ sample.error),
-            readout=sample.h[:, None] * sample.error,
-        )
+        """The update on one sample; a rule that overrides this has no closed form.
+
+        The error goes back layer by layer, through B in place of v: with one hidden layer
+        ``delta = g' (B e)``, and with more ``delta_{l-1} = g'(z_{l-1}) (B_l delta_l)``.
+        """
+        signals = [sample.error]
+        for weights, fields in zip(layers_of(sample.B)[::-1], sample.all_fields[::-1], strict=True):
+            signals.insert(0, sample.through(weights @ signals[0], fields))
+        return Update(signals[0], sample.outer(signals[1:]))
 
 
 RULES: dict[str, Any] = {}
 """All rules by name (``odes/rules/registry.py``)."""
 
 HOOKS = (
-    "needs", "smooth", "classifies", "check", "draws", "keeps", "feedback", "feedback_matrix",
-    "feedback_drift", "learn", "predict", "update",
+    "needs", "smooth", "classifies", "direct", "check", "check_layers", "draws", "keeps",
+    "feedback", "feedback_matrix", "feedback_drift", "learn", "predict", "update",
 )  # fmt: skip
 """What a rule may override."""
 
@@ -184,9 +235,16 @@ def overrides(rule: Any, method: str, base: type[Rule] = Rule) -> bool:
     return getattr(getattr(rule, method), "__func__", None) is not getattr(base, method)
 
 
+def differentiating(update: Callable) -> Callable:
+    """Decorator: with one hidden layer this update is that of :class:`Rule`."""
+    update.differentiates = True  # type: ignore[attr-defined]
+    return update
+
+
 def differentiates(rule: Any) -> bool:
-    """Whether a rule changes the hidden weights by ``g' (B e)``."""
-    return not overrides(rule.origin("update"), "update")
+    """Whether a rule changes the weights of a first, or only, hidden layer by ``g' (B e)``."""
+    own = rule.origin("update")
+    return not overrides(own, "update") or getattr(own.update, "differentiates", False)
 
 
 def check_derivative(K: int, activation: Any) -> None:
@@ -216,7 +274,12 @@ def is_smooth(rule: Any, activation: Any) -> bool:
 
 def needs_of(rule: Any) -> dict[str, tuple[str, ...]]:
     """The dimensions of what a rule needs and keeps, by name."""
-    return {name: DIMENSIONS[name] for name in rule.needs} | rule.keeps
+    needs: dict[str, tuple[Any, ...]] = {name: DIMENSIONS[name] for name in rule.needs}
+    if "B" in needs and "S" not in needs:
+        needs["B"] = DIRECT if rule.direct else LAYERED
+    if "F2" in needs:
+        needs["F2"] = LAYERED
+    return needs | rule.keeps
 
 
 def draws_of(rule: Any, K: int, O: int) -> int:

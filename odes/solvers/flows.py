@@ -27,6 +27,7 @@ from odes.common.checks import (
     completed,
     is_traced,
 )
+from odes.common.layers import over_layers
 from odes.common.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
@@ -148,7 +149,7 @@ def solution_of(
         traced=True,
     )  # fmt: skip
     jumps = np.array(jumps_of(parameters, np.inf))
-    parameters = Hyperparameters(*map(_as_arrays, parameters))
+    parameters = Hyperparameters(*(over_layers(_as_arrays, each) for each in parameters))
     anew = any(isinstance(each, Converted) for each in parameters)  # of this call: not to be kept
     solved = problem.jitted(_by_columns, rtol=rtol, atol=atol, max_steps=max_steps, anew=anew)
     return solved, (parameters, times, jumps)

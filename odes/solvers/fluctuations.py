@@ -41,7 +41,7 @@ from odes.averages.closed import Moments
 from odes.averages.nodes import points_of
 from odes.averages.quadrature import Points
 from odes.averages.sampled import over_factors, roots, updates_at
-from odes.common.groups import at_factor, pooled
+from odes.common.groups import at_factor, has_groups, pooled
 from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -50,8 +50,9 @@ from odes.common.order_parameters import (
 )
 from odes.common.schedules import parameters_at
 from odes.common.trajectory import Fluctuations
-from odes.problem import Problem, packing
+from odes.problem import Problem
 from odes.solvers.integrator import Step
+from odes.vectors import packing
 
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
@@ -77,10 +78,9 @@ def linear_noise(
     noisy = parameters.noise > 0
     rule, activation = problem.rule, problem.activation
     noise_points = points_of(initial, teacher, points or POINTS, noisy, rule, activation)
-    then = [parameters_at(parameters, (step.start + step.end) / 2) for step in steps]
-    in_steps = Hyperparameters(
-        *map(_padded, np.reshape(then, (-1, len(Hyperparameters._fields))).T)
-    )
+    middle_times = [(step.start + step.end) / 2 for step in steps] or [0.0]
+    then = [parameters_at(parameters, t) for t in middle_times]
+    in_steps = jax.tree.map(lambda *each: _padded(np.array(each, float)), *then)
     middles = _padded(np.reshape([step.middle for step in steps], (-1, y.shape[1])))
     each_step, each_time = (len(steps), middles), (len(y), _padded(y))
 
@@ -353,7 +353,7 @@ def _beyond(problem: Problem, y: Any, parameters: Hyperparameters, delta: Any, i
     """
     state, teacher = problem.unpack(y), problem.teacher
     K, n = state.R.shape[-2], sum(state.R.shape[-2:])
-    grouped_B = state.B is not None and state.B.ndim > state.v.ndim and teacher.P is not None
+    grouped_B = has_groups(state.B, state) and teacher.P is not None
     G = joint_covariance(state, teacher)
     if grouped_B:
         with_F = jnp.concatenate(jax.tree.map(jnp.asarray, [state.B, teacher.S]), axis=1)

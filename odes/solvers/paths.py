@@ -28,6 +28,7 @@ from odes.averages.nodes import check_averaged
 from odes.averages.quadrature import Points
 from odes.averages.sampled import roots
 from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
+from odes.common.layers import is_deep, outputs_of
 from odes.common.machine import this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_overlaps
@@ -105,23 +106,25 @@ def solve_paths(
     n_paths = check_count("n_paths", n_paths)
     seed = check_seed(seed)
     if dt is None:
-        dt = 0.01 / max(parameters.lr, parameters.lr_v, 0.01)
+        dt = 0.01 / max(parameters.fastest, 0.01)
     dt = check_number("dt", dt, positive=True)
     check_diffuses(rule)
     draws_F = getattr(initial, "B", False) is None and getattr(teacher, "S", False) is None
     if draws_F:
         initial, teacher = check_overlaps(initial, teacher, ("P",))
         groups = np.shape(initial.R)[:-2]
-        initial = initial._replace(B=np.zeros((*groups, *initial.v.shape)))
-        teacher = teacher._replace(S=np.zeros((*groups, *teacher.v_star.shape)))
-    if points is None and not has_closed_form(rule, activation):
+        (K, M), O = np.shape(initial.R)[-2:], outputs_of(initial.v)
+        initial = initial._replace(B=np.zeros((*groups, K, O)))
+        teacher = teacher._replace(S=np.zeros((*groups, M, O)))
+    above = getattr(initial, "v", None), getattr(teacher, "v_star", None)
+    shallow = not any(map(is_deep, above))
+    if points is None and not (shallow and has_closed_form(rule, activation)):
         points = POINTS
     problem = prepare(
         initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
         with_P=True, aligned=False,
     )  # fmt: skip
-    (K, _), O = problem.initial.R.shape[-2:], problem.initial.v.shape[1]
-    if check_averaged(rule, activation, K, O):
+    if check_averaged(problem.rule, problem.activation, problem.initial):
         raise ValueError(
             "Argument `rule` must not move W along F (gamma) if F is random: that moves B by O(1) "
             "at every sample, so that no limit of large N exists.  Use an aligned F and solve(), "
@@ -220,9 +223,9 @@ def _paths(
 ) -> tuple[OrderParameters, Any]:
     """States and errors at ``times`` of all paths."""
     problem = replace(problem, parameters=parameters)
-    K, inputs = len(problem.initial.v), problem.teacher.inputs
-    groups = () if inputs is None else (len(inputs.shares),)
-    shape = (*groups, *problem.initial.v.shape)
+    K, inputs = problem.initial.R.shape[-2], problem.teacher.inputs
+    start: Any = problem.initial.B
+    shape = start.shape
 
     def noise_increments(path: Problem, y: Any) -> Any:
         state, teacher = path.unpack(y), path.teacher

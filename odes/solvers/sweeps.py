@@ -26,16 +26,17 @@ from odes.common.checks import check_count, check_progress, check_times, complet
 from odes.common.chunks import run_chunks
 from odes.common.grid import (
     AXES,
-    ENTRIES,
     Grid,
     axes_of,
     check_symbols,
     choose_rules,
+    entries_of,
     gather,
     is_single,
     labelled,
     make_grid,
 )
+from odes.common.layers import by_layers
 from odes.common.machine import ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.common.overlaps import check_states
@@ -223,8 +224,9 @@ def sweep(
     )  # fmt: skip
     ways = [way_of_averaging(each.points) for each in problems]
     averages = dict(zip(rules, ways, strict=True))
+    entries = entries_of(symbols, set().union(*results), {one.direct for one in rules.values()})
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
-    dimensions |= {symbol: ("time", *ENTRIES[symbol]) for symbol in symbols}
+    dimensions |= {name: ("time", *each) for name, each in entries.items()}
     of_inputs = _variances(problems[0].teacher.inputs, spectra, len(rules))
     return labelled(
         grid, rule, list(rules), activation, times,
@@ -340,14 +342,14 @@ def _solve_chunk(
             max_steps=max_steps,
         )
         kept = {symbol: getattr(flow.order_parameters, symbol, None) for symbol in symbols}
-        B = kept.get("B")
-        if B is not None and B.ndim > 3:  # of groups of inputs, which send it back together
+        B: Any = kept.get("B")
+        if getattr(B, "ndim", 0) > 3:  # of groups of inputs, which send it back together
             kept["B"] = B.sum(axis=1)
         return {
             "generalization_error": flow.generalization_error,
             "status": flow.status.astype("int8"),
             "n_steps": flow.n_steps.astype("int32"),
-            **{symbol: array for symbol, array in kept.items() if array is not None},
+            **by_layers({name: each for name, each in kept.items() if each is not None}),
         }
 
     def batch(values: Any, *shared: Any) -> dict[str, Any]:

@@ -3,7 +3,14 @@
 The same rules in theory are in ``odes/rules``.
 """
 
-from simulations.rules.credit import fixed_feedback, no_feedback, signed, signs, target_propagation
+from simulations.rules.credit import (
+    direct_feedback,
+    fixed_feedback,
+    no_feedback,
+    signed,
+    signs,
+    target_propagation,
+)
 from simulations.rules.forward_forward import (
     contrast,
     difference,
@@ -21,7 +28,16 @@ from simulations.rules.mirrors import (
     with_mirror,
 )
 from simulations.rules.registry import RULES, choose_rule, known_name
-from simulations.rules.rule import Rule, Sample, as_matrix, forward, outputs, see, shape_drawn
+from simulations.rules.rule import (
+    Rule,
+    Sample,
+    as_matrix,
+    ascend,
+    forward,
+    outputs,
+    see,
+    shape_drawn,
+)
 from simulations.rules.top_down import overlap_with_F, two_passes
 
 __all__ = [
@@ -31,10 +47,12 @@ __all__ = [
     "Sample",
     "TwoLayerMirror",
     "as_matrix",
+    "ascend",
     "choose_rule",
     "composed",
     "contrast",
     "difference",
+    "direct_feedback",
     "fixed_feedback",
     "forward",
     "goodness",

@@ -3,21 +3,22 @@
 In mirror mode (Akrout et al. 2019) noise takes the place of the activity of a layer, and the
 feedback to it learns from what the noise does to the layer after it.  A mirror is a function
 ``(network, noise, g)`` of the network, of standard normals for the inputs, (N,), and for the hidden
-units, (K,), and of the activation.  It returns by how much the feedback weights change, by name.
-The training loop runs it once beside each sample (:func:`simulations.simulate`), and
-:func:`simulations.pre_mirrored` by itself.
+units, (K,) or one array a layer, and of the activation.  It returns by how much the feedback
+weights change, by name.  The training loop runs it once beside each sample
+(:func:`simulations.simulate`), and :func:`simulations.pre_mirrored` by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, partial, reduce
 from typing import Any
 
 import jax.numpy as jnp
 
 from odes.common.checks import check_mirror
+from odes.common.layers import as_weights, layers_of, over_layers
 from simulations.rules.rule import Rule
 
 
@@ -36,9 +37,13 @@ class ReadoutMirror:
         check_mirror(self)
 
     def __call__(self, network: Any, noise: tuple[Any, Any], g: Callable) -> dict[str, Any]:
-        hidden = self.noise * noise[1]
-        seen = jnp.outer(hidden, hidden @ network.v)
-        return {"B": (self.lr * seen - self.decay * network.B) / network.W.shape[1]}
+        N = network.W.shape[1]
+
+        def change(xi, v, B):
+            seen = jnp.outer(self.noise * xi, self.noise * xi @ v)
+            return (self.lr * seen - self.decay * B) / N
+
+        return {"B": over_layers(change, noise[1], network.v, network.B)}
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,8 @@ class TwoLayerMirror(ReadoutMirror):
     F2 moves towards v as B does in :class:`ReadoutMirror`.  The columns of F1 move towards the
     rows of W, by input noise xi of the same standard deviation,
     ``F1 += lr / sqrt(N) xi a^T - decay / N F1`` with ``a = W xi / sqrt(N)``, or the activities g(a)
-    if ``nonlinear``.  If ``normalised``, each factor is scaled back to its Frobenius norm, in place
-    of the decay.
+    if ``nonlinear``, as in the hidden layers above.  If ``normalised``, each factor is scaled back
+    to its Frobenius norm, in place of the decay.
     """
 
     nonlinear: bool = False
@@ -57,14 +62,19 @@ class TwoLayerMirror(ReadoutMirror):
 
     def __call__(self, network: Any, noise: tuple[Any, Any], g: Callable) -> dict[str, Any]:
         N = network.W.shape[1]
-        xi, hidden = (self.noise * each for each in noise)
+        xi = self.noise * noise[0]
         a = network.W @ xi / N**0.5
-        learned = {
-            "F1": self.lr / N**0.5 * jnp.outer(xi, g(a) if self.nonlinear else a),
-            "F2": self.lr / N * jnp.outer(hidden, hidden @ network.v),
-        }
+        F1 = self.lr / N**0.5 * jnp.outer(xi, g(a) if self.nonlinear else a)
+        *hidden, readout = layers_of(network.v)
+        arrived = [self.noise * xi for xi in layers_of(noise[1])]
+        seen = [b @ v for b, v in zip(arrived, (*hidden, readout), strict=True)]
+        if self.nonlinear:
+            seen = [*map(g, seen[:-1]), seen[-1]]  # the outputs are linear
+        learned = (self.lr / N * jnp.outer(b, a) for b, a in zip(arrived, seen, strict=True))
+        factors = zip(layers_of(network.F2), learned, strict=True)
         return {
-            name: self._kept(getattr(network, name), change, N) for name, change in learned.items()
+            "F1": self._kept(network.F1, F1, N),
+            "F2": as_weights(self._kept(factor, change, N) for factor, change in factors),
         }
 
     def _kept(self, weights: Any, change: Any, N: int) -> Any:
@@ -90,7 +100,8 @@ def with_mirror(rule: Rule, mirror: Any) -> Rule:
 
 def composed(network):
     """The network with ``F = F1 F2 / sqrt(N)``, from the factors that mirrors learn."""
-    return network._replace(F=network.F1 @ network.F2 / network.W.shape[1] ** 0.5)
+    factors = reduce(jnp.matmul, layers_of(network.F2))
+    return network._replace(F=network.F1 @ factors / network.W.shape[1] ** 0.5)
 
 
 @cache

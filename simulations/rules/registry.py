@@ -9,6 +9,8 @@ from typing import Any
 from odes.common.checks import lookup
 from simulations.rules.credit import (
     bp,
+    dfa,
+    direct_feedback,
     fa,
     fixed_feedback,
     kolen_pollack,
@@ -38,7 +40,7 @@ from simulations.rules.top_down import (
     pepita_tl,
 )
 
-LABELLED: dict[str, Any] = {"equivariant": True, "predict": better_label, "classifies": True}
+LABELLED: dict[str, Any] = {"equivariant": True, "predict": better_label(True), "classifies": True}
 
 RULES = {
     "bp": Rule(bp, no_feedback, equivariant=True),
@@ -57,17 +59,19 @@ RULES = {
     "fa-mirror": with_mirror(Rule(fa, fixed_feedback), ReadoutMirror()),
     "afa-mirror": with_mirror(Rule(afa, overlap_with_F), TwoLayerMirror()),
     "pepita-mirror": with_mirror(Rule(pepita, overlap_with_F), TwoLayerMirror()),
-    "ff": Rule(label_contrast(logistic(1.0)), no_feedback, **LABELLED),
-    "ff-symba": Rule(label_contrast(symba(4.0)), no_feedback, **LABELLED),
+    "ff": Rule(label_contrast(logistic(1.0), True, False), no_feedback, **LABELLED),
+    "ff-symba": Rule(label_contrast(symba(4.0), True, False), no_feedback, **LABELLED),
     "ff-topdown": Rule(
         topdown_contrast(difference), overlap_with_F, aligned_only=True, equivariant=True
     ),
 }
-RULES["dfa"] = RULES["fa"]
+
+RULES["dfa"] = Rule(dfa, direct_feedback, equivariant=True)
 
 CLASSES = {
-    "BP": "bp", "FA": "fa", "AFA": "afa", "PEPITA": "pepita", "ModulatedPEPITA": "pepita-modulated",
-    "HebbianPEPITA": "pepita-hebbian", "TimeLocalPEPITA": "pepita-tl",
+    "BP": "bp", "FA": "fa", "DFA": "dfa", "AFA": "afa", "PEPITA": "pepita",
+    "ModulatedPEPITA": "pepita-modulated", "HebbianPEPITA": "pepita-hebbian",
+    "TimeLocalPEPITA": "pepita-tl",
     "SignSymmetry": "sign-symmetry", "RandomSignSymmetry": "sign-random",
     "KolenPollack": "kolen-pollack", "TargetPropagation": "dtp",
     "NonlinearTargetPropagation": "dtp", "ForwardForward": "ff",
@@ -106,23 +110,29 @@ def of_theory(rule: Any) -> Rule | None:
     if name is None:
         return None
     if hasattr(rule, "loss"):
-        return with_loss(name, rule.loss)
+        return with_loss(name, rule)
     if vars(rule):
         decoder = rule.lr, rule.decay, hasattr(rule, "step"), getattr(rule, "step", 1.0)
         return RULES[name]._replace(update=target_propagation(*decoder))
     return RULES[name]
 
 
-def with_loss(name: str, loss: Any) -> Rule:
-    """A rule of Forward-Forward with the loss of one of ``odes.rules``."""
-    kind = type(loss).__name__
+def with_loss(name: str, rule: Any) -> Rule:
+    """A rule of Forward-Forward with the loss, and what else there is, of one of ``odes.rules``."""
+    kind = type(rule.loss).__name__
     if kind not in LOSSES:
         raise ValueError(
             f"Argument `rule` must have one of the losses {', '.join(LOSSES)} for networks, "
-            f"but has {loss!r}."
+            f"but has {rule.loss!r}."
         )
-    train = {"ff": label_contrast, "ff-topdown": topdown_contrast}[name]
-    return RULES[name]._replace(update=train(LOSSES[kind](*vars(loss).values())))
+    loss = LOSSES[kind](*vars(rule.loss).values())
+    if name == "ff-topdown":
+        return RULES[name]._replace(update=topdown_contrast(loss))
+    return RULES[name]._replace(
+        update=label_contrast(loss, rule.normalised, rule.overlapping),
+        predict=better_label(rule.normalised),
+        draws=rule.draws,
+    )
 
 
 def known_name(rule: Rule) -> str | None:

@@ -5,7 +5,8 @@ A rule is a function ``(network, sample) -> (dW, dv)``, and the training loop th
     W <- W - lr / sqrt(N) dW,        v <- v - lr_v / N dv
 
 dW is given as a list of pairs of what the hidden units, (K,), and the inputs, (N,), contribute,
-``dW = sum_pairs post pre^T``, as papers write it; an array (K, N) will do.  dv is (K, O).  A rule
+``dW = sum_pairs post pre^T``, as papers write it; an array (K, N) will do.  dv is (K, O), or of
+several hidden layers one for each layer above the first, as v has them.  A rule
 that learns B as it learns v returns its dB as well; one that learns B or weights of its own in
 another way returns a dictionary instead, of N times what the sample adds to them.  Weights of the
 first layer are seen through ``sample.fields`` and ``sample.forward``.  Beside the function stands
@@ -21,16 +22,22 @@ sight.  Inputs have no preferred directions, so that such a rule may be run in o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from odes.common.layers import as_weights, layers_of, outputs_of, widths_of
+
 
 def outputs(W: Any, v: Any, X: Any, g: Callable) -> Any:
     """Outputs of a network on a block of inputs, (block, O)."""
-    return g(X @ W.T / X.shape[1] ** 0.5) @ v
+    *hidden, readout = layers_of(v)
+    h = g(X @ W.T / X.shape[1] ** 0.5)
+    for weights in hidden:
+        h = g(h @ weights)
+    return h @ readout
 
 
 def prediction(network: Any, X: Any, g: Callable) -> Any:
@@ -73,8 +80,9 @@ def see(network: Any, x: Any, y: Any, g: Callable, lr: Any, xi: Any = None) -> S
 
 
 def shape_drawn(rule: Rule, v: Any) -> tuple[int, ...]:
-    """The shape of what a rule draws for each sample, beside a readout (K, O)."""
-    return tuple(dict(zip("KO", v.shape[-2:], strict=True))[each] for each in rule.draws)
+    """The shape of what a rule draws for each sample, beside a readout (K, O), or layers."""
+    sizes = {"K": widths_of(v)[0], "O": outputs_of(v)}
+    return tuple(sizes[each] for each in rule.draws)
 
 
 def as_matrix(dW: Any) -> Any:
@@ -82,8 +90,27 @@ def as_matrix(dW: Any) -> Any:
     return dW if hasattr(dW, "shape") else sum(jnp.outer(*pair) for pair in dW)
 
 
+def ascend(network: Any, sample: Sample, fields: Any) -> tuple[list[Any], list[Any]]:
+    """Fields and activities of every hidden layer, from the fields of the first, (K,)."""
+    all_fields, activities = [fields], [sample.g(fields)]
+    for weights in layers_of(network.v)[:-1]:
+        all_fields.append(weights.T @ activities[-1])
+        activities.append(sample.g(all_fields[-1]))
+    return all_fields, activities
+
+
+def through(sample: Sample, fields: Any, signal: Any) -> Any:
+    """A signal at the activities of a layer, taken back to its fields: times g'."""
+    return jax.vjp(sample.g, fields)[1](signal)[0]
+
+
+def outers(below: Sequence[Any], signals: Sequence[Any]) -> Any:
+    """The outer products of what is below each layer of weights, and of a signal above it."""
+    return as_weights(map(jnp.outer, below, signals))
+
+
 def forward(network: Any, sample: Sample) -> tuple[Any, Callable, Any]:
-    """Hidden activities h (K,), the way back through them, and the error e = h v - y (O,).
+    """Of one hidden layer: activities h (K,), the way back through them, and e = h v - y (O,).
 
     The way back takes a signal (K,) at the activities to the fields: it multiplies by g', unless
     the activities are normalised.

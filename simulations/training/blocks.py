@@ -77,7 +77,7 @@ def learn_shown(
 
 def basis_of(network: Network, rule: Rule, g: Callable) -> tuple[Any, Any]:
     """Q_F (N, n) and the triangle (n, O) of F, with n = O; 0 for a rule that does not look at F."""
-    O = network.v.shape[1]
+    O = network.F.shape[1]
     if looks_at_F(network, rule, g):
         return jnp.linalg.qr(network.F)
     return network.F[:, :0], jnp.zeros((0, O), network.F.dtype)
@@ -88,7 +88,7 @@ def looks_at_F(network: Network, rule: Rule, g: Callable) -> bool:
     xi = jnp.ones(shape_drawn(rule, network.v)) if rule.draws else None
 
     def update(F: Any) -> Any:
-        x, y = network.W[0], network.v[0]
+        x, y = network.W[0], network.F[0]
         return rule.update(network._replace(F=F), see(network, x, y, g, 1.0, xi))
 
     traced = jax.make_jaxpr(update)(network.F).jaxpr

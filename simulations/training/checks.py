@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.common.checks import check_count, check_seed, check_times
+from odes.common.layers import as_weights, check_rates, shapes_of, widths_of
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import check_scale
 from odes.common.spectrum import check_data
@@ -20,6 +21,7 @@ from simulations.networks import (
     check_network,
     given_matrix,
     in_eigenbasis,
+    seen_by_feedback,
 )
 from simulations.rules import Rule, as_matrix, choose_rule, see, shape_drawn
 from simulations.training.inputs import Data
@@ -46,12 +48,14 @@ def check_training(
         ) from error
     units = choose_activation(activation)
     network = check_network(network)
-    check_activation(units, len(network.v))
+    check_activation(units, len(network.W))
     steps = whole_steps(check_times(times), network.W.shape[1])
     check_learned(network, chosen)
+    check_rates(parameters.lr_v, network.v)
     check_scale(bool(chosen.learns), parameters)
     if "F1" not in chosen.learns:
         network = network._replace(F1=None, F2=None)
+    seen_by_feedback(network, chosen)
     check_shapes(chosen, network, units.hidden)
     return network, chosen, units, steps
 
@@ -80,7 +84,7 @@ def with_data(
             f"Argument `data` must have rows of N = {N} numbers, but has shape {rows.shape}."
         )
     if labels is not None:
-        labels = given_matrix("labels", labels, (len(rows), network.v.shape[1]))
+        labels = given_matrix("labels", labels, (len(rows), network.F.shape[1]))
     centred = np.empty(rows.shape, dtype)
     np.subtract(rows, rows.mean(axis=0, dtype=float), out=centred, casting="same_kind")
     return network, Data(centred, labels)
@@ -119,7 +123,7 @@ def whole_steps(times: np.ndarray, N: int, name: str = "times") -> list[int]:
 
 def check_shapes(rule: Rule, network: Network, g: Callable) -> None:
     """ValueError unless what a rule returns has the shapes of the weights that it is about."""
-    (K, N), O = network.W.shape, network.v.shape[1]
+    (K, N), O = network.W.shape, network.F.shape[1]
     on_jax = jax.tree.map(jnp.asarray, network)
     if rule.equivariant:
         on_jax = on_jax._replace(W_star=None)
@@ -137,12 +141,10 @@ def check_shapes(rule: Rule, network: Network, g: Callable) -> None:
             unknown = set(changes) - set(learns)
             if unknown:
                 raise ValueError(f"a change of {min(unknown)}, which is not in `learns`.")
-        found |= {
-            "B": rule.feedback(on_jax),
-            "a prediction": rule.predict(on_jax, jnp.ones((3, N)), g),
-        }
+        found["a prediction"] = rule.predict(on_jax, jnp.ones((3, N)), g)
         if rule.mirror is not None:
-            changes = rule.mirror(on_jax, (jnp.ones(N), jnp.ones(K)), g)
+            ones = as_weights(jnp.ones(width) for width in widths_of(network.v))
+            changes = rule.mirror(on_jax, (jnp.ones(N), ones), g)
             found |= {f"a change of {name}": changes[name] for name in rule.learns}
             unknown = set(changes) - set(learned(rule))
             if unknown:
@@ -150,22 +152,21 @@ def check_shapes(rule: Rule, network: Network, g: Callable) -> None:
         return found
 
     try:
-        returned = jax.tree.map(lambda array: array.shape, jax.eval_shape(called))
+        returned = {name: shapes_of(each) for name, each in jax.eval_shape(called).items()}
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
             f"Argument `rule` must return ({', '.join(names)}) and B, but failed with {error}"
         ) from error
-    expected_shapes = {
+    expected_shapes: dict[str, Any] = {
         "dW": (K, N),
-        "dv": (K, O),
-        "dB": (K, O),
-        "B": (K, O),
+        "dv": shapes_of(network.v),
+        "dB": shapes_of(network.B),
         "a prediction": (3, O),
     }
-    expected_shapes |= {f"a change of {each}": network.get(each).shape for each in rule.learns}
+    expected_shapes |= {f"a change of {each}": shapes_of(network.get(each)) for each in rule.learns}
     for name, shape in returned.items():
         expected = expected_shapes[name]
-        if shape != expected and not (name == "B" and shape is None):
+        if shape != expected:
             raise ValueError(
                 f"Argument `rule` must return {name} of shape {expected}, but returned {shape}."
             )

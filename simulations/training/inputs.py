@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.common.groups import groups_of
+from odes.common.layers import as_weights, is_several, widths_of
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import PiecewiseConstant
 from simulations.networks import Network
@@ -41,7 +42,7 @@ def draw_samples(
             if network.inputs.factors is not None:
                 X = X * draw_lengths(jax.random.fold_in(key, FACTOR), first, count, network)
         return X, outputs(network.W_star, network.v_star, X, g), zeta
-    row, zeta = draw_rows(key, first, count, data, network.v)
+    row, zeta = draw_rows(key, first, count, data, network.F)
     X = data.rows[row]
     if data.labels is not None:
         return X, data.labels[row], zeta
@@ -67,13 +68,13 @@ def draw_lengths(key: Any, first: Any, count: int, network: Network) -> Any:
     return jnp.sqrt(inputs.factors)[chosen][:, None]
 
 
-def draw_rows(key: Any, first: Any, count: int, data: Data, v: Any) -> tuple[Any, Any]:
+def draw_rows(key: Any, first: Any, count: int, data: Data, F: Any) -> tuple[Any, Any]:
     """The row of each of samples first, ..., (count,), and normals for the noise (count, O)."""
 
     def one(sample: Any) -> tuple[Any, Any]:
         for_row, for_noise = jax.random.split(jax.random.fold_in(key, sample))
         row = jax.random.randint(for_row, (), 0, len(data.rows))
-        return row, jax.random.normal(for_noise, v.shape[-1:], v.dtype)
+        return row, jax.random.normal(for_noise, F.shape[-1:], F.dtype)
 
     with jax.threefry_partitionable(False):
         return jax.vmap(one)(first + jnp.arange(count))
@@ -92,15 +93,17 @@ def draw_inputs(key: Any, first: Any, count: int, F: Any) -> tuple[Any, Any]:
 
 
 def mirror_noise(key: Any, first: Any, count: int, network: Network) -> tuple[Any, Any]:
-    """Standard normals for the mirror beside samples first, ...: (count, N) and (count, K)."""
-    K, N = network.W.shape
+    """Standard normals for the mirror beside samples first, ...: (count, N) and (count, K).
+
+    Of several hidden layers, the latter are a tuple of one for each.
+    """
+    N, dtype, widths = network.W.shape[1], network.W.dtype, widths_of(network.v)
 
     def one(sample: Any) -> tuple[Any, Any]:
         for_inputs, for_hidden = jax.random.split(jax.random.fold_in(key, sample))
-        dtype = network.W.dtype
-        return jax.random.normal(for_inputs, (N,), dtype), jax.random.normal(
-            for_hidden, (K,), dtype
-        )
+        keys = [for_hidden, *(jax.random.fold_in(for_hidden, i) for i in range(1, len(widths)))]
+        hidden = [jax.random.normal(k, (n,), dtype) for k, n in zip(keys, widths, strict=True)]
+        return jax.random.normal(for_inputs, (N,), dtype), as_weights(hidden)
 
     with jax.threefry_partitionable(False):
         return jax.vmap(one)(first + jnp.arange(count))
@@ -129,6 +132,8 @@ def rates(
 
     @np.errstate(over="ignore")  # what is beyond single precision diverges
     def part(each: Any) -> Any:
+        if is_several(each):
+            return tuple(map(part, each))
         if not callable(each):
             return None if each is None else np.asarray(each, dtype)
         values = np.zeros(size, dtype)

@@ -230,8 +230,8 @@ def _go_on(
                 reached.weights = weights_of(groups, job.rule, n_runs)
                 raise
             if piece.measured is not None:
-                found = {n: np.concatenate([m[n] for m in measured]) for n in measured[0]}
-                reached.measured.append({name: each[:n_runs] for name, each in found.items()})
+                found = jax.tree.map(lambda *parts: np.concatenate(parts)[:n_runs], *measured)
+                reached.measured.append(found)
             reached.sample = piece.last
             advanced(piece.last - piece.first)
             due = (

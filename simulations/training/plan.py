@@ -70,7 +70,7 @@ def plan_of(
         bytes_each: of a number.
         resident: whether a kernel can hold the weights of a run.
     """
-    (K, N), O = network.W.shape, network.v.shape[1]
+    (K, N), O = network.W.shape, network.F.shape[1]
     speed = CPU if machine.kind == "cpu" else ELSEWHERE
     memory = int(MEMORY_SHARE * machine.memory) // bytes_each  # in numbers
     of_weights = 2 * K * N  # before a piece and after it

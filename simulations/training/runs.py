@@ -86,12 +86,12 @@ def start(
     groups = []
     for i, (numbers, own) in enumerate(zip(runs, keys, strict=True)):
         device = devices[i % len(devices)]
-        begun = {
-            name: np.take(weights[name], numbers, axis=0, mode="clip")
-            if weights
-            else np.broadcast_to(network.get(name), (plan.abreast, *network.get(name).shape))
-            for name in learned(rule)
-        }
+        if weights:
+            pick = partial(np.take, indices=numbers, axis=0, mode="clip")
+            begun = jax.tree.map(pick, weights)
+        else:
+            alike = {name: network.get(name) for name in learned(rule)}
+            begun = jax.tree.map(partial(_repeated, plan.abreast), alike)
         streams = own[:, 0], own[:, 1], (key, np.int32(numbers[0]))
         group = jax.device_put(Group(network, *streams, basis, None), device)
         if plan.stays:
@@ -101,12 +101,15 @@ def start(
     return groups
 
 
+def _repeated(runs: int, weights: Any) -> Any:
+    """The same weights in all runs."""
+    return np.broadcast_to(weights, (runs, *weights.shape))
+
+
 def weights_of(groups: Sequence[Group], rule: Rule, n_runs: int) -> Arrays:
     """The weights that learn, by name (runs, ...)."""
-    return {
-        name: np.concatenate([np.asarray(group.networks.get(name)) for group in groups])[:n_runs]
-        for name in learned(rule)
-    }
+    held = [{name: group.networks.get(name) for name in learned(rule)} for group in groups]
+    return jax.tree.map(lambda *parts: np.concatenate(list(map(np.asarray, parts)))[:n_runs], *held)
 
 
 def advance(
@@ -122,9 +125,10 @@ def advance(
             measured = measure(group, piece.measured, job.n_test, then.feedback_scale, **shared)
         jax.block_until_ready(group)
         if not job.plan.stays:
-            weights = {name: np.asarray(group.networks.get(name)) for name in learned(job.rule)}
+            weights = {name: group.networks.get(name) for name in learned(job.rule)}
+            weights = jax.tree.map(np.asarray, weights)
             group = group._replace(networks=group.networks.put(**weights))
-        return group, {name: np.asarray(each, float) for name, each in measured.items()}
+        return group, jax.tree.map(lambda each: np.asarray(each, float), measured)
 
 
 @partial(jax.jit, static_argnames=("zero", "rule", "units", "plan"))

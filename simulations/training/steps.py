@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from odes.common.layers import as_weights, layers_of, over_layers
 from odes.common.order_parameters import Hyperparameters
 from simulations.networks import Network
 from simulations.rules import Rule, as_matrix, see
@@ -17,9 +18,13 @@ UNROLLED = 4
 
 
 def scaled(network: Network, scale: Any) -> Network:
-    """The network with B and F times ``scale``, the latter by its second factor."""
-    F2 = None if network.F2 is None else scale * network.F2
-    return network._replace(B=scale * network.B, F=scale * network.F, F2=F2)
+    """The network with B, D and F times ``scale``, the last by its last factor."""
+    F2 = network.F2
+    if F2 is not None:
+        *others, last = layers_of(F2)
+        F2 = as_weights([*others, scale * last])
+    B, D = jax.tree.map(lambda each: scale * each, (network.B, network.direct))
+    return network._replace(B=B, direct=D, F=scale * network.F, F2=F2)
 
 
 def with_scale(network: Network, parameters: Hyperparameters) -> tuple[Network, Hyperparameters]:
@@ -47,7 +52,7 @@ def samples_of(parameters: Hyperparameters, first: Any, count: int) -> Hyperpara
 def parameters_of(parameters: Hyperparameters, sample: Any, counts: Any) -> Hyperparameters:
     """What holds for one sample, with rates of 0 unless it counts."""
     now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[sample], parameters)
-    rates = Hyperparameters(*(counts * rate for rate in now[:-1]))
+    rates = Hyperparameters(*jax.tree.map(lambda rate: counts * rate, tuple(now[:-1])))
     return rates._replace(feedback_scale=now.feedback_scale)
 
 
@@ -76,11 +81,17 @@ def changes(
     learned = others[0] if others else {}
     as_v = {"v": dv} if isinstance(learned, dict) else {"v": dv, "B": learned}
     moved = {
-        name: (1 - decay_v / N) * getattr(network, name) - lr_v / N * change
+        name: over_layers(
+            lambda weights, change, rate: (1 - decay_v / N) * weights - rate / N * change,
+            getattr(network, name), change, lr_v,
+        )
         for name, change in as_v.items()
-    }
+    }  # fmt: skip
     if isinstance(learned, dict):
-        moved |= {name: network.get(name) + counts / N * change for name, change in learned.items()}
+        moved |= {
+            name: jax.tree.map(lambda w, c: w + counts / N * c, network.get(name), change)
+            for name, change in learned.items()
+        }
     return -lr * n**0.5 / N * as_matrix(dW), moved
 
 
@@ -99,7 +110,10 @@ def mirrored(
     """The network after one step of the rule's mirror, whose changes count ``weight`` times."""
     changes = rule.mirror(network, noise, g)
     return network.put(
-        **{name: network.get(name) + weight * change for name, change in changes.items()}
+        **{
+            name: jax.tree.map(lambda w, c: w + weight * c, network.get(name), change)
+            for name, change in changes.items()
+        }
     )
 
 
@@ -133,6 +147,7 @@ def learn_in_turn(
         )
         if noise is None:
             return network
-        return mirrored(network, (noise[0][at], noise[1][at]), at < last, rule=rule, g=g)
+        beside = jax.tree.map(lambda each: each[at], noise)
+        return mirrored(network, beside, at < last, rule=rule, g=g)
 
     return jax.lax.fori_loop(0, count, learn, network, unroll=UNROLLED)

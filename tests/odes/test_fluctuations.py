@@ -23,9 +23,10 @@ from odes import (
 from odes.averages.activations import Linear
 from odes.averages.quadrature import mirrored_sobol
 from odes.averages.sampled import roots
-from odes.problem import packing, prepare
+from odes.problem import prepare
 from odes.rules import RULES
 from odes.solvers.fluctuations import POINTS, _drives, diffusion, propagate
+from odes.vectors import packing
 from simulations import network_with_overlaps, sample_network, simulate_chain
 from tests.conftest import random_problem
 

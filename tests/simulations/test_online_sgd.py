@@ -203,7 +203,7 @@ def test_the_block_form_is_chosen_where_it_is_fast_and_permitted(K, rule, expect
     network = sample_network(N=4000, K=K, M=1)
     machine = Machine("cpu", 1, 2, 2**34)
     assert (plan_of(network, rule, None, 1, machine).how == "in blocks") == expected
-    many_outputs = network._replace(v=np.ones((K, 990)))
+    many_outputs = network._replace(F=np.ones((4000, 990)))
     assert plan_of(many_outputs, rule, None, 1, machine).how == "in turn"
 
 
