@@ -35,10 +35,10 @@ test: $(TOOLS)
 test-all: $(TOOLS)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-# The pictures of the README and of docs/inputs.md.
+# The pictures of the README, of docs/inputs.md and of docs/depth.md.
 picture: $(IMAGES)
-	$(VENV)/bin/python paper_figs.py --only learning_curves natural_images
-	cp out/learning_curves.png out/natural_images.png docs/
+	$(VENV)/bin/python paper_figs.py --only learning_curves natural_images depth
+	cp out/learning_curves.png out/natural_images.png out/depth.png docs/
 
 # A part of the tests as on a processor without AVX-512.
 test-portable: $(TOOLS)

@@ -15,7 +15,7 @@ from odes.common.checks import check_count
 RULES = {
     "bp": ("BP", "#0072B2", "-"),
     "fa": ("FA", "#E69F00", "-"),
-    "dfa": ("DFA", "#E69F00", "-"),
+    "dfa": ("DFA", "#E69F00", "-."),
     "afa": ("AFA", "#009E73", "-"),
     "pepita": ("PEPITA", "#CC79A7", "-"),
     "pepita-modulated": ("PEPITA, modulated", "#D55E00", "-"),

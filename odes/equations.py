@@ -162,7 +162,11 @@ def unchecked_drift(
     if inputs is not None:
         squared = (inputs.eigenvalues * inputs.shares)[:, None, None] * squared
     dv = over_layers(
-        lambda rate, change, v: -rate * change - decay_v * v, lr_v, averages.readout, state.v
+        lambda rate, decay, change, v: -rate * change - decay * v,
+        lr_v,
+        decay_v,
+        averages.readout,
+        state.v,
     )
     still = {
         name: over_layers(lambda part: 0 * part, each)

@@ -244,7 +244,7 @@ def prepare(
     rule.check(initial.R.shape[-2], outputs_of(initial.v), activation)
     if is_several(initial.v):
         rule.check_layers(initial.v)
-    check_rates(parameters.lr_v, initial.v)
+    check_rates(parameters, initial.v)
     if teacher.inputs is not None and "S" in rule.needs and overrides(rule, "feedback"):
         raise ValueError(
             "Argument `rule` must leave `feedback` as it is with inputs in groups, where B is the "

@@ -51,7 +51,7 @@ def pre_mirrored(
         key = jax.random.key(seed, impl="threefry2x32")
         on_jax = jax.tree.map(jnp.asarray, start)
         after = _mirror(on_jax, key, steps, rule=chosen, units=units)
-        learned = {name: np.asarray(after.get(name)) for name in chosen.learns}
+        learned = {name: jax.tree.map(np.asarray, after.get(name)) for name in chosen.learns}
     network = network.put(**learned)
     return composed(network) if "F1" in learned else network
 
@@ -65,7 +65,7 @@ def _mirror(network, key, steps, *, rule, units):
         noise = mirror_noise(key, d * drawn, drawn, network)
 
         def one(s: Any, network: Network) -> Network:
-            beside = noise[0][s], noise[1][s]
+            beside = jax.tree.map(lambda each: each[s], noise)
             return mirrored(network, beside, d * drawn + s < steps, rule=rule, g=units.hidden)
 
         return jax.lax.fori_loop(0, drawn, one, network)

@@ -12,6 +12,7 @@ from odes.common.layers import (
     DIRECT,
     LAYERED,
     as_weights,
+    is_several,
     layers_of,
     outputs_of,
     over_layers,
@@ -66,7 +67,7 @@ def sample_network(
             (B / student_scale)^2.  With several hidden layers, a tuple for FA; what F overlaps
             with is then the direct feedback to the first of them, which is drawn.
         S: overlap of an aligned F with the teacher, (M, O); None for v_star, so that F knows the
-            teacher's units as their readout weighs them.
+            teacher's units as their readout weighs them, or 1 if there are layers in between.
         feedback_scale: multiplies B and F.
         inputs: an :class:`odes.Spectrum` of the inputs, whose shares are rounded to whole numbers
             of inputs; None for independent standard normal entries.  The weights are drawn as
@@ -203,6 +204,11 @@ def network_with_overlaps(
         )
     if F2 is not None:
         with_F, P = np.concatenate([parts["B1"], parts["S1"]], axis=-2), parts["P1"]
+    elif is_several(state.B) and fixed.S is not None:
+        raise ValueError(
+            "Argument `teacher` must have no S beside a B of several layers, which is no overlap "
+            f"with F, but S is {fixed.S.tolist()}."
+        )
     elif state.B is not None and fixed.S is not None:
         with_F = np.concatenate([state.B, fixed.S], axis=-2) / (1 if aligned else N**0.5)
         P = with_F.mT @ np.linalg.pinv(C, rcond=1e-12, hermitian=True) @ with_F

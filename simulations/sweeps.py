@@ -165,10 +165,9 @@ def sweep(
         layout={"dimensions": list(grid.axes), "device": machine.kind},
         path=path, executor=executor, progress=progress, threads=machine.callers,
     )  # fmt: skip
-    direct = {one.feedback is direct_feedback for one in rules.values()}
+    entries = entries_of(symbols, rules, plan, results, lambda one: one.feedback is direct_feedback)
     dimensions = {"generalization_error": ("run", "time"), "status": ("run",)}
-    for name, each in entries_of(symbols, set().union(*results), direct).items():
-        dimensions[name] = ("run", "time", *each)
+    dimensions |= {name: ("run", "time", *each) for name, each in entries.items()}
     return labelled(
         grid,
         rule,

@@ -22,7 +22,7 @@ import numpy as np
 
 from odes.averages.closed import closed_moments
 from odes.averages.quadrature import Points
-from odes.common.checks import check_flag, check_untraced, hyperparameters, quoted
+from odes.common.checks import check_flag, check_real, check_untraced, hyperparameters, quoted
 from odes.common.groups import pooled
 from odes.common.layers import (
     beside_feedback,
@@ -31,6 +31,7 @@ from odes.common.layers import (
     layers_of,
     outputs_of,
     over_layers,
+    widths_of,
 )
 from odes.common.order_parameters import (
     ALWAYS,
@@ -117,16 +118,18 @@ def _overlaps(
         raise ValueError(
             "Argument `state` must have a B, but B is None: what is fed back follows from v."
         )
-    if is_several(state.v):
+    if is_deep(state.v):
         if check_flag("per_output", per_output):
             raise ValueError("Argument `per_output` must be False with several hidden layers.")
-        B = over_layers(partial(_real_array, "B"), state.B)
-        v = over_layers(partial(_real_array, "v"), state.v)
+        B, v = (
+            over_layers(partial(check_real, name), tuple(each) if is_deep(each) else each)
+            for name, each in (("B", state.B), ("v", state.v))
+        )
         pairs = [_products(*pair) for pair in beside_feedback(B, v, direct)]
         xp = pairs[0][0].__array_namespace__()
         overlap, norm_B, norm_v = (xp.stack(each, axis=-1) for each in zip(*pairs, strict=True))
         return overlap, norm_B, norm_v
-    B, v = (_real_array(name, getattr(state, name)) for name in "Bv")
+    B, v = (check_real(name, getattr(state, name)) for name in "Bv")
     B, v = (each[:, None] if each.ndim == 1 else each for each in (B, v))
     in_groups = v.ndim > 2 or (teacher is not None and teacher.inputs is not None)
     if in_groups and B.ndim == v.ndim + 1:
@@ -143,19 +146,6 @@ def _products(B: Array, v: Array, axis: Any = (-2, -1)) -> tuple[Array, Array, A
     xp = v.__array_namespace__()
     overlap, norm_B, norm_v = (xp.sum(x, axis=axis) for x in (B * v, B * B, v * v))
     return overlap, norm_B, norm_v
-
-
-def _real_array(name: str, value: Any) -> Array:
-    """An overlap as an array that may have NaN; ValueError for what is no array of real numbers."""
-    array = value
-    if isinstance(value, np.ndarray) or not hasattr(value, "__array_namespace__"):
-        try:
-            array = np.asarray(value)
-        except ValueError:  # rows of different lengths
-            array = np.array(None)
-    if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size == 0:
-        raise ValueError(f"Argument `{name}` must be a real array, but is {quoted(value)}.")
-    return array if array.dtype.kind == "f" else array.astype(float)
 
 
 def _angle(overlap: Array, norm: Array, other_norm: Array) -> Array:
@@ -248,7 +238,7 @@ def _update_overlaps(
     for name in ("Q", "R", "v", *needs):
         for array in layers_of(getattr(state, name, None)):
             if array is not None:
-                check_untraced(name, _real_array(name, array))
+                check_untraced(name, check_real(name, array))
     grouped: tuple[str, ...] = ()
     if teacher.inputs is not None:
         grouped = (*GROUPED, "B") if "S" in rule.needs else GROUPED
@@ -304,7 +294,8 @@ def _averaged(
 
     (K, M), O = given[0][0].R.shape[-2:], outputs_of(given[0][0].v)
     check_averaged(rule, activation, given[0][0])
-    RULES["bp"].check(K, O, activation)
+    for width in widths_of(given[0][0].v):
+        RULES["bp"].check(width, O, activation)
     dimensions = K + M + (O if parameters.noise > 0 else 0) + draws_of(rule, K, O)
     nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
     found = []

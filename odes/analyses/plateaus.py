@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 
 from odes.averages.quadrature import Points
 from odes.common.checks import check_number, hyperparameters, quoted
+from odes.common.layers import is_several, over_layers, shapes_of
 from odes.common.order_parameters import ALWAYS, DIMENSIONS, OrderParameters, Teacher, state_of
 from odes.common.overlaps import check_overlaps
 from odes.common.trajectory import Trajectory
@@ -84,6 +85,11 @@ def symmetric_plateau(
     )  # fmt: skip
     problem = prepared(initial, teacher, rule, activation, points, scalars, "initial")
     state = _undecided(problem.initial)
+    if is_several(problem.initial.v) or is_several(problem.teacher.v_star):
+        raise ValueError(
+            "Argument `initial` must have one hidden layer, and so must the teacher, whose units "
+            "may change places: with more, look for a fixed_point()."
+        )
     _check_alike(problem.teacher)
 
     def undecided(velocity: np.ndarray) -> np.ndarray:
@@ -124,7 +130,9 @@ def symmetric_plateau(
 def _at(states: OrderParameters, index: int) -> OrderParameters:
     """One of states with a leading axis."""
     parts = states._asdict().items()
-    return state_of({name: None if each is None else each[index] for name, each in parts})
+    return state_of(
+        {n: None if each is None else over_layers(lambda a: a[index], each) for n, each in parts}
+    )
 
 
 def _undecided(state: OrderParameters) -> OrderParameters:
@@ -250,10 +258,11 @@ def escape_time(
     fixed = state_of({name: each for name, each in parts if name in moving})
     state, teacher = check_overlaps(state, teacher, needs, "state")
     pack, unpack = packing(fixed)
-    if np.shape(state.R) != np.shape(fixed.R) or np.shape(state.v) != np.shape(fixed.v):
+    has, wants = ((np.shape(each.R), shapes_of(each.v)) for each in (state, fixed))
+    if has != wants:
         raise ValueError(
             "Argument `state` must have the shapes of the plateau, R "
-            f"{fixed.R.shape} and v {fixed.v.shape}, but has {state.R.shape} and {state.v.shape}."
+            f"{wants[0]} and v {wants[1]}, but has {has[0]} and {has[1]}."
         )
     count = len(plateau.eigenvalues)
     modes = np.stack([pack(_at(plateau.eigenvectors, mode)) for mode in range(count)], axis=1)

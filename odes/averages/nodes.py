@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.averages.activations import ACTIVATIONS, Linear
-from odes.averages.quadrature import Points, default_points, gauss_hermite, mirrored_sobol
+from odes.averages.quadrature import MAX_AXES, Points, default_points, gauss_hermite, mirrored_sobol
 from odes.averages.sampled import SampleUpdate, activities, misclassified
 from odes.common.checks import check_array, check_count
 from odes.common.layers import is_several, outputs_of, over_layers, shapes_of, widths_of
@@ -20,6 +20,7 @@ from odes.rules import (
     Sample,
     Update,
     check_derivative,
+    differentiates,
     draws_of,
     is_own,
     is_smooth,
@@ -32,9 +33,6 @@ N_SIGN_NODES = 2**15
 
 EXACT_PER_AXIS = 3
 """Gauss-Hermite nodes on an axis for polynomials up to degree 5."""
-
-MAX_EXACT_DIMENSIONS = 8
-"""Up to so many dimensions polynomials are averaged exactly: 3^8 = 6561 nodes."""
 
 
 def share_misclassified(
@@ -69,14 +67,17 @@ def points_of(
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     smooth = is_smooth(rule, activation) and not rule.classifies
     dimensions = K + M + (O if noisy else 0) + draws_of(rule, K, O)
-    if points is None and is_polynomial(rule, activation) and dimensions <= MAX_EXACT_DIMENSIONS:
+    deep = is_several(initial.v) or is_several(teacher.v_star)
+    exact = points is None and deep and dimensions <= MAX_AXES
+    if exact and is_polynomial(rule, activation):
         return gauss_hermite(dimensions, EXACT_PER_AXIS)
     return choose_points(points, dimensions, smooth, K)
 
 
 def is_polynomial(rule: Any, activation: Any) -> bool:
     """Whether what a sample does is a polynomial in the fields, of a degree up to two."""
-    return activation is Linear and is_own(rule) and rule.smooth
+    has_loss = hasattr(rule.origin("update"), "loss")  # which may be any function of goodness
+    return activation is Linear and is_own(rule) and not has_loss
 
 
 def check_averaged(rule: Any, activation: Any, like: OrderParameters) -> bool:
@@ -183,13 +184,14 @@ def check_update(rule: Any, like: OrderParameters, activation: Any) -> bool:
 
     class Watched(Sample):
         def through(self, signal: Any, fields: Any = None) -> Any:
-            seen.extend(signal.shape)
+            seen.append(signal)
             return super().through(signal, fields)
 
     update = tried(rule, activation, like, Watched)
-    for width in seen:
+    widths = widths_of(like.v)
+    for width in widths if seen or differentiates(rule) else ():
         check_derivative(width, activation)
-    K = widths_of(like.v)[0]
+    K = widths[0]
     expected = {"delta": (K,), "readout": shapes_of(like.v), "gamma": (K,)}
     for name, shape in expected.items():
         part = getattr(update, name)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from odes.common.layers import is_several, over_layers
 from odes.common.order_parameters import (
     Array,
     Hyperparameters,
@@ -159,6 +160,19 @@ def _real(name: str, value: Any, read: Callable[[Any], Any], remedy: str = "") -
     return array
 
 
+def check_real(name: str, value: Any) -> Array:
+    """An overlap as an array that may have NaN; ValueError for what is no array of real numbers."""
+    array = value
+    if isinstance(value, np.ndarray) or not hasattr(value, "__array_namespace__"):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            array = np.array(None)
+    if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size == 0:
+        raise ValueError(f"Argument `{name}` must be a real array, but is {quoted(value)}.")
+    return array if array.dtype.kind == "f" else array.astype(float)
+
+
 def check_array(name: str, value: Any, *, finite: bool = True) -> np.ndarray:
     """``value`` as a float64 array, if it is real, and finite unless it need not be."""
     array = _real(name, value, np.asarray, _instead(name, value))
@@ -234,21 +248,21 @@ def completed(given: dict[str, Any], check: Callable[[str, Any], Any]) -> Hyperp
     """Hyperparameters of what ``check(name, value)`` makes of numbers, arrays or schedules.
 
     Those of the readout that are None are as those of the first layer, but the decay 0 where
-    ``lr_v`` is 0.
+    ``lr_v`` is 0.  Of several layers above the first, there may be one for each.
     """
     values = {
         name: tuple(check(f"{name}[{index}]", part) for index, part in enumerate(each))
-        if name == "lr_v" and type(each) is tuple
+        if name in AS_FIRST and is_several(each)
         else check(name, each)
         for name, each in given.items()
         if not (each is None and name in AS_FIRST)
     }
     lr_v = values.setdefault("lr_v", values["lr"])
     if "weight_decay_v" not in values:
-        learns: Any = 1.0 if callable(lr_v) else lr_v != 0
-        if type(lr_v) is tuple:
-            learns = any(lr_v)
-        values["weight_decay_v"] = values["weight_decay"] * learns
+        decay: Any = values["weight_decay"]
+        values["weight_decay_v"] = over_layers(
+            lambda rate: decay * (1.0 if callable(rate) else rate != 0), lr_v
+        )
     return Hyperparameters(**values)
 
 

@@ -59,27 +59,43 @@ ENTRIES = {
 """Dimensions of the order parameters in a Dataset: Q (k, l), R (k, m), v and B (k, o)."""
 
 
-def entries_of(symbols: tuple[str, ...], names: set[str], direct: set[bool]) -> dict[str, Any]:
+def entries_of(
+    symbols: tuple[str, ...],
+    rules: dict[str, Any],
+    plan: Sequence[tuple[int, Any]],
+    results: Sequence[Arrays],
+    is_direct: Callable[[Any], bool],
+) -> dict[str, Any]:
     """Dimensions of the order parameters of these names; of several hidden layers, of each layer.
 
-    Weights between hidden layers have the dimensions h1, h2, ...  ``names`` are those of all
-    arrays, such as "v[1]"; and ``direct`` says of all rules whether their B leads from the outputs
-    straight to every layer.
+    Weights between hidden layers have the dimensions h1, h2, ...
+
+    Args:
+        symbols: the names.
+        rules, plan, results: the rules by name, which of them each result is of, and its arrays by
+            name, such as "v[1]".
+        is_direct: whether the B of a rule leads from the outputs straight to every layer.
     """
+    chosen = list(rules.values())
+    found = [(chosen[index], arrays) for (index, _), arrays in zip(plan, results, strict=True)]
+    names = set().union(*results)
     depth = max((int(name[:-1].partition("[")[2]) + 1 for name in names if "[" in name), default=1)
-    if depth > 1 and "B" in symbols and len(direct) > 1:
+    direct = {is_direct(rule) for rule, arrays in found if "B[0]" in arrays}
+    if len(direct) > 1:
         raise ValueError(
             "Argument `order_parameters` must not hold B for rules that send the error back layer "
             "by layer beside others that send it straight to every layer."
         )
+    labels = any(rule.classifies for rule, _ in found)
     units = ["k", *(f"h{index}" for index in range(1, depth)), "o"]
-    found: dict[str, Any] = {}
-    for symbol in symbols:
-        found[symbol] = ENTRIES[symbol]
-        if depth > 1 and symbol in ("v", "B", "F2"):
-            above = ["o"] * depth if symbol == "B" and direct == {True} else units[1:]
-            found |= {f"{symbol}[{i}]": (units[i], above[i]) for i in range(depth)}
-    return found
+    dimensions: dict[str, Any] = {symbol: ENTRIES[symbol] for symbol in symbols}
+    for symbol in symbols if depth > 1 else ():
+        if symbol in ("v", "B", "F2"):
+            above = ["o"] * depth if symbol == "B" and True in direct else units[1:]
+            dimensions |= {f"{symbol}[{i}]": (units[i], above[i]) for i in range(depth)}
+    if labels and depth > 1 and "v" in symbols:
+        dimensions[f"v[{depth - 1}]"] = ("k", "o")  # from the label to the first layer
+    return dimensions
 
 
 RESERVED = {"time", "run", "group", *LABELS, *"klmo"} - {"seed", "N"}

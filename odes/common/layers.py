@@ -104,14 +104,16 @@ def shapes_of(weights: Any) -> Any:
     return tuple(map(np.shape, weights)) if is_several(weights) else np.shape(weights)
 
 
-def check_rates(lr_v: Any, v: Any) -> None:
-    """ValueError for learning rates of layers that are not as many as there are above the first."""
+def check_rates(parameters: Any, v: Any) -> None:
+    """ValueError for rates and decays that are not one for each layer above the first."""
     layers = len(layers_of(v))
-    if is_several(lr_v) and len(lr_v) != layers:
-        raise ValueError(
-            f"Argument `lr_v` must be a number, or a tuple of one for each of {layers} layers "
-            f"above the first, but is {lr_v!r}."
-        )
+    for name in ("lr_v", "weight_decay_v"):
+        given = getattr(parameters, name)
+        if is_several(given) and len(given) != layers:
+            raise ValueError(
+                f"Argument `{name}` must be a number, or a tuple of one for each of {layers} "
+                f"layers above the first, but is {given!r}."
+            )
 
 
 def shaped_layers(
@@ -129,7 +131,7 @@ def shaped_layers(
         for index, each in enumerate(layers):
             is_last = index + 1 == len(layers)
             above = sizes.get(last, last) if is_last else f"H{index + 1}"
-            from_labels = is_last and name == "v" and each.shape[0] == sizes[first]
+            from_labels = is_last and name == "v" and each.shape[:1] == (sizes[first],)
             _check_layer(f"{name}[{index}]", each, sizes[first] if from_labels else below, above)
             below = each.shape[1]
         sizes.setdefault(last, below)
@@ -167,7 +169,9 @@ def beside_feedback(B: Any, v: tuple[Any, ...], direct: bool) -> list[tuple[Any,
     Of feedback layer by layer these are those of the layer, and of feedback from the outputs,
     ``direct`` or by its shape, the product of all weights on that way.
     """
-    back = layers_of(B)
+    back, v = (
+        tuple(each[:, None] if each.ndim == 1 else each for each in layers_of(w)) for w in (B, v)
+    )
     if not direct and shapes_of(back) == shapes_of(v):
         return list(zip(back, v, strict=True))
     above = [v[-1]]

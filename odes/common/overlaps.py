@@ -221,8 +221,10 @@ def shape_overlaps(
     given["B"] = given["B"] if "B" in needs else None
     for name in ("Q", "R", "v", "T", "v_star", *needs):
         if given[name] is None:
+            several = ... in dimensions[name] and is_deep(given["v"])
+            what = "a tuple of one array a layer, not one" if several else "an array"
             raise ValueError(
-                f"Argument `{name}` must be an array of shape "
+                f"Argument `{name}` must be {what} of shape "
                 f"({', '.join(plain(dimensions[name]))}) for this rule, but is None."
             )
     sizes = _groups(inputs)
@@ -306,7 +308,7 @@ def _shaped(
     if ... in dimensions and dimensions != ANYWHERE and len(widths) > 1:
         expected = shapes_at(dimensions, widths, sizes["O"])
         raise ValueError(
-            f"Argument `{name}` must be a tuple of layers of shapes {expected}, as v is, but has "
+            f"Argument `{name}` must be a tuple of layers of shapes {expected}, but has "
             f"shape {array.shape}."
         )
     dimensions = plain(dimensions)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.common.checks import check_array, check_number, check_traceable, completed, is_traced
+from odes.common.layers import layers_of, over_layers
 from odes.common.order_parameters import Hyperparameters
 
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
@@ -55,12 +56,17 @@ class PiecewiseConstant(NamedTuple):
 
 def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
     """The numbers at time t."""
-    return Hyperparameters(*(each(t) if callable(each) else each for each in parameters))
+
+    def now(each: Any) -> Any:
+        return each(t) if callable(each) else each
+
+    return Hyperparameters(*(over_layers(now, each) for each in parameters))
 
 
 def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
     """The times between 0 and ``end`` at which any parameter jumps, in order."""
-    jumps = [float(jump) for each in parameters for jump in getattr(each, "jumps", ())]
+    schedules = (part for each in parameters for part in layers_of(each))
+    jumps = [float(jump) for each in schedules for jump in getattr(each, "jumps", ())]
     return sorted({jump for jump in jumps if 0 < jump < end})
 
 
@@ -97,7 +103,7 @@ def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
     """
 
     def check(name: str, value: Any) -> Any:
-        scheduled = callable(value) and name in SCHEDULED
+        scheduled = callable(value) and name.partition("[")[0] in SCHEDULED
         return check_schedule(name, value) if scheduled else check_number(name, value)
 
     return completed({"noise": 0.0, "weight_decay": 0.0} | given, check)
@@ -192,4 +198,8 @@ def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:
     times = np.union1d(np.linspace(0.0, end, N_PROBES), jumps_of(parameters, end))
     for t in times.tolist():
         parameters_at(parameters, t)
-    return Hyperparameters(*(getattr(each, "function", each) for each in parameters))
+
+    def as_given(each: Any) -> Any:
+        return getattr(each, "function", each)
+
+    return Hyperparameters(*(over_layers(as_given, each) for each in parameters))

@@ -70,9 +70,8 @@ class KolenPollack(FA):
     """
 
     def feedback_drift(self, state, teacher, learning):
-        decay = learning.parameters.weight_decay_v
-        moved = over_layers(lambda dv, v, B: dv + decay * (v - B), learning.dv, state.v, state.B)
-        return {"B": moved}
+        given = learning.dv, learning.parameters.weight_decay_v, state.v, state.B
+        return {"B": over_layers(lambda dv, decay, v, B: dv + decay * (v - B), *given)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class TargetPropagation(FA):
         dB/dt = lr ( I2 v - B v^T I2 v ) - decay B
 
     With several hidden layers, ``B_l`` decodes the activities of layer l from those of the layer
-    above: the targets miss them by ``d_L = B_L e`` at the last one and ``d_{l-1} = B_l d_l`` below,
+    above: the targets miss them by ``d_L = B_L e`` at the last one and ``d_l = B_l d_{l+1}`` below,
     and ``delta_l = g'(z_l) d_l``.
     """
 

@@ -27,7 +27,7 @@ from odes.common.checks import (
     completed,
     is_traced,
 )
-from odes.common.layers import over_layers
+from odes.common.layers import layers_of, over_layers
 from odes.common.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
@@ -150,7 +150,8 @@ def solution_of(
     )  # fmt: skip
     jumps = np.array(jumps_of(parameters, np.inf))
     parameters = Hyperparameters(*(over_layers(_as_arrays, each) for each in parameters))
-    anew = any(isinstance(each, Converted) for each in parameters)  # of this call: not to be kept
+    parts = (part for each in parameters for part in layers_of(each))
+    anew = any(isinstance(part, Converted) for part in parts)  # of this call: not to be kept
     solved = problem.jitted(_by_columns, rtol=rtol, atol=atol, max_steps=max_steps, anew=anew)
     return solved, (parameters, times, jumps)
 
@@ -168,7 +169,7 @@ class Converted(NamedTuple):
 
 def _checked(name: str, value: Any) -> Any:
     """A scalar, traced or not, or a schedule made of what JAX can trace; ValueError otherwise."""
-    if callable(value) and name in SCHEDULED:
+    if callable(value) and name.partition("[")[0] in SCHEDULED:
         if isinstance(value, PiecewiseConstant):
             check_jumps(name, value)
             if is_traced(value.values):

@@ -36,7 +36,7 @@ from odes.common.grid import (
     labelled,
     make_grid,
 )
-from odes.common.layers import by_layers
+from odes.common.layers import by_layers, is_deep
 from odes.common.machine import ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
 from odes.common.overlaps import check_states
@@ -190,6 +190,7 @@ def sweep(
     grid = make_grid(axes, AXES | axes_of(inputs, axes, AXES))
     columns = _columns(grid)
     check_states("initial", initial, teacher)
+    _check_rates(initial, axes)
     teacher, spectra = _with_inputs(teacher, inputs, grid)
     values = np.column_stack([*columns, spectra])
     schedules = _schedules(grid, columns, times[-1])
@@ -224,7 +225,7 @@ def sweep(
     )  # fmt: skip
     ways = [way_of_averaging(each.points) for each in problems]
     averages = dict(zip(rules, ways, strict=True))
-    entries = entries_of(symbols, set().union(*results), {one.direct for one in rules.values()})
+    entries = entries_of(symbols, rules, plan, results, lambda one: one.direct)
     dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
     dimensions |= {name: ("time", *each) for name, each in entries.items()}
     of_inputs = _variances(problems[0].teacher.inputs, spectra, len(rules))
@@ -238,6 +239,16 @@ def sweep(
             **given,
         },
     )  # fmt: skip
+
+
+def _check_rates(initial: Any, axes: dict[str, Any]) -> None:
+    """ValueError for rates of several layers, which are no axis."""
+    for name in ("lr_v", "weight_decay_v"):
+        if is_deep(initial.v) and isinstance(axes.get(name), (tuple, list)):
+            raise ValueError(
+                f"Argument `{name}` must be a number, or an array for an axis: one for each layer, "
+                f"as a tuple says elsewhere, is not swept, but it is {axes[name]!r}."
+            )
 
 
 def _union(problems: list[Problem]) -> Any:

@@ -7,7 +7,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 
-from odes.common.layers import as_weights, layers_of, over_layers
+from odes.common.layers import as_weights, is_several, layers_of, over_layers
 from simulations.rules.rule import ascend, outers, through
 
 
@@ -120,6 +120,8 @@ def fixed_feedback(network):
 
 def direct_feedback(network):
     """The fixed feedback weights from the outputs to every hidden layer."""
+    if network.direct is None and is_several(network.v):
+        raise ValueError("network.direct has no weights from the outputs to every hidden layer.")
     return network.B if network.direct is None else network.direct
 
 

@@ -10,6 +10,7 @@ weights change, by name.  The training loop runs it once beside each sample
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial, reduce
@@ -100,7 +101,7 @@ def with_mirror(rule: Rule, mirror: Any) -> Rule:
 
 def composed(network):
     """The network with ``F = F1 F2 / sqrt(N)``, from the factors that mirrors learn."""
-    factors = reduce(jnp.matmul, layers_of(network.F2))
+    factors = reduce(operator.matmul, layers_of(network.F2))
     return network._replace(F=network.F1 @ factors / network.W.shape[1] ** 0.5)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.common.checks import check_count, check_seed, check_times
-from odes.common.layers import as_weights, check_rates, shapes_of, widths_of
+from odes.common.layers import as_weights, check_rates, layers_of, shapes_of, widths_of
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import check_scale
 from odes.common.spectrum import check_data
@@ -51,7 +51,13 @@ def check_training(
     check_activation(units, len(network.W))
     steps = whole_steps(check_times(times), network.W.shape[1])
     check_learned(network, chosen)
-    check_rates(parameters.lr_v, network.v)
+    check_rates(parameters, network.v)
+    widths = widths_of(network.v)
+    if not chosen.classifies and len(layers_of(network.v)[-1]) != widths[-1]:
+        raise ValueError(
+            f"Argument `network.v[{len(widths) - 1}]` must have {widths[-1]} rows, a unit of the "
+            f"last hidden layer each, for {rule!r}, but has {len(network.v[-1])}."
+        )
     check_scale(bool(chosen.learns), parameters)
     if "F1" not in chosen.learns:
         network = network._replace(F1=None, F2=None)

@@ -82,8 +82,8 @@ def changes(
     as_v = {"v": dv} if isinstance(learned, dict) else {"v": dv, "B": learned}
     moved = {
         name: over_layers(
-            lambda weights, change, rate: (1 - decay_v / N) * weights - rate / N * change,
-            getattr(network, name), change, lr_v,
+            lambda weights, change, rate, decay: (1 - decay / N) * weights - rate / N * change,
+            getattr(network, name), change, lr_v, decay_v,
         )
         for name, change in as_v.items()
     }  # fmt: skip
