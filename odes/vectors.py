@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from odes.common.layers import as_weights, layers_of, over_layers
+from odes.common.layers import is_several, layers_of, over_layers
 from odes.common.order_parameters import (
     SYMMETRIC,
     Array,
@@ -35,23 +36,31 @@ def packing(
         for name, each in moving.items()
         for layer in layers_of(each)
     ]
-    sizes = [math.prod(shape) for _, shape in places]
-    ends = np.cumsum(sizes).tolist()
+    ends = np.cumsum([math.prod(shape) for _, shape in places]).tolist()
+    spans = [
+        (name, shape, *span)
+        for (name, shape), *span in zip(places, [0, *ends[:-1]], ends, strict=True)
+    ]
+    several = [name for name, each in moving.items() if is_several(each)]
+    symmetric = [name for name in SYMMETRIC if name in moving]
 
     def pack(state: OrderParameters) -> Array:
-        parts = [
-            (layer[..., k, l] if name in SYMMETRIC else layer).ravel()
-            for name in moving
-            for layer in layers_of(getattr(state, name))
-        ]
+        parts = []
+        for name in moving:
+            each = getattr(state, name)
+            if name in symmetric:
+                parts.append(each[..., k, l].ravel())
+            else:
+                parts += [each.ravel()] if name not in several else [a.ravel() for a in each]
         return state.R.__array_namespace__().concat(parts)
 
     def unpack(y: Array) -> OrderParameters:
-        layers: dict[str, list[Array]] = {name: [] for name in moving}
-        for (name, shape), start, end in zip(places, [0, *ends[:-1]], ends, strict=True):
-            layers[name].append(y[..., start:end].reshape(*y.shape[:-1], *shape))
-        parts = {name: as_weights(each) for name, each in layers.items()}
-        parts |= {name: parts[name][..., pair] for name in SYMMETRIC if name in parts}
+        parts: dict[str, Any] = {name: () for name in several}
+        for name, shape, start, end in spans:
+            array = y[..., start:end].reshape(*y.shape[:-1], *shape)
+            parts[name] = (*parts[name], array) if name in several else array
+        for name in symmetric:
+            parts[name] = parts[name][..., pair]
         if y.ndim > 1:  # NaN where the solution has stopped
             stopped = 0 * y[..., 0]
             parts |= {

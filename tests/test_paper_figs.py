@@ -38,9 +38,11 @@ FEW = {
     "optimal_schedule": {"t": 5.0, "n_pieces": 1},
     "input_spectra": {"exponents": (0.5,), "tails": (1.5,), "plateaus": (0.0,), "rules": ("bp",)},
     "natural_images": {"kinds": ("digits",), "rules": ("bp",), "groups": 3, "factors": 2},
-    "depth": {"depths": (2,), "rules": ("bp",), "width": 2},
-    "layerwise_alignment": {"depth": 2, "rules": ("fa",), "width": 2},
-    "deep_forward_forward": {"depths": (2,), "parts": ("trifecta",), "width": 2},
+    "depth": {"depths": (2,), "rules": ("bp",), "width": 2, "points": 2**8},
+    "layerwise_alignment": {"depth": 2, "rules": ("fa",), "width": 2, "points": 2**8},
+    "deep_forward_forward": {
+        "depths": (2,), "parts": ("trifecta",), "width": 2, "points": 2**8
+    },
 }  # fmt: skip
 
 

@@ -31,9 +31,12 @@ def as_weights(layers: Any) -> Any:
 
 def over_layers(function: Callable[..., Any], *weights: Any) -> Any:
     """``function`` of the layers of weights, one after another; of the arrays if there is one."""
-    if not any(map(is_several, weights)):
+    for each in weights:
+        if type(each) is tuple:
+            depth = len(each)
+            break
+    else:
         return function(*weights)
-    depth = next(len(each) for each in weights if is_several(each))
     columns = (each if is_several(each) else (each,) * depth for each in weights)
     return as_weights(function(*each) for each in zip(*columns, strict=True))
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.common.checks import check_array, check_number, check_traceable, completed, is_traced
-from odes.common.layers import layers_of, over_layers
+from odes.common.layers import is_several, layers_of, over_layers
 from odes.common.order_parameters import Hyperparameters
 
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
@@ -56,11 +56,16 @@ class PiecewiseConstant(NamedTuple):
 
 def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
     """The numbers at time t."""
-
-    def now(each: Any) -> Any:
-        return each(t) if callable(each) else each
-
-    return Hyperparameters(*(over_layers(now, each) for each in parameters))
+    return Hyperparameters(
+        *(
+            over_layers(lambda part: part(t) if callable(part) else part, each)
+            if is_several(each)
+            else each(t)
+            if callable(each)
+            else each
+            for each in parameters
+        )
+    )
 
 
 def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
