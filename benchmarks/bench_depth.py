@@ -56,9 +56,9 @@ def main():
     one, two = cold(3, "pepita"), cold((3, 3), "bp")
     print(f"cold process, t = 100: PEPITA K = 3 {one:.1f} s, BP K = (3, 3) {two:.1f} s", end="")
     print(f", ratio {two / one:.2f}")
-    one, two = swept(3, "pepita"), swept((3, 3), "bp")
-    print(f"sweep, 1024 points: PEPITA K = 3 {one:.1f} s, BP K = (3, 3) {two:.1f} s", end="")
-    print(f", ratio {two / one:.2f}")
+    deep = swept((3, 3), "bp")
+    for rule in ("bp", "pepita", "pepita-hebbian"):
+        print(f"sweep, 1024 points: BP K = (3, 3) {deep / swept(3, rule):.2f} of {rule} K = 3")
     for rule in ("bp", "pepita"):
         one, two, three = (trained(K, rule) for K in (8, (8, 8), (8, 8, 8)))
         print(f"steps of {rule}, N = 1000: K = (8, 8) {two / one:.2f} of K = 8", end="")
