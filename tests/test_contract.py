@@ -55,7 +55,7 @@ def test_every_rule_stands_on_both_sides():
 
 
 QUICK = [
-    *((rule, None) for rule in ("bp", "pepita", "dtp", "ff")),
+    *((rule, None) for rule in ("bp", "pepita", "ff")),
     ("afa-mirror", STRUCTURED),
 ]
 LONG = [

@@ -70,6 +70,8 @@ def solve(
     Args:
         initial: OrderParameters at t = 0: Q (K, K), R (K, M), v (K, O), and B (K, O), or B1 and
             what follows it, where the rule needs them.  With a single output, v and B may be (K,).
+            With several hidden layers v is a tuple ((K, H1), ..., (H_L, O)), and so are F2 and the
+            B of feedback layer by layer; that of "dfa" is ((K, O), (H1, O), ...).
         teacher: Teacher: T (M, M), v_star (M, O), and S (M, O) and P (O, O) where the rule needs
             them.  With a single output, v_star and S may be (M,).  And ``inputs``, a
             :class:`odes.Spectrum`, unless they are independent standard normals: Q, R, T, S, P, and
@@ -78,15 +80,15 @@ def solve(
             or ``ForwardForward(Logistic(2.0))``; or a :class:`odes.Rule` of one's own.
         lr: learning rate of the first layer; or a schedule, a function of t that returns it, such
             as :class:`odes.PiecewiseConstant` (``odes/common/schedules.py``).
-        lr_v: learning rate of the readout; None for the same as ``lr``, 0 for a frozen readout; or
-            a schedule.
+        lr_v: learning rate of the readout, and of all layers above the first; None for the same as
+            ``lr``, 0 for a frozen readout; or a schedule; or a tuple of one for each of them.
         feedback_scale: multiplies F, that is B and S, and P by its square; or a schedule.  Rules
             that learn their feedback start with it, and take numbers only.  Backpropagation and
             sign symmetry take no notice.
         noise: standard deviation of the noise on the teacher's labels.
         weight_decay: decay rate of the first layer per unit of t.
         weight_decay_v: decay rate of the readout; None for the same, or 0 if ``lr_v`` is the
-            number 0.
+            number 0; or a tuple of one for each layer above the first.
         activation: "erf", "linear", "tanh", "relu"; one of these with "-normalised", for students
             whose hidden activities are ``h / |h|``, taught by units whose are not; or a function of
             JAX arrays, entry by entry, taken to have kinks unless wrapped as
