@@ -35,7 +35,7 @@ else:
     X, X_test, y, y_test = train_test_split(*load_digits(return_X_y=True), random_state=0)
 X, X_test = (each.reshape(len(each), -1).astype("float32") for each in (X, X_test))
 X, X_test = (jnp.array((each - X.mean()) / X.std()) for each in (X, X_test))
-(n, N), K, O, SEEDS, EPOCHS = X.shape, 100, 10, 5, 8
+(n, N), K, O, SEEDS, EPOCHS = X.shape, 100, 10, 5, 6
 y, y_test = jnp.array(y, int), jnp.array(y_test, int)
 erf = lambda z: jax.scipy.special.erf(z / 2**0.5)  # noqa: E731
 unit = lambda z: erf(z) * (K / jnp.sum(erf(z) ** 2, -1, keepdims=True)) ** 0.5  # noqa: E731
