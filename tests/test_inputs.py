@@ -569,7 +569,7 @@ def test_the_error_of_a_linear_student_falls_as_a_power_of_time():
     np.testing.assert_allclose(slopes, -0.5, atol=0.02)
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_errors_are_those_of_networks_on_test_inputs():
     """In closed form and over points, for a mixture: five standard errors of 16,000 test inputs.
 

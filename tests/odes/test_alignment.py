@@ -123,7 +123,7 @@ def test_what_is_learned_has_no_update_and_what_diverged_no_angle():
     assert np.isnan(angles[1])
 
 
-@pytest.mark.computes
+@pytest.mark.long
 def test_updates_of_networks_are_as_aligned_as_theory_says():
     """Ten networks of FA, N = 1000: both angles on the trajectories of simulation and theory.
 
