@@ -66,7 +66,8 @@ LAYERS: dict[str, Any] = {
 @paper_figure(
     draw_depth,
     quick=LAYERS | {
-        "depths": (1, 2), "rules": ("bp", "dfa"), "N": 250, "n_runs": 4, "lr": 0.4, "t_max": 30.0,
+        "points": 2**11, "depths": (1, 2), "rules": ("bp",), "N": 250, "n_runs": 4, "lr": 0.4,
+        "t_max": 20.0,
     },
     full=LAYERS | {
         "depths": (1, 2, 3), "rules": ("bp", "fa", "dfa", "afa", "pepita"), "N": 1000, "n_runs": 6,
@@ -134,7 +135,9 @@ ALIGNED: dict[str, Any] = LAYERS | {"depth": 3, "lr": 0.4}
 
 @paper_figure(
     draw_layerwise_alignment,
-    quick=ALIGNED | {"depth": 2, "rules": ("fa",), "N": 250, "n_runs": 4, "t_max": 30.0},
+    quick=ALIGNED | {
+        "points": 2**11, "depth": 2, "rules": ("fa",), "N": 250, "n_runs": 4, "t_max": 20.0,
+    },
     full=ALIGNED | {
         "rules": ("fa", "dfa", "afa", "pepita"), "N": 1000, "n_runs": 6, "t_max": 100.0,
     },
@@ -198,8 +201,8 @@ CONTRASTED: dict[str, Any] = {"width": 3, "M": 2, "v_star": (1.2, 0.6), "lr": 0.
 @paper_figure(
     draw_deep_forward_forward,
     quick=CONTRASTED | {
-        "points": 2**13,
-        "depths": (2,), "parts": ("plain", "trifecta"), "N": 250, "n_runs": 4, "t_max": 20.0,
+        "points": 2**11,
+        "depths": (2,), "parts": ("trifecta",), "N": 250, "n_runs": 4, "t_max": 10.0,
     },
     full=CONTRASTED | {
         "points": 2**15,
