@@ -37,7 +37,7 @@ from odes.averages.activations import ACTIVATIONS, Erf
 from odes.averages.closed import Moments, closed_moments, product
 from odes.common.checks import check_double_precision, check_number, is_traced, lookup, quoted
 from odes.common.groups import of_length, pooled
-from odes.common.layers import is_deep, over_layers
+from odes.common.layers import have_layers, is_several, over_layers
 from odes.common.order_parameters import (
     ALWAYS,
     Array,
@@ -222,7 +222,7 @@ def mean_over_factors(each: Moments, inputs: Any) -> Moments:
     def mean(value: Any, weights: Array) -> Any:
         if isinstance(value, dict):
             return {name: mean(part, weights) for name, part in value.items()}
-        if isinstance(value, tuple):
+        if is_several(value):
             return tuple(mean(part, weights) for part in value)
         return None if value is None else xp.tensordot(weights, value, axes=1)
 
@@ -249,7 +249,7 @@ def generalization_error(state: OrderParameters, teacher: Teacher, activation: A
 
 def check_shallow(name: str, state: Any, teacher: Any) -> None:
     """ValueError for several hidden layers, where averages are taken in closed form."""
-    if is_deep(getattr(state, "v", None)) or is_deep(getattr(teacher, "v_star", None)):
+    if have_layers(getattr(state, "v", None), getattr(teacher, "v_star", None)):
         raise ValueError(
             f"Argument `{name}` must be for one hidden layer, and so must the teacher, since there "
             "are no closed forms for several; solve() averages over points."

@@ -21,6 +21,7 @@ from odes.common.groups import pooled
 from odes.common.layers import (
     LAYERED,
     check_rates,
+    have_layers,
     is_several,
     layers_of,
     outputs_of,
@@ -122,7 +123,7 @@ class Problem:
     @property
     def has_closed_error(self) -> bool:
         """Whether the generalization error has a closed form."""
-        shallow = is_shallow(self.initial, self.teacher)
+        shallow = not have_layers(self.initial.v, self.teacher.v_star)
         return shallow and predicts_by_readout(self.rule) and has_averages(self.activation)
 
     def error(self, states: OrderParameters) -> Array:
@@ -253,8 +254,8 @@ def prepare(
     check_feedback(rule, pooled(initial, teacher)[0])
     frozen = _is_zero(parameters.lr_v) and _is_zero(parameters.weight_decay_v)
     nodes = learned = None
-    closed = is_shallow(initial, teacher) and has_closed_form(rule, activation)
-    if points is not None or not closed:
+    shallow = not have_layers(initial.v, teacher.v_star)
+    if points is not None or not (shallow and has_closed_form(rule, activation)):
         from odes.averages.nodes import points_of, tried
 
         noisy = not _is_zero(parameters.noise)
@@ -271,11 +272,6 @@ def _is_zero(value: Any) -> bool:
     if is_several(value):
         return all(map(_is_zero, value))
     return not callable(value) and not is_traced(value) and not np.any(value)
-
-
-def is_shallow(state: OrderParameters, teacher: Teacher) -> bool:
-    """Whether student and teacher have one hidden layer each."""
-    return not is_several(state.v) and not is_several(teacher.v_star)
 
 
 def choose(rule: Any, activation: Any) -> tuple[Rule, Any]:

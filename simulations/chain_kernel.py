@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
 
-from odes.common.layers import is_several
+from odes.common.layers import have_layers
 from odes.common.order_parameters import Hyperparameters
 from simulations.activations import Activation
 from simulations.kernels import counters
@@ -329,7 +329,7 @@ def can_be_in_lanes(
     networks: Network, coordinates: Coordinates, rule: Rule, units: Activation
 ) -> bool:
     """Whether a kernel can carry out a rule and an activation."""
-    if is_several(networks.v) or is_several(networks.v_star):
+    if have_layers(networks.v, networks.v_star):
         return False
     weights = {name: networks.get(name) for name in learned(rule)}
     rates = Hyperparameters(*[0.0] * len(Hyperparameters._fields))

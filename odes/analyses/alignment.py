@@ -26,6 +26,7 @@ from odes.common.checks import check_flag, check_real, check_untraced, hyperpara
 from odes.common.groups import pooled
 from odes.common.layers import (
     beside_feedback,
+    have_layers,
     is_deep,
     is_several,
     layers_of,
@@ -256,7 +257,7 @@ def _update_overlaps(
         if is_several(one.v):
             rule.check_layers(one.v)
     found: list[Any] = []
-    shallow = not is_deep(state.v) and not is_deep(teacher.v_star)
+    shallow = not have_layers(state.v, teacher.v_star)
     if points is None and shallow and has_closed_form(rule, activation):
         with np.errstate(over="ignore", invalid="ignore"):
             found = [_closed(*given, parameters, rule, activation, per_output) for given in checked]

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 
 from odes.averages.quadrature import Points
 from odes.common.checks import check_number, hyperparameters, quoted
-from odes.common.layers import is_several, over_layers, shapes_of
+from odes.common.layers import have_layers, over_layers, shapes_of
 from odes.common.order_parameters import ALWAYS, DIMENSIONS, OrderParameters, Teacher, state_of
 from odes.common.overlaps import check_overlaps
 from odes.common.trajectory import Trajectory
@@ -85,7 +85,7 @@ def symmetric_plateau(
     )  # fmt: skip
     problem = prepared(initial, teacher, rule, activation, points, scalars, "initial")
     state = _undecided(problem.initial)
-    if is_several(problem.initial.v) or is_several(problem.teacher.v_star):
+    if have_layers(problem.initial.v, problem.teacher.v_star):
         raise ValueError(
             "Argument `initial` must have one hidden layer, and so must the teacher, whose units "
             "may change places: with more, look for a fixed_point()."

@@ -14,7 +14,14 @@ from odes.averages.activations import ACTIVATIONS, Linear
 from odes.averages.quadrature import MAX_AXES, Points, default_points, gauss_hermite, mirrored_sobol
 from odes.averages.sampled import SampleUpdate, activities, misclassified
 from odes.common.checks import check_array, check_count
-from odes.common.layers import is_several, outputs_of, over_layers, shapes_of, widths_of
+from odes.common.layers import (
+    have_layers,
+    is_several,
+    outputs_of,
+    over_layers,
+    shapes_of,
+    widths_of,
+)
 from odes.common.order_parameters import OrderParameters, Teacher
 from odes.rules import (
     Sample,
@@ -67,9 +74,8 @@ def points_of(
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
     smooth = is_smooth(rule, activation) and not rule.classifies
     dimensions = K + M + (O if noisy else 0) + draws_of(rule, K, O)
-    deep = is_several(initial.v) or is_several(teacher.v_star)
-    exact = points is None and deep and dimensions <= MAX_AXES
-    if exact and is_polynomial(rule, activation):
+    exact = have_layers(initial.v, teacher.v_star) and is_polynomial(rule, activation)
+    if points is None and exact and dimensions <= MAX_AXES:
         return gauss_hermite(dimensions, EXACT_PER_AXIS)
     return choose_points(points, dimensions, smooth, K)
 

@@ -47,6 +47,11 @@ def is_deep(weights: Any) -> bool:
     return several and all(np.ndim(each) > 1 for each in weights[:1])
 
 
+def have_layers(*weights: Any) -> bool:
+    """Whether any of a caller's weights, such as v and v_star, are several layers."""
+    return any(map(is_deep, weights))
+
+
 def outputs_of(weights: Any) -> int:
     """How many outputs there are."""
     return layers_of(weights)[-1].shape[-1]

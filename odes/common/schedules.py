@@ -56,15 +56,12 @@ class PiecewiseConstant(NamedTuple):
 
 def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
     """The numbers at time t."""
+
+    def now(each: Any) -> Any:
+        return each(t) if callable(each) else each
+
     return Hyperparameters(
-        *(
-            over_layers(lambda part: part(t) if callable(part) else part, each)
-            if is_several(each)
-            else each(t)
-            if callable(each)
-            else each
-            for each in parameters
-        )
+        *[tuple(map(now, each)) if is_several(each) else now(each) for each in parameters]
     )
 
 

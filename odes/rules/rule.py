@@ -235,16 +235,21 @@ def overrides(rule: Any, method: str, base: type[Rule] = Rule) -> bool:
     return getattr(getattr(rule, method), "__func__", None) is not getattr(base, method)
 
 
+DIFFERENTIATING: set[Callable] = set()
+"""Updates that with one hidden layer are that of :class:`Rule`, and so have closed forms."""
+
+
 def differentiating(update: Callable) -> Callable:
-    """Decorator: with one hidden layer this update is that of :class:`Rule`."""
-    update.differentiates = True  # type: ignore[attr-defined]
+    """Decorator that enters an update in :data:`DIFFERENTIATING`."""
+    DIFFERENTIATING.add(update)
     return update
 
 
 def differentiates(rule: Any) -> bool:
     """Whether a rule changes the weights of a first, or only, hidden layer by ``g' (B e)``."""
     own = rule.origin("update")
-    return not overrides(own, "update") or getattr(own.update, "differentiates", False)
+    update = getattr(own.update, "__func__", own.update)
+    return not overrides(own, "update") or update in DIFFERENTIATING
 
 
 def check_derivative(K: int, activation: Any) -> None:

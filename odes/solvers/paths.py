@@ -28,7 +28,7 @@ from odes.averages.nodes import check_averaged
 from odes.averages.quadrature import Points
 from odes.averages.sampled import roots
 from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
-from odes.common.layers import is_deep, outputs_of
+from odes.common.layers import have_layers, outputs_of
 from odes.common.machine import this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_overlaps
@@ -116,8 +116,7 @@ def solve_paths(
         (K, M), O = np.shape(initial.R)[-2:], outputs_of(initial.v)
         initial = initial._replace(B=np.zeros((*groups, K, O)))
         teacher = teacher._replace(S=np.zeros((*groups, M, O)))
-    above = getattr(initial, "v", None), getattr(teacher, "v_star", None)
-    shallow = not any(map(is_deep, above))
+    shallow = not have_layers(getattr(initial, "v", None), getattr(teacher, "v_star", None))
     if points is None and not (shallow and has_closed_form(rule, activation)):
         points = POINTS
     problem = prepare(

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
 
-from odes.common.layers import is_several
+from odes.common.layers import have_layers
 from odes.common.order_parameters import Hyperparameters
 from simulations.activations import Activation
 from simulations.kernels import counters
@@ -109,7 +109,7 @@ def can_be_resident(network: Network, rule: Rule, units: Activation) -> bool:
     K, N = network.W.shape
     if not rule.equivariant or rule.mirror is not None or (K + 1) * N > MOST_RESIDENT:
         return False
-    if is_several(network.v) or is_several(network.v_star):
+    if have_layers(network.v, network.v_star):
         return False
     weights = {
         name: np.asarray(network.get(name), np.float32)[None] for name in ("v", *rule.learns)

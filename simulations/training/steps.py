@@ -18,13 +18,13 @@ UNROLLED = 4
 
 
 def scaled(network: Network, scale: Any) -> Network:
-    """The network with B, D and F times ``scale``, the last by its last factor."""
+    """The network with all feedback times ``scale``: B, direct, and F by its last factor."""
     F2 = network.F2
     if F2 is not None:
         *others, last = layers_of(F2)
         F2 = as_weights([*others, scale * last])
-    B, D = jax.tree.map(lambda each: scale * each, (network.B, network.direct))
-    return network._replace(B=B, direct=D, F=scale * network.F, F2=F2)
+    B, direct = jax.tree.map(lambda each: scale * each, (network.B, network.direct))
+    return network._replace(B=B, direct=direct, F=scale * network.F, F2=F2)
 
 
 def with_scale(network: Network, parameters: Hyperparameters) -> tuple[Network, Hyperparameters]:
