@@ -665,6 +665,16 @@ IMPOSSIBLE = [
     (lambda: simulate(DEEP, rule="ff", lr=0.1, times=[1.0]), "`rule` must return"),
     (lambda: generalization_error(STATE, TEACHER), "`state` must be for one hidden layer"),
     (lambda: drift(STATE, TEACHER, hyperparameters(lr=0.1), rule="bp"), "`moments` must be for"),
+    (
+        lambda: solve(
+            *network_for(VARIANTS["ff-overlapping"], (2, 3)).overlaps("ff"),
+            rule=VARIANTS["ff-overlapping"],
+            lr=0.1,
+            times=[0.1],
+            points=2**4,
+        ),
+        "`v` must have more than two units",
+    ),
     (lambda: feedback_angle(STATE, per_output=True), "`per_output` must be False"),
     (
         lambda: feedback_angle(STATE._replace(B=(STATE.B[1], STATE.B[0]))),

@@ -41,7 +41,7 @@ FEW = {
     "depth": {"depths": (2,), "rules": ("bp",), "width": 2, "points": 2**8},
     "layerwise_alignment": {"depth": 2, "rules": ("fa",), "width": 2, "points": 2**8},
     "deep_forward_forward": {
-        "depths": (2,), "parts": ("trifecta",), "width": 2, "points": 2**8
+        "depths": (2,), "parts": ("trifecta",), "width": 3, "points": 2**8
     },
 }  # fmt: skip
 

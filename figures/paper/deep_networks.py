@@ -195,7 +195,7 @@ def draw_deep_forward_forward(curves: Curves) -> Figure:
     return figure
 
 
-CONTRASTED: dict[str, Any] = {"width": 3, "M": 2, "v_star": (1.2, 0.6), "lr": 0.5}
+CONTRASTED: dict[str, Any] = {"points": 2**13, "width": 6, "M": 2, "v_star": (1.2, 0.6), "lr": 0.5}
 
 
 @paper_figure(
@@ -205,7 +205,6 @@ CONTRASTED: dict[str, Any] = {"width": 3, "M": 2, "v_star": (1.2, 0.6), "lr": 0.
         "depths": (2,), "parts": ("trifecta",), "N": 250, "n_runs": 4, "t_max": 10.0,
     },
     full=CONTRASTED | {
-        "points": 2**15,
         "depths": (2, 3), "parts": tuple(PARTS), "N": 1000, "n_runs": 6, "t_max": 60.0,
     },
 )  # fmt: skip
@@ -215,7 +214,8 @@ def deep_forward_forward(
     """Forward-Forward of two and three hidden layers, with each part of the Trifecta and with all.
 
     SymBa is the loss; normalised activities are what a layer hands up; and in overlapping updates
-    every gradient passes through the layer below, too.
+    every gradient passes through the layer below, too.  Layers are wide enough for the latter two
+    together, where gradients grow as 1 / |h|.
     """
     training = {name: parameters.pop(name) for name in ("lr", "t_max", "n_runs", "points")}
     curves: Curves = {}

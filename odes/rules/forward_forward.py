@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from odes.common.checks import check_flag, check_number, quoted
-from odes.common.layers import as_weights, layers_of, over_layers
+from odes.common.layers import as_weights, layers_of, over_layers, widths_of
 from odes.common.order_parameters import Array
 from odes.rules.rule import Rule, Sample, Update, is_normalised
 from odes.rules.top_down import AFA, second_pass
@@ -91,7 +91,9 @@ class ForwardForward(Rule):
     layers are taken in pairs, in turn: for each sample a coin says whether the losses of the first,
     third, ... layer count or those of the others.  There is no readout, and the last of the weights
     above the first layer are u, (K, 1), as with one hidden layer; all goodness is added up to tell
-    the class.
+    the class.  Overlapping gradients through normalised activities grow as 1 / |h| where these
+    vanish: with two units their variance is infinite, and with few their averages over points
+    converge slowly.
     """
 
     loss: Any = Logistic()
@@ -121,6 +123,12 @@ class ForwardForward(Rule):
                 f"Argument `v[{len(v) - 1}]` must be label weights for Forward-Forward, of shape "
                 f"({v[0].shape[-2]}, 1), which has no readout, but has shape {v[-1].shape}: see "
                 "`label_weights` of sample_network."
+            )
+        if self.overlapping and self.normalised and 2 in widths_of(v)[:-1]:
+            raise ValueError(
+                "Argument `v` must have more than two units in each layer that a gradient passes "
+                f"through, since the derivative of what it hands up, divided by its length, has an "
+                f"infinite variance otherwise, but the widths are {widths_of(v)}."
             )
 
     @property
