@@ -513,6 +513,13 @@ def test_rates_of_layers_may_be_schedules_and_traced():
     assert_allclose(runs.order_parameters.v[0].mean(axis=0), whole.order_parameters.v[0], atol=0.1)
 
 
+def test_layers_of_the_teacher_are_drawn_by_themselves():
+    given = {"N": 40, "K": 2, "M": (2, 3), "seed": 1}
+    drawn, told = sample_network(**given), sample_network(**given, v=[1.0, 2.0])
+    assert_layers(drawn.v_star, told.v_star, rtol=0)
+    assert_layers(drawn.B, sample_network(**given | {"M": 2}).B, rtol=0)
+
+
 def test_a_scale_multiplies_the_product_of_all_factors_once():
     network = network_for("pepita-mirror", (3, 2, 2))
     initial, teacher = network.overlaps("pepita-mirror")
