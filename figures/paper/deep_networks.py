@@ -195,7 +195,7 @@ def draw_deep_forward_forward(curves: Curves) -> Figure:
     return figure
 
 
-CONTRASTED: dict[str, Any] = {"points": 2**13, "width": 6, "M": 2, "v_star": (1.2, 0.6), "lr": 0.5}
+CONTRASTED: dict[str, Any] = {"points": 2**15, "width": 6, "M": 2, "v_star": (1.2, 0.6), "lr": 0.5}
 
 
 @paper_figure(
