@@ -66,8 +66,8 @@ LAYERS: dict[str, Any] = {
 @paper_figure(
     draw_depth,
     quick=LAYERS | {
-        "points": 2**11, "depths": (1, 2), "rules": ("bp",), "N": 250, "n_runs": 4, "lr": 0.4,
-        "t_max": 20.0,
+        "points": 2**10, "depths": (2,), "rules": ("dfa",), "N": 250, "n_runs": 4, "lr": 0.4,
+        "t_max": 10.0,
     },
     full=LAYERS | {
         "depths": (1, 2, 3), "rules": ("bp", "fa", "dfa", "afa", "pepita"), "N": 1000, "n_runs": 6,
