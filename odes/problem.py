@@ -55,7 +55,7 @@ from odes.rules import (
     overrides,
     predicts_by_readout,
 )
-from odes.vectors import packing
+from odes.state_vector import packing
 
 
 @dataclass(frozen=True)

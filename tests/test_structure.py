@@ -19,7 +19,16 @@ FLOORS = {
 }
 """What each may import, of ours."""
 
-ROOMS = ("common", "rules", "averages", "equations", "vectors", "problem", "solvers", "analyses")
+ROOMS = (
+    "common",
+    "rules",
+    "averages",
+    "equations",
+    "state_vector",
+    "problem",
+    "solvers",
+    "analyses",
+)
 """Of odes; each imports itself and those before it."""
 
 

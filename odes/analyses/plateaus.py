@@ -21,7 +21,7 @@ from odes.common.order_parameters import ALWAYS, DIMENSIONS, OrderParameters, Te
 from odes.common.overlaps import check_overlaps
 from odes.common.trajectory import Trajectory
 from odes.rules import needs_of
-from odes.vectors import packing
+from odes.state_vector import packing
 
 PLATEAU_SPAN = 200.0
 """Learning rate times the duration of one segment of integration, after which it is seen whether

@@ -52,7 +52,7 @@ from odes.common.schedules import parameters_at
 from odes.common.trajectory import Fluctuations
 from odes.problem import Problem
 from odes.solvers.integrator import Step
-from odes.vectors import packing
+from odes.state_vector import packing
 
 POINTS = 2**13
 """Sobol points for D, unless the caller of ``solve`` chose others: good to about 1 per cent."""
