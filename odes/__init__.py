@@ -25,6 +25,7 @@ from odes.common.order_parameters import (
 from odes.common.overlaps import spread
 from odes.common.schedules import PiecewiseConstant
 from odes.common.spectrum import Spectrum, widening_shares
+from odes.common.tasks import Task
 from odes.common.trajectory import Fluctuations, Trajectory
 from odes.equations import drift, generalization_error
 from odes.rules import (
@@ -94,6 +95,7 @@ __all__ = [
     "Spectrum",
     "SymBa",
     "TargetPropagation",
+    "Task",
     "Teacher",
     "TopDownForwardForward",
     "Trajectory",

@@ -28,7 +28,9 @@ under jit, vmap and grad.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ from odes.averages.activations import ACTIVATIONS, Erf
 from odes.averages.closed import Moments, closed_moments, product
 from odes.common.checks import check_double_precision, check_number, is_traced, lookup, quoted
 from odes.common.groups import of_length, pooled
-from odes.common.layers import have_layers, is_several, over_layers
+from odes.common.layers import LAYERED, have_layers, is_several, over_layers
 from odes.common.order_parameters import (
     ALWAYS,
     Array,
@@ -48,12 +50,15 @@ from odes.common.order_parameters import (
     scale_feedback,
 )
 from odes.common.overlaps import check_arrays
+from odes.common.tasks import Stream, mask_of
 from odes.rules import (
+    FACTORS,
     RULES,
     Learning,
     Rule,
     check_feedback_drift,
     needs_of,
+    weights_of,
 )
 
 CLOSED = {name: own for name, own in ACTIVATIONS.items() if hasattr(own, "second_moment")}
@@ -104,11 +109,16 @@ def drift(
             "Argument `parameters` must be Hyperparameters(...), such as hyperparameters() makes, "
             f"but is {quoted(parameters)}."
         )
-    parameters = Hyperparameters(
-        *(
-            over_layers(lambda rate, n=f"parameters.{name}": _checked(n, rate), value)
-            for name, value in parameters._asdict().items()
+    if parameters.rates is not None:
+        raise ValueError(
+            "Argument `parameters` must have no rates of tasks, whose drifts add up: solve()."
         )
+    parameters = parameters._replace(
+        **{
+            name: over_layers(lambda rate, n=f"parameters.{name}": _checked(n, rate), value)
+            for name, value in parameters._asdict().items()
+            if value is not None
+        }
     )
     state, teacher = check_arrays(
         "state", state, teacher, needs_of(rule), axes=False, beside=parameters.feedback_scale
@@ -134,12 +144,22 @@ def unchecked_drift(
     rule: Any,
     activation: Any = Erf,
     moments: Callable[..., Moments] = closed_moments,
+    stream: Stream | None = None,
 ) -> OrderParameters:
-    """:func:`drift` of what was checked before."""
+    """:func:`drift` of what was checked before, by samples of a stream; None for those of all."""
     check_double_precision(state.R)
     K, inputs = state.R.shape[-2], teacher.inputs
-    lr, lr_v, _, decay, decay_v, scale = parameters
+    lr, lr_v, decay, scale = (
+        getattr(parameters, name) for name in ("lr", "lr_v", "weight_decay", "feedback_scale")
+    )
     xp = state.R.__array_namespace__()
+    if stream is not None:
+        moments = partial(moments, stream=stream)
+        decay = decay * xp.asarray(mask_of(stream, state.R, ("K", "M")).max(axis=1, keepdims=True))
+        learned = mask_of(stream, state.v, LAYERED)
+        parameters = parameters._replace(
+            weight_decay_v=over_layers(operator.mul, parameters.weight_decay_v, learned)
+        )
     fed_back = scale_feedback(state, teacher, scale)
     averages = averaged(*fed_back, parameters, rule, activation, moments)
 
@@ -164,7 +184,7 @@ def unchecked_drift(
     dv = over_layers(
         lambda rate, decay, change, v: -rate * change - decay * v,
         lr_v,
-        decay_v,
+        parameters.weight_decay_v,
         averages.readout,
         state.v,
     )
@@ -174,9 +194,35 @@ def unchecked_drift(
         if name not in ALWAYS and each is not None
     }
     learning = Learning(along, dv, parameters, activation, averages.weights, averages.activities)
-    moved = (averages.weights or {}) | rule.feedback_drift(state, teacher, learning)
-    change = still | moved
+    if stream is None:
+        moved = rule.feedback_drift(state, teacher, learning)
+    else:
+        moved = _moved_by_parts(stream, state, teacher, rule, learning)
+    change = still | (averages.weights or {}) | moved
     return state._replace(Q=dQ + dQ.mT + squared, R=dR, v=dv, **change)
+
+
+def _moved_by_parts(
+    stream: Stream, state: OrderParameters, teacher: Teacher, rule: Any, learning: Learning
+) -> dict[str, Array]:
+    """d/dt of the feedback that moves: of every part, with what it has of the weights."""
+    found: dict[str, Array] = {}
+    weights = weights_of(rule)
+    for part in stream:
+        own = {
+            name: over_layers(operator.mul, each, part.mask(each, weights[name]))
+            for name in weights
+            if (each := getattr(state, name)) is not None
+        }
+        moved = rule.feedback_drift(state._replace(**own), teacher, learning)
+        for name, each in moved.items():
+            dimensions = weights.get(name, ("K", "columns of F"))
+            if name not in FACTORS or name in weights:
+                each = over_layers(operator.mul, each, part.mask(each, dimensions))
+            found[name] = (
+                each if name not in found else over_layers(operator.add, found[name], each)
+            )
+    return found
 
 
 def averaged(
@@ -244,7 +290,7 @@ def generalization_error(state: OrderParameters, teacher: Teacher, activation: A
     activation = _with_closed_forms(activation)
     check_shallow("state", state, teacher)
     state, teacher = check_arrays("state", state, teacher, (), axes=True)
-    return unchecked_error(state, teacher, activation)
+    return unchecked_output_errors(state, teacher, activation).sum(axis=-1)
 
 
 def check_shallow(name: str, state: Any, teacher: Any) -> None:
@@ -264,19 +310,18 @@ def _with_closed_forms(activation: Any) -> Any:
     )  # fmt: skip
 
 
-def unchecked_error(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
-    """:func:`generalization_error` of what was checked before."""
+def unchecked_output_errors(state: OrderParameters, teacher: Teacher, activation: Any) -> Array:
+    """``eps_o = 1/2 sum_ab U_ao U_bo I2(a, b)``, half the mean squared error of every output."""
     inputs = teacher.inputs
     state, teacher = pooled(state, teacher)
     xp = state.v.__array_namespace__()
     C = joint_covariance(state, teacher)
     v_star = xp.broadcast_to(teacher.v_star, state.v.shape[:-2] + teacher.v_star.shape)
     U = xp.concat([state.v, -v_star], axis=-2)
-    squares = U @ U.mT
     mixed = inputs is not None and inputs.factors is not None
     if mixed:
-        C, squares = inputs.factors[:, None, None] * C[..., None, :, :], squares[..., None, :, :]
+        C, U = inputs.factors[:, None, None] * C[..., None, :, :], U[..., None, :, :]
     variance = C.diagonal(0, -2, -1)
     I2 = activation.I2(C, variance[..., :, None], variance[..., None, :])
-    errors = xp.sum(squares * I2, axis=(-2, -1)) / 2
-    return errors @ inputs.factor_shares if mixed else errors
+    errors = xp.sum(U * (I2 @ U), axis=-2) / 2
+    return inputs.factor_shares @ errors if mixed else errors

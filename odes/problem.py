@@ -23,9 +23,7 @@ from odes.common.layers import (
     check_rates,
     have_layers,
     is_several,
-    layers_of,
     outputs_of,
-    over_layers,
     shapes_at,
     shapes_of,
     widths_of,
@@ -36,13 +34,15 @@ from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
     Teacher,
-    given_parts,
+    over_parts,
     scale_feedback,
 )
 from odes.common.overlaps import check_feedback_matrix, check_overlaps, shape_overlaps
 from odes.common.schedules import check_scale, parameters_at
-from odes.equations import unchecked_drift, unchecked_error
+from odes.common.tasks import Stream, streams_of
+from odes.equations import unchecked_drift, unchecked_output_errors
 from odes.rules import (
+    FACTORS,
     RULES,
     Rule,
     check_feedback_drift,
@@ -54,6 +54,7 @@ from odes.rules import (
     needs_of,
     overrides,
     predicts_by_readout,
+    reported,
 )
 from odes.state_vector import packing
 
@@ -74,6 +75,7 @@ class Problem:
     points: Any  # averaged over; None for closed forms
     moving: tuple[str, ...]  # the order parameters that can move, by name
     parameters: Any = None  # numbers or schedules; None where compiled code is given them
+    streams: tuple[Stream | None, ...] = ()  # what each task trains
     own_code: dict[Any, Any] = field(default_factory=dict, repr=False)  # of a user's rule
 
     @cached_property
@@ -90,11 +92,8 @@ class Problem:
 
     def changes(self, y: Array) -> OrderParameters:
         """A difference of packed states, as order parameters; 0 in what cannot move."""
-        still = {
-            name: over_layers(lambda part: 0 * part, each)
-            for name, each in given_parts(self.initial).items()
-        }
-        return packing(self.initial._replace(**still), self.moving)[1](y)
+        still = over_parts(lambda part: 0 * part, self.initial)
+        return packing(still, self.moving)[1](y)
 
     @property
     def moments(self) -> Callable[..., Moments]:
@@ -108,17 +107,65 @@ class Problem:
     def drift(
         self, y: Array, parameters: Hyperparameters, moments: Callable[..., Moments] | None = None
     ) -> Array:
-        """d/dt of a packed state."""
+        """d/dt of a packed state: the sum of those by the samples of all tasks, if there are any.
+
+        ``moments`` are taken in place of the problem's own.
+        """
+        if not self.streams:
+            return self.drift_by(y, parameters, moments=moments)
+        return sum(
+            rate * self.drift_by(y, own, stream=stream, moments=moments)
+            for stream, rate, own in self.by_stream(parameters)
+        )
+
+    def by_stream(
+        self, parameters: Hyperparameters
+    ) -> list[tuple[Stream | None, Any, Hyperparameters]]:
+        """What each task trains, the rate of its samples, and the parameters that these see."""
+        if not self.streams:
+            return [(None, 1.0, parameters)]
+        tasks = zip(self.streams, parameters.rates, parameters.noise, strict=True)
+        return [
+            (stream, rate, parameters._replace(noise=noise, rates=None))
+            for stream, rate, noise in tasks
+        ]
+
+    def drift_by(
+        self,
+        y: Array,
+        parameters: Hyperparameters,
+        *,
+        stream: Stream | None = None,
+        moments: Callable[..., Moments] | None = None,
+    ) -> Array:
+        """d/dt of a packed state by samples that train what the stream says, at a rate of 1."""
         change = unchecked_drift(
-            self.unpack(y), self.teacher, parameters,
+            self.unpack(y), self.teacher, parameters, stream=stream,
             rule=self.rule, activation=self.activation, moments=moments or self.moments,
         )  # fmt: skip
         return self.pack(change)
 
     def velocity(self) -> Callable[[float, np.ndarray], np.ndarray]:
-        """The drift of a packed NumPy state at time t."""
-        drift = self.drift if self.points is None else self.compiled(Problem.drift)
-        return lambda t, y: drift(y, parameters_at(self.parameters, t))
+        """The drift of a packed NumPy state at time t, of those tasks alone that are on."""
+        drifts: dict[Any, Callable[..., Any]] = {}
+        for stream in self.streams or (None,):
+            static: dict[str, Any] = {} if stream is None else {"stream": stream}
+            if self.points is None:
+                drifts[stream] = partial(self.drift_by, **static)
+            else:
+                drifts[stream] = self.compiled(Problem.drift_by, **static)
+
+        def at(t: float, y: np.ndarray) -> np.ndarray:
+            now = parameters_at(self.parameters, t)
+            if now.rates is None:
+                return drifts[None](y, now)
+            found = np.zeros_like(y)
+            for stream, rate, own in self.by_stream(now):
+                if rate != 0:
+                    found = found + rate * drifts[stream](y, own)
+            return found
+
+        return at
 
     @property
     def has_closed_error(self) -> bool:
@@ -128,15 +175,25 @@ class Problem:
 
     def error(self, states: OrderParameters) -> Array:
         """The generalization error of states with leading axis n, (n,)."""
+        return self.total(self.output_errors(states))
+
+    def total(self, output_errors: Array) -> Array:
+        """The generalization error from those of all outputs, (..., O)."""
+        return output_errors.mean(axis=-1) if self.rule.classifies else output_errors.sum(axis=-1)
+
+    def output_errors(self, states: OrderParameters) -> Array:
+        """The errors of all outputs of states with leading axis n, (n, O)."""
         if self.has_closed_error:
-            return unchecked_error(states, self.teacher, self.activation)
-        from odes.averages.sampled import sampled_error
+            return unchecked_output_errors(states, self.teacher, self.activation)
+        from odes.averages.sampled import sampled_errors
 
-        return sampled_error(self, states)
+        return sampled_errors(self, states)
 
-    def measured_error(self, states: OrderParameters) -> np.ndarray:
-        """The generalization error of NumPy states with leading axis n, (n,)."""
-        return (self.error if self.has_closed_error else self.compiled(Problem.error))(states)
+    def measured_errors(self, states: OrderParameters) -> np.ndarray:
+        """The errors of all outputs of NumPy states with leading axis n, (n, O)."""
+        if self.has_closed_error:
+            return self.output_errors(states)
+        return self.compiled(Problem.output_errors)(states)
 
     def sent_back(self, states: OrderParameters, times: Any = None) -> OrderParameters:
         """The states with B what the rule sends back; None where that is v.
@@ -183,7 +240,7 @@ class Problem:
         is kept with the problem, and with those that :func:`dataclasses.replace` makes of it.
         """
         known = is_own(self.rule) and any(self.activation is own for own in ACTIVATIONS.values())
-        given = function, self.rule, self.activation, self.moving
+        given = function, self.rule, self.activation, self.moving, self.streams
         if known and not anew:
             run = _kept(*given, **static)
         elif anew or static:
@@ -194,14 +251,19 @@ class Problem:
 
 
 def _jitted(
-    function: Callable[..., Any], rule: Any, activation: Any, moving: Any, **static: Any
+    function: Callable[..., Any],
+    rule: Any,
+    activation: Any,
+    moving: Any,
+    streams: Any,
+    **static: Any,
 ) -> Callable[..., Any]:
     """``function(problem, ...)`` under jit, as a function of the problem's arrays."""
     import jax
 
     def run(arrays: tuple[Any, Any, Any], *arguments: Any) -> Any:
         initial, teacher, points = arrays
-        problem = Problem(initial, teacher, rule, activation, points, moving)
+        problem = Problem(initial, teacher, rule, activation, points, moving, streams=streams)
         return function(problem, *arguments, **static)
 
     return jax.jit(run)
@@ -218,6 +280,7 @@ def prepare(
     activation: Any,
     points: int | Points | None,
     parameters: Hyperparameters,
+    tasks: Any = None,
     name: str = "initial",
     with_P: bool = False,
     aligned: bool = True,
@@ -225,7 +288,8 @@ def prepare(
 ) -> Problem:
     """The Problem of arguments of :func:`odes.solve`, of which parameters are checked already.
 
-    A parameter may be an array, and is zero if all entries are.  ``name`` is that of the argument
+    A parameter may be an array, and is zero if all entries are; rates and noise of the tasks are
+    among the parameters (``odes/common/tasks.py``).  ``name`` is that of the argument
     with the state; ``with_P`` asks for P wherever there is an F, whose scaling is
     ``aligned`` or random; and ``traced`` says that arrays may be traced by JAX, whose shapes alone
     are checked.
@@ -233,19 +297,16 @@ def prepare(
     Raises ValueError, which names the argument, what it must be and what it was.
     """
     rule, activation = choose(rule, activation)
-    needs = needs_of(rule)
-    if with_P and "S" in needs:
-        needs |= {"P": DIMENSIONS["P"]}
-    if traced:
-        initial, teacher = shape_overlaps(initial, teacher, needs, check_traceable)
-    else:
-        initial, teacher = check_overlaps(initial, teacher, needs, name)
-        if "P" in needs and aligned:
-            check_feedback_matrix(initial, teacher)
+    initial, teacher = overlaps_for(
+        rule, initial, teacher, name=name, with_P=with_P, aligned=aligned, traced=traced
+    )
     rule.check(initial.R.shape[-2], outputs_of(initial.v), activation)
     if is_several(initial.v):
         rule.check_layers(initial.v)
     check_rates(parameters, initial.v)
+    of_labels = is_several(initial.v) and not predicts_by_readout(rule)
+    apart = not (set(FACTORS) & set(rule.needs) or of_labels)
+    streams = streams_of(tasks, initial.v, units_apart=apart)
     if teacher.inputs is not None and "S" in rule.needs and overrides(rule, "feedback"):
         raise ValueError(
             "Argument `rule` must leave `feedback` as it is with inputs in groups, where B is the "
@@ -264,7 +325,29 @@ def prepare(
     moved = check_feedback_drift(rule, initial, teacher, activation, learned)
     moving = ("Q", "R", *(() if frozen else ("v",)), *moved)
     check_scale(learns_feedback(rule), parameters)
-    return Problem(initial, teacher, rule, activation, nodes, moving, parameters)
+    return Problem(initial, teacher, rule, activation, nodes, moving, parameters, streams)
+
+
+def overlaps_for(
+    rule: Rule,
+    initial: OrderParameters,
+    teacher: Teacher,
+    *,
+    name: str = "initial",
+    with_P: bool = False,
+    aligned: bool = True,
+    traced: bool = False,
+) -> tuple[OrderParameters, Teacher]:
+    """What a rule needs of state and teacher, checked; the rest as for :func:`prepare`."""
+    needs = needs_of(rule)
+    if with_P and "S" in needs:
+        needs |= {"P": DIMENSIONS["P"]}
+    if traced:
+        return shape_overlaps(initial, teacher, needs, check_traceable)
+    initial, teacher = check_overlaps(initial, teacher, needs, name)
+    if "P" in needs and aligned:
+        check_feedback_matrix(initial, teacher)
+    return initial, teacher
 
 
 def _is_zero(value: Any) -> bool:
@@ -314,27 +397,3 @@ def has_averages(activation: Any) -> bool:
 def way_of_averaging(points: Points | None) -> str:
     """How a result was averaged, in words; None for closed forms."""
     return "closed forms" if points is None else f"{len(points.weights)} {points.kind}"
-
-
-def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
-    """The states, of one leading axis or none, with B what the rule sends back; None for v."""
-    if layers_of(states.v)[0].ndim == 2:
-        sent_back = rule.feedback(states)
-        return states._replace(B=None if sent_back is states.v else sent_back)
-
-    def at(index: int) -> OrderParameters:
-        return type(states)(
-            *(None if each is None else over_layers(lambda a: a[index], each) for each in states)
-        )
-
-    def sent_back_in(state: OrderParameters) -> Array:
-        return reported(rule, state).B
-
-    if sent_back_in(at(0)) is None:
-        return states._replace(B=None)
-    if states.R.__array_namespace__() is np:
-        each = [sent_back_in(at(index)) for index in range(len(states.R))]
-        return states._replace(B=over_layers(lambda *parts: np.stack(parts), *each))
-    import jax
-
-    return states._replace(B=jax.vmap(sent_back_in)(states))

@@ -30,16 +30,23 @@ import numpy as np
 from odes.common.checks import check_progress
 from odes.common.order_parameters import Hyperparameters, state_of
 from odes.common.progress import shown
-from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
+from odes.common.schedules import (
+    check_scheduled,
+    parameters_at,
+    probed,
+    scheduled_hyperparameters,
+)
+from odes.common.tasks import Stream, with_tasks
 from odes.common.trajectory import Trajectory, trajectory_of_runs
 from simulations.activations import Activation
 from simulations.chain_kernel import Coordinates, OnDevice, can_be_in_lanes, one_sample
 from simulations.networks import Network, in_eigenbasis, overlaps_of
 from simulations.rules import Rule, outputs, shape_drawn
 from simulations.training.checks import check_runs, check_training, learned, per_run
-from simulations.training.errors import errors_of, mistakes, tested
+from simulations.training.errors import ERRORS, errors_of, mistakes, tested
 from simulations.training.inputs import rates
 from simulations.training.steps import scaled, with_scale
+from simulations.training.streams import chosen_streams, noise_of
 
 NUMBERS = 2**21
 """Random numbers drawn at once."""
@@ -64,6 +71,7 @@ def simulate_chain(
     seed: int = 0,
     n_test: int = 2000,
     progress: bool | None = None,
+    tasks: Any = None,
 ) -> Trajectory:
     """Train a network as :func:`simulations.simulate` does, at a cost that does not depend on N.
 
@@ -74,8 +82,8 @@ def simulate_chain(
 
     Args:
         network, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,
-            times, n_runs, seed, n_test, progress: as for ``simulate``; N at least K + M + O, in
-            either scaling of F, and a rule that is equivariant (``simulations/rules``).  As
+            times, n_runs, seed, n_test, progress, tasks: as for ``simulate``; N at least K + M + O,
+            in either scaling of F, and a rule that is equivariant (``simulations/rules``).  As
             there, fewer than 2^31 samples a run.
 
     Returns:
@@ -88,9 +96,12 @@ def simulate_chain(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
+    parameters = with_tasks(parameters, tasks, check_scheduled)
     progress = check_progress(progress)
     n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
-    network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
+    network, chosen, units, streams, steps, per_time = check_training(
+        network, rule, activation, times, parameters, tasks
+    )
     if not chosen.equivariant:
         raise ValueError(
             "Argument `rule` must be declared equivariant to be run in other coordinates, "
@@ -107,7 +118,7 @@ def simulate_chain(
         raise ValueError(
             f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
         )
-    probed(parameters, steps[-1] / N)
+    probed(parameters, steps[-1] / per_time)
     network, parameters = with_scale(network, parameters)
     saved, done = list[Any](), 0
     with jax.enable_x64(True), shown(progress, steps[-1], "samples", delay=1) as advance:
@@ -115,24 +126,26 @@ def simulate_chain(
         coordinates = Coordinates(tuple(_sizes(network)), K + M + O)
         drawn: Any = (
             OnDevice
-            if _has_kernels() and can_be_in_lanes(networks, coordinates, chosen, units)
-            else OnHost
+            if not streams
+            and _has_kernels()
+            and can_be_in_lanes(networks, coordinates, chosen, units)
+            else partial(OnHost, streams=streams, room=per_time // N)
         )
         chain = drawn(networks, coordinates, chosen, units, seed, n_runs, N)
         for index, last in enumerate(steps):
             for count in chain.learn(done, last, parameters):
                 advance(count)
                 done += count
-            scale = parameters_at(parameters, done / N).feedback_scale
+            scale = parameters_at(parameters, done / per_time).feedback_scale
             parts = [
                 _measure(some, chain.tests(index, n_test, runs), scale, rule=chosen, units=units)
                 for some, runs in _parts(chain.networks, chosen, n_runs)
             ]
             saved.append(jax.tree.map(lambda *each: np.concatenate(each), *parts))
     curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
-    errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
+    errors = [curves.pop(name) for name in ERRORS]
     return trajectory_of_runs(
-        np.array(steps) / N, state_of(curves), *errors, averages=tested(n_test)
+        np.array(steps) / per_time, state_of(curves), *errors, averages=tested(n_test)
     )
 
 
@@ -192,22 +205,24 @@ class OnHost:
 
     def __init__(
         self, networks: Network, coordinates: Coordinates, rule: Rule, units: Activation,
-        seed: int, n_runs: int, N: int,
+        seed: int, n_runs: int, N: int, *, streams: tuple[Stream | None, ...], room: int,
     ):  # fmt: skip
         self.networks, self.coordinates = networks, coordinates
         self.rule, self.units, self.N = rule, units, N
-        self.streams = [
-            [np.random.default_rng(stream) for stream in run.spawn(7)]
+        self.tasks: dict[str, Any] = {"streams": streams, "room": room}
+        self.drawn = [
+            [np.random.default_rng(stream) for stream in run.spawn(8)]
             for run in np.random.SeedSequence(seed).spawn(n_runs)
         ]
 
     def learn(self, first: int, last: int, parameters: Hyperparameters) -> Iterator[int]:
         """Train the networks on samples first, ..., last - 1; how many at a time."""
-        for x, zeta, xi, count in _ahead(self._blocks(last - first)):
-            during = rates(parameters, self.N, first, first + count, len(x))
-            samples = x, zeta, xi, count
+        per_time = self.N * self.tasks["room"]
+        kinds = {"rule": self.rule, "units": self.units, "N": self.N, **self.tasks}
+        for *samples, count in _ahead(self._blocks(last - first)):
+            during = rates(parameters, per_time, first, first + count, len(samples[0]))
             self.networks = jax.block_until_ready(
-                _train(self.networks, during, samples, rule=self.rule, units=self.units, N=self.N)
+                _train(self.networks, during, samples, count, **kinds)
             )
             first += count
             yield count
@@ -216,7 +231,7 @@ class OnHost:
         """Inputs of which only the span matters, (runs, n_test, width)."""
         found = []
         for run in runs:
-            *_, for_tests, _, _, for_length = self.streams[run]
+            *_, for_tests, _, _, for_length, _ = self.drawn[run]
             x = for_tests.standard_normal((n_test, self.coordinates.width))
             x = x.reshape(n_test, len(self.coordinates.sizes), -1)
             found.append(self._scaled(x, for_length))
@@ -224,7 +239,7 @@ class OnHost:
 
     def _inputs(self, streams: list[np.random.Generator], count: int) -> np.ndarray:
         """Inputs, (count, width): normals, and the length of what the span leaves of each group."""
-        span, rest, *_, length, _ = streams
+        span, rest, *_, length, _, _ = streams
         D, sizes = self.coordinates.D, np.array(self.coordinates.sizes)
         x = np.zeros((count, sizes.size, D + 1))
         normals = span.standard_normal((count, sizes.size * D)).reshape(count, -1, D)
@@ -245,26 +260,29 @@ class OnHost:
                 x *= np.sqrt(factors)[:, None, None]
         return x.reshape(count, -1)
 
-    def _blocks(self, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    def _blocks(self, steps: int) -> Iterator[tuple[Any, ...]]:
         """Inputs (size, runs, width), normals for the noise (size, runs, O) and those of the rule.
 
-        These are (size, runs, *drawn), or (size, runs, 0).  The last is how many samples are meant.
-        Sample s of run r depends on the seed, r and s alone.
+        These are (size, runs, *drawn), or (size, runs, 0).  Then uniform numbers that say which
+        task it is, (size, runs), and how many samples are meant.  Sample s of run r depends on the
+        seed, r and s alone.
         """
-        runs, O = len(self.streams), self.networks.F.shape[-1]
+        runs, O = len(self.drawn), self.networks.F.shape[-1]
         own = shape_drawn(self.rule, self.networks.v) or (0,)
         width = self.coordinates.width
         size = max(1, NUMBERS // (runs * (width + O + math.prod(own))))
         for start in range(0, steps, size):
             count = min(size, steps - start)
             x, zeta = np.zeros((size, runs, width)), np.zeros((size, runs, O))
-            xi = np.zeros((size, runs, *own))
-            for r, streams in enumerate(self.streams):
-                _, _, for_noise, _, for_own, *_ = streams
-                x[:count, r] = self._inputs(streams, count)
+            xi, uniform = np.zeros((size, runs, *own)), np.zeros((size, runs))
+            for r, drawn in enumerate(self.drawn):
+                _, _, for_noise, _, for_own, _, _, for_task = drawn
+                x[:count, r] = self._inputs(drawn, count)
+                if self.tasks["streams"]:
+                    uniform[:count, r] = for_task.random(count)
                 zeta[:count, r] = for_noise.standard_normal((count, O))
                 xi[:count, r] = for_own.standard_normal((count, *own))
-            yield x, zeta, xi, count
+            yield x, zeta, xi, uniform, count
 
 
 def _ahead(items: Iterator) -> Iterator:
@@ -276,21 +294,29 @@ def _ahead(items: Iterator) -> Iterator:
             yield item
 
 
-@partial(jax.jit, static_argnames=("rule", "units", "N"))
-def _train(networks, parameters, samples, *, rule, units, N):
+@partial(jax.jit, static_argnames=("rule", "units", "N", "streams", "room"))
+def _train(networks, parameters, samples, count, *, rule, units, N, streams, room):
     """The networks after samples of :func:`_blocks`; the parameters as of :func:`rates`."""
-    x, zeta, xi, count = samples
     groups = 1 if networks.inputs is None else len(networks.inputs.shares)
+    kinds: dict[str, Any] = {"groups": groups, "rule": rule, "units": units, "N": N}
 
-    def learn(network: Network, x: Any, zeta: Any, xi: Any, s: Any) -> Network:
+    def learn(network: Network, x: Any, zeta: Any, xi: Any, uniform: Any, s: Any) -> Network:
         now = jax.tree.map(lambda each: each if each.ndim == 0 else each[s], parameters)
-        return one_sample(network, x, zeta, xi, now, groups=groups, rule=rule, units=units, N=N)
+        task: dict[str, Any] = {}
+        if streams:
+            which = chosen_streams(uniform[None], now, room)
+            now = now._replace(noise=noise_of(which, now)[0, 0], rates=None)
+            task = {"which": which[0], "streams": streams}
+        return one_sample(network, x, zeta, xi, now, **kinds, **task)
 
     axes = per_run(rule, networks)
-    one_step = jax.vmap(learn, (axes, 0, 0, 0, None), axes)
-    return jax.lax.fori_loop(
-        0, count, lambda s, state: one_step(state, x[s], zeta[s], xi[s], s), networks
-    )
+    one_step = jax.vmap(learn, (axes, 0, 0, 0, 0, None), axes)
+
+    def one(s: Any, state: Network) -> Network:
+        x, zeta, xi, uniform = (each[s] for each in samples)
+        return one_step(state, x, zeta, xi, uniform, s)
+
+    return jax.lax.fori_loop(0, count, one, networks)
 
 
 @partial(jax.jit, static_argnames=("rule", "units"))

@@ -128,11 +128,12 @@ def one_sample(
     rule: Rule,
     units: Activation,
     N: int,
+    **task: Any,
 ) -> Network:
     """The network after an input in the coordinates of the chain, and turned back into them."""
     K = len(network.W)
     y = outputs(network.W_star, network.v_star, x[None], units.g)[0] + parameters.noise * zeta
-    network = step(network, x, y, parameters, xi=xi, rule=rule, g=units.hidden, N=N)
+    network = step(network, x, y, parameters, xi=xi, rule=rule, g=units.hidden, N=N, **task)
     W = network.W.reshape(K, groups, -1)
     kept = W.shape[2] - 1 - K
     beyond = jax.vmap(turned, 1, 1)(W[:, :, kept:])  # in a small group, among what it has

@@ -43,7 +43,7 @@ def pre_mirrored(
     if "F1" in choose_rule(rule).learns and not getattr(network, "aligned", True):
         raise ValueError("Argument `network` must have an aligned F, but its feedback is random.")
     seed = check_seed(seed)
-    start, chosen, units, _ = check_training(
+    start, chosen, units, *_ = check_training(
         network, rule, activation, [0.0], hyperparameters(lr=0.0)
     )
     (steps,) = whole_steps(np.array([t]), start.W.shape[1], "t")

@@ -46,12 +46,14 @@ class SimulationJob(NamedTuple):
         """A function of the index of a rule and of the parameters of one point."""
         lock = threading.Lock()
         compiled = set()
+        with_tasks = "tasks" in self.settings
 
         def work(index: int, point: dict[str, Any]) -> Arrays:
             training = dict(point)
             N = training.pop("N")
             own = {name: training.pop(name) for name in self.own}
-            network = self.network
+            which = training.pop("initial")
+            network = self.network if which is None else self.network[which]
             if not isinstance(network, Network):
                 network = check_network(network(N=N, seed=training["seed"], **own))
             kind = index, network.W.shape
@@ -68,6 +70,7 @@ class SimulationJob(NamedTuple):
             arrays = {
                 "generalization_error": trajectory.generalization_error,
                 "status": np.array(status, "int8"),
+                **({"output_errors": trajectory.output_errors} if with_tasks else {}),
                 **by_layers({name: each for name, each in kept.items() if each is not None}),
             }
             return {name: array[None] for name, array in arrays.items()}
@@ -84,6 +87,7 @@ def sweep(
     n_runs: int = 1,
     n_test: int = 2000,
     dtype: str = "float32",
+    tasks: Any = None,
     order_parameters: Any = (),
     path: Any = None,
     executor: Any = None,
@@ -97,12 +101,13 @@ def sweep(
     are those of :func:`odes.sweep`, so that theory and simulation can be subtracted as they are.
 
     Args:
-        network: a Network; or a function ``network(N=..., seed=...)`` that returns one, such as
+        network: a Network; a list of them, of as many inputs, which make a dimension ``initial``
+            before the others; or a function ``network(N=..., seed=...)`` that returns one, such as
             ``functools.partial(sample_network, K=2, M=2)``, called at every point.  Further
             arguments of it that are numbers >= 0, such as the exponent of a spectrum, may be axes.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
-        times, activation, n_runs, n_test, dtype: as for :func:`simulations.simulate`.
+        times, activation, n_runs, n_test, dtype, tasks: as for :func:`simulations.simulate`.
         order_parameters: which to keep, such as ``("R", "B")``; by default only the errors.
         path, executor, progress: as for :func:`odes.sweep`; every point is kept as it finishes.
         **axes: ``lr``, and if wanted ``lr_v``, ``feedback_scale`` (multiplies B and F), ``noise``,
@@ -127,25 +132,22 @@ def sweep(
     times = check_times(times)
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
-    known = {**AXES, "seed": lambda _, seed: check_seed(seed)}
-    own: dict[str, Any] = {}
-    if callable(network):
-        known["N"] = check_count
-        known |= (own := axes_of(network, axes, known))
-        if axes.get("N") is None:
-            raise ValueError("Argument `N` must be given if `network` is a function, but is None.")
-    else:
-        network = check_network(network)
+    network, known, own = _networks(network, axes)
+    if isinstance(network, list):
+        axes = {"initial": range(len(network))} | axes
     grid = make_grid(axes, known)
     n_runs, n_test = check_count("n_runs", n_runs), check_count("n_test", n_test)
     lookup("dtype", DTYPES, dtype)
     choose_activation(activation)
-    sizes = network.W.shape[1:] if isinstance(network, Network) else set(grid.column("N", None))
+    networks = network if isinstance(network, list) else [network]
+    sizes = set(grid.column("N", None)) if callable(network) else networks[0].W.shape[1:]
     for N in sizes:
         whole_steps(times, int(N))
     settings = {
         "times": times, "activation": activation, "n_runs": n_runs, "n_test": n_test, "dtype": dtype
     }  # fmt: skip
+    if tasks is not None:
+        settings["tasks"] = tasks
     schedules = {name: each.function for name, each in grid.schedules.items()}
     points = [point | schedules for point in _points(grid, tuple(own))]
     plan = [(index, [row]) for index in range(len(rules)) for row in range(len(points))]
@@ -167,6 +169,8 @@ def sweep(
     )  # fmt: skip
     entries = entries_of(symbols, rules, plan, results, lambda one: one.feedback is direct_feedback)
     dimensions = {"generalization_error": ("run", "time"), "status": ("run",)}
+    if tasks is not None:
+        dimensions["output_errors"] = ("run", "time", "o")
     dimensions |= {name: ("run", "time", *each) for name, each in entries.items()}
     return labelled(
         grid,
@@ -185,12 +189,32 @@ def sweep(
     )
 
 
+def _networks(network: Any, axes: dict[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The checked network or networks, the axes that there may be, and those of the network."""
+    known: dict[str, Any] = {**AXES, "seed": lambda _, seed: check_seed(seed)}
+    if callable(network):
+        known["N"] = check_count
+        own = axes_of(network, axes, known)
+        if axes.get("N") is None:
+            raise ValueError("Argument `N` must be given if `network` is a function, but is None.")
+        return network, known | own, own
+    if not isinstance(network, list):
+        return check_network(network), known, {}
+    networks = [check_network(each) for each in network]
+    if len({each.W.shape[1] for each in networks}) != 1:
+        raise ValueError(
+            "Argument `network` must be a list of one or more networks of as many inputs, but has "
+            f"those of {[each.W.shape[1] for each in networks]}."
+        )
+    return networks, known | {"initial": lambda _, index: index}, {}
+
+
 def _points(grid: Grid, own: tuple[str, ...]) -> list[dict[str, Any]]:
     """The numbers of every point, by name; None where :func:`simulate` has a default.
 
     Those of the network's ``own`` among them.
     """
     defaults = dict.fromkeys(AXES) | {"noise": 0.0, "weight_decay": 0.0}
-    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None} | dict.fromkeys(own)
+    defaults |= {"feedback_scale": 1.0, "seed": 0, "N": None, "initial": None} | dict.fromkeys(own)
     columns = {name: grid.column(name, otherwise).tolist() for name, otherwise in defaults.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -57,6 +57,7 @@ def save_data(path: Path, data: Data, **origin: Any) -> None:
         else:
             parts = flat(each)
             scatter = parts.pop("fluctuations")
+            parts.pop("final", None)
             if scatter is not None:
                 parts |= {f"{SCATTER}{key}": part for key, part in flat(scatter).items()}
         known = {f"{name}/{key}": part for key, part in parts.items() if part is not None}
@@ -93,6 +94,7 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
                 parts["times"], states_in(parts), parts[error], parts["status"], scatter,
                 parts.get("misclassification"),
                 *(parts[key].item() if key in parts else None for key in ("averages", "stopped")),
+                output_errors=parts.get("output_errors"),
             )  # fmt: skip
     return data, origin
 

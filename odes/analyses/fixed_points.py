@@ -29,10 +29,11 @@ from scipy.optimize import brentq, root
 
 from odes.averages.differentiable import differentiable_moments
 from odes.averages.quadrature import Points
-from odes.common.checks import hyperparameters
+from odes.common.checks import check_number, hyperparameters
 from odes.common.groups import names_in_groups
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import PSD_TOLERANCE
+from odes.common.tasks import with_tasks
 from odes.problem import Problem, prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.integrator import integrated
@@ -115,6 +116,7 @@ def fixed_point(
     weight_decay_v: float | None = None,
     activation: Any = "erf",
     points: int | Points | None = None,
+    tasks: Any = None,
 ) -> FixedPoint:
     """The fixed point of ``odes.drift`` near a guess, stable or not, and its eigenvalues.
 
@@ -125,8 +127,8 @@ def fixed_point(
     Args:
         guess: as ``initial`` of :func:`odes.solve`, whose frozen readout or fixed B it has.
         teacher, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,
-            points: as for :func:`odes.solve`; no schedules, and rule and activation without jumps
-            or kinks.
+            points, tasks: as for :func:`odes.solve`; no schedules, and rule and activation without
+            jumps or kinks.
 
     Returns:
         A FixedPoint.
@@ -139,7 +141,8 @@ def fixed_point(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
-    return find(prepared(guess, teacher, rule, activation, points, parameters, "guess"))
+    parameters = with_tasks(parameters, tasks, check_number)
+    return find(prepared(guess, teacher, rule, activation, points, parameters, "guess", tasks))
 
 
 def prepared(
@@ -150,6 +153,7 @@ def prepared(
     points: Any,
     parameters: Hyperparameters,
     name: str,
+    tasks: Any = None,
 ) -> Problem:
     """The Problem of arguments of :func:`fixed_point`, whose drift can be differentiated.
 
@@ -157,7 +161,7 @@ def prepared(
     """
     problem = prepare(
         guess, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
-        name=name,
+        tasks=tasks, name=name,
     )  # fmt: skip
     if problem.points is not None and not is_smooth(problem.rule, problem.activation):
         raise ValueError(
@@ -178,11 +182,11 @@ def follow(
     """
     velocity = problem.velocity()
     with np.errstate(all="ignore"):
-        states, status, _ = integrated(
+        found = integrated(
             lambda t, y: within(velocity(t, y)), y, np.array([end]), [],
             LOCAL_ERROR_FRACTION * RTOL, LOCAL_ERROR_FRACTION * ATOL, MAX_STEPS,
         )  # fmt: skip
-    return states[0], status
+    return found.y[0], found.status
 
 
 def _jacobian(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
@@ -269,7 +273,8 @@ def _speed(problem: Problem) -> float:
 
 def error_of(problem: Problem, state: OrderParameters) -> float:
     """The generalization error of one state."""
-    return float(problem.measured_error(jax.tree.map(lambda array: array[None], state))[0])
+    errors = problem.measured_errors(jax.tree.map(lambda array: array[None], state))
+    return float(problem.total(errors)[0])
 
 
 def _by_group(

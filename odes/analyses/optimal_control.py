@@ -21,9 +21,11 @@ from odes.common.order_parameters import Hyperparameters, OrderParameters, Teach
 from odes.common.schedules import (
     SCHEDULED,
     PiecewiseConstant,
+    check_scheduled,
     probed,
     scheduled_hyperparameters,
 )
+from odes.common.tasks import with_tasks
 from odes.problem import Problem, prepare, way_of_averaging
 from odes.rules import is_smooth
 from odes.solvers.flows import flow, solution_of
@@ -35,7 +37,7 @@ LOG_ERROR_IF_LOST = 20.0
 class Optimum(NamedTuple):
     """The schedules that were found, and the generalization error that they reach."""
 
-    schedules: dict[str, PiecewiseConstant]  # by the names of the parameters, as `solve` takes them
+    schedules: dict[str, Any]  # by the names of the parameters, as `solve` takes them
     generalization_error: float  # at the time asked for
     initial_error: float  # with the schedules that the search began with
     averages: str  # "closed forms", or over which points
@@ -50,6 +52,7 @@ def optimal_schedule(
     lr: Any,
     lr_v: Any = None,
     feedback_scale: Any = 1.0,
+    tasks: Any = None,
     within: float = 30.0,
     max_iterations: int = 200,
     **parameters: Any,
@@ -72,6 +75,9 @@ def optimal_schedule(
         lr, lr_v, feedback_scale: each a PiecewiseConstant of positive values, from which the search
             begins, or a number or function, which stays as it is; ``lr_v=None`` for the same as
             ``lr``.
+        tasks: as for :func:`odes.solve`.  Where the rates of two or more are PiecewiseConstant,
+            with the same jumps and positive values, samples are shared out among them anew: the
+            best curriculum, or the best replay, of as many samples as before at any time.
         within: factor by which values may become larger or smaller than at the start.  Some
             directions have no best value: AFA with a readout as fast as can be, by a large lr and a
             small feedback scale, is one.
@@ -103,14 +109,17 @@ def optimal_schedule(
         lr=lr, lr_v=lr_v, feedback_scale=feedback_scale,
         **{name: parameters[name] for name in scalars if name in parameters},
     )  # fmt: skip
+    checked = with_tasks(checked, tasks, check_scheduled)
     probed(checked, t)
     problem = prepare(
         initial, teacher, rule=rule, activation=parameters.get("activation", "erf"),
-        points=parameters.get("points"), parameters=checked,
+        points=parameters.get("points"), parameters=checked, tasks=tasks,
     )  # fmt: skip
     _check_differentiable(problem, rule)
     given = dict(zip(SCHEDULED, (lr, lr_v, feedback_scale), strict=True))
-    arguments = signature.bind(initial, teacher, rule=rule, times=[t], **given, **parameters)
+    arguments = signature.bind(
+        initial, teacher, rule=rule, times=[t], tasks=tasks, **given, **parameters
+    )
     arguments.apply_defaults()
     with jax.enable_x64(True):
         solved, (untuned, times, jumps) = solution_of(*arguments.args, **arguments.kwargs)
@@ -120,16 +129,17 @@ def optimal_schedule(
 
     def schedules(logs: Any) -> dict[str, PiecewiseConstant]:
         values = jnp.split(jnp.exp(logs), ends)
-        return {
+        found = {
             name: each._replace(values=part)
             for (name, each), part in zip(tuned.items(), values, strict=True)
         }
+        return found | _shared_out(found, tuned)
 
     def log_error(logs: Any) -> tuple[Any, Any]:
         now = schedules(logs)
         if lr_v is None and "lr" in now:
             now["lr_v"] = now["lr"]
-        (_, _, (error,)), _ = solved(untuned._replace(**now), times, jumps)
+        (_, _, (error,), *_), _ = solved(_in_place(untuned, now), times, jumps)
         value = jnp.log(jnp.where(error > 0, error, jnp.exp(LOG_ERROR_IF_LOST)))
         return value, value
 
@@ -140,12 +150,15 @@ def optimal_schedule(
                 "Argument `lr` must let the solution get to `t` with the schedules at the start, "
                 f"but with {tuned} it does not."
             )
-        tuned = {
+        best = {
             name: PiecewiseConstant(each.jumps, np.asarray(each.values))
             for name, each in schedules(found.x).items()
         }
     return Optimum(
-        tuned, float(np.exp(found.fun)), float(np.exp(before)), way_of_averaging(problem.points)
+        _as_solve_takes_them(best, tasks),
+        float(np.exp(found.fun)),
+        float(np.exp(before)),
+        way_of_averaging(problem.points),
     )
 
 
@@ -163,18 +176,59 @@ def _check_differentiable(problem: Problem, rule: Any) -> None:
         )
 
 
-def _tuned(given: dict[str, Any], checked: Hyperparameters) -> dict[str, PiecewiseConstant]:
-    """Those of these parameters that are to be tuned, by name."""
-    tuned: dict[str, PiecewiseConstant] = {
-        name: getattr(checked, name).function
-        for name, each in given.items()
-        if isinstance(each, PiecewiseConstant)
+def _shared_out(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The rates among these schedules, with the sum that they had before."""
+    rates = [name for name in found if name.endswith(".rate")]
+    total, had = (sum(part[name].values for name in rates) for part in (found, before))
+    return {name: found[name]._replace(values=found[name].values * (had / total)) for name in rates}
+
+
+def _as_solve_takes_them(found: dict[str, Any], tasks: Any) -> dict[str, Any]:
+    """Schedules by name, with tasks that have the rates among them, if there are any."""
+    rates = {name: each for name, each in found.items() if name.endswith(".rate")}
+    own = {name: each for name, each in found.items() if name not in rates}
+    if not rates:
+        return own
+    return own | {
+        "tasks": [
+            task._replace(rate=rates.get(f"tasks[{i}].rate", task.rate))
+            for i, task in enumerate(tasks)
+        ]
     }
+
+
+def _in_place(parameters: Hyperparameters, found: dict[str, Any]) -> Hyperparameters:
+    """The parameters with what was found in place of what they had, by name."""
+    rates = parameters.rates and tuple(
+        found.get(f"tasks[{i}].rate", rate) for i, rate in enumerate(parameters.rates)
+    )
+    own = {name: each for name, each in found.items() if name in SCHEDULED}
+    return parameters._replace(**own, rates=rates)
+
+
+def _tuned(given: dict[str, Any], checked: Hyperparameters) -> dict[str, PiecewiseConstant]:
+    """Those of these parameters that are to be tuned, by name, and rates of tasks besides."""
+    found = {name: getattr(checked, name) for name in given if callable(given[name])}
+    found |= {f"tasks[{i}].rate": rate for i, rate in enumerate(checked.rates or ())}
+    tuned: dict[str, PiecewiseConstant] = {
+        name: each.function
+        for name, each in found.items()
+        if isinstance(getattr(each, "function", None), PiecewiseConstant)
+    }
+    rates = [name for name in tuned if name.endswith(".rate")]
+    if len(rates) == 1 or any(
+        not np.array_equal(tuned[name].jumps, tuned[rates[0]].jumps) for name in rates
+    ):
+        raise ValueError(
+            "Argument `tasks` must have two or more rates that are a PiecewiseConstant of the same "
+            f"jumps, to share samples out among them, or none, but has {[*map(tuned.get, rates)]}; "
+            "a function of t stays as it is."
+        )
     if not tuned:
         listed = "{lr!r}, {lr_v!r} and {feedback_scale!r}".format(**given)
         raise ValueError(
             "Argument `lr`, `lr_v` or `feedback_scale` must be a PiecewiseConstant, to be tuned, "
-            f"but they are {listed}."
+            f"but they are {listed}, and no task has such a rate."
         )
     for name, each in tuned.items():
         if np.any(each.values <= 0):

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from odes.common.layers import LAYERED
 from odes.common.order_parameters import Array, Hyperparameters, OrderParameters, Teacher
+from odes.common.tasks import Stream
 from odes.rules import differentiates, learns_by_sample
 
 
@@ -44,10 +46,12 @@ def closed_moments(
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
+    stream: Stream | None = None,
 ) -> Moments:
     """The moments of ``delta_k = g'_k sum_o B_ko e_o`` in closed form (module docstring).
 
-    C is the covariance of all fields, (..., K + M, K + M); the rest as for :func:`drift`.
+    C is the covariance of all fields, (..., K + M, K + M); the rest as for :func:`drift`.  Of a
+    stream, each part has the v and B of its own units and outputs.
     """
     if not differentiates(rule) or learns_by_sample(rule):
         raise ValueError(
@@ -57,9 +61,15 @@ def closed_moments(
     v = state.v
     xp = v.__array_namespace__()
     K = v.shape[0]
-    U = xp.concat([v, -teacher.v_star])
     B = rule.feedback(state)
-    c = product(B, U.T)
+    if stream is None:
+        U = xp.concat([v, -teacher.v_star])
+        c = product(B, U.T)
+    else:
+        masks = [part.mask(v, LAYERED) for part in stream]
+        Us = [xp.concat([mask * v, -teacher.v_star]) for mask in masks]
+        c = sum(product(mask * B, U.T) for mask, U in zip(masks, Us, strict=True))
+        B = sum(masks) * B
     variance = C.diagonal(0, -2, -1)
     if C.ndim == 2:  # views of fewer axes take less time
         C_ka, C_kk, C_aa = C[:K], variance[:K, None], variance
@@ -70,4 +80,8 @@ def closed_moments(
     slopes = c * J2 + own * _identity(K, C.shape[-1])
     noisy = activation.second_moment(c, C) + parameters.noise * parameters.noise * product(B, B.T)
     I2 = activation.I2(C_ka, C_kk, C_aa)
-    return Moments(slopes, J2[..., :K] * noisy, product(I2, U), activities=I2)
+    if stream is None:
+        readout = product(I2, U)
+    else:
+        readout = sum(mask * product(I2, U) for mask, U in zip(masks, Us, strict=True))
+    return Moments(slopes, J2[..., :K] * noisy, readout, activities=I2)

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
-from odes.averages.sampled import field_roots, update_at
+from odes.averages.sampled import along_feedback, field_roots, update_at
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher
+from odes.common.tasks import Stream
 
 CHUNK = 2**10
 """Points averaged over at once in second derivatives."""
@@ -34,6 +35,7 @@ def differentiable_moments(
     activation: Any,
     *,
     points: Points,
+    stream: Stream | None = None,
 ) -> Moments:
     """The moments of ``odes.averages.sampled.sampled_moments``, with a derivative at any C.
 
@@ -44,14 +46,15 @@ def differentiable_moments(
     C_here = jax.lax.stop_gradient(C)
     root_here, _ = field_roots(C_here, state.R.shape[-2])
     given = state, teacher, parameters
+    kinds = rule, activation, stream
 
     def one(fields: Any, zeta: Any, given: Any) -> Any:
         """What is averaged: slopes of delta, delta delta, readout, and gamma e if there is one."""
         state, teacher, parameters = given
 
         def update(fields: Any) -> Any:
-            made, error = update_at(fields, zeta, state, teacher, parameters, rule, activation)
-            along_F = None if made.gamma is None else jnp.outer(made.gamma, error)
+            made, error = update_at(fields, zeta, state, teacher, parameters, *kinds)
+            along_F = along_feedback(made.gamma, error, stream)
             others = jnp.outer(made.delta, made.delta), made.readout, along_F, made.weights
             return made.delta, others
 

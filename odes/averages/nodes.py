@@ -50,7 +50,7 @@ def share_misclassified(
     check_prediction(problem.rule, problem.initial, problem.activation)
     if not isinstance(points, Points):
         points = mirrored_sobol(K + states.R.shape[-1], points or N_SIGN_NODES, K)
-    return replace(problem, points=points).compiled(misclassified)(states)
+    return replace(problem, points=points).compiled(misclassified)(states).mean(axis=-1)
 
 
 def points_of(

@@ -24,9 +24,10 @@ import jax.numpy as jnp
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
 from odes.common.groups import mean_square, of_length, pooled
-from odes.common.layers import layers_of, outputs_of
+from odes.common.layers import LAYERED, layers_of, outputs_of, over_layers
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
-from odes.rules import Sample, draws_of, fields_above, shape_of
+from odes.common.tasks import Part, Stream, mask_of
+from odes.rules import Sample, draws_of, fields_above, shape_of, weights_of
 
 ZERO_EIGENVALUE_RTOL = 1e-14
 """Eigenvalues of a covariance below this times its size count as zero."""
@@ -94,6 +95,7 @@ def updates_at(
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
+    stream: Stream | None = None,
 ) -> tuple[SampleUpdate, Any, Any]:
     """What a rule does at every node: updates and errors (nodes, ...); and the inverse root of C.
 
@@ -103,9 +105,10 @@ def updates_at(
     """
     n = C.shape[0]
     root, inverse = field_roots(C, state.R.shape[-2])
+    given = state, teacher, parameters, rule, activation, stream
 
     def one(node: Any) -> tuple[SampleUpdate, Any]:
-        return update_at(root @ node[:n], node[n:], state, teacher, parameters, rule, activation)
+        return update_at(root @ node[:n], node[n:], *given)
 
     update, error = jax.vmap(one)(nodes)
     return update, error, inverse
@@ -119,15 +122,21 @@ def update_at(
     parameters: Hyperparameters,
     rule: Any,
     activation: Any,
+    stream: Stream | None = None,
 ) -> tuple[SampleUpdate, Any]:
     """What a rule does at one value of all fields, (K + M,), and of the normals that are drawn.
 
     These are O of the noise, of which there are none without noise, and those of the rule.  The
-    update, and the error where there is a gamma.
+    update, and the error where there is a gamma.  Of a stream, each part is updated as if there
+    were nothing else.
     """
     K, O = state.R.shape[-2], outputs_of(state.v)
     own = draws_of(rule, K, O)
     zeta, xi = drawn[: drawn.size - own], drawn[drawn.size - own :]
+    if stream is not None:
+        whole = fields, zeta, xi, state, teacher
+        each = [_update_of(part, *whole, parameters, rule, activation) for part in stream]
+        return jax.tree.map(lambda *parts: sum(parts), *each)
     sample = Sample(
         fields[:K],
         state.v,
@@ -143,6 +152,55 @@ def update_at(
     learned = rule.learn(sample) or None
     error = None if update.gamma is None else sample.error
     return SampleUpdate(update.delta, update.readout, update.gamma, learned), error
+
+
+def _update_of(
+    part: Part,
+    fields: Any,
+    zeta: Any,
+    xi: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    rule: Any,
+    activation: Any,
+) -> tuple[SampleUpdate, Any]:
+    """What a rule does to a part of a student, and nothing to the rest of it."""
+    K, O = state.R.shape[-2], outputs_of(state.v)
+    weights = weights_of(rule)
+    dimensions = {"Q": ("K", "K"), "R": ("K", "M"), "B": ("K", "O"), "B1": ("K", "K")} | weights
+    own_state = state._replace(
+        **{
+            name: part.of(each, dimensions[name])
+            for name in dimensions
+            if (each := getattr(state, name, None)) is not None
+        }
+    )
+    own_teacher = teacher._replace(v_star=part.of(teacher.v_star, ("M", ..., "O")))
+    own_xi = part.of(xi.reshape(shape_of(rule.draws, K, O)), rule.draws).ravel() if xi.size else xi
+    update, error = update_at(
+        jnp.concatenate([part.of(fields[:K], ("K",)), fields[K:]]),
+        jnp.concatenate([part.of(zeta, ("O",)) if zeta.size else zeta, own_xi]),
+        own_state,
+        own_teacher,
+        parameters,
+        rule,
+        activation,
+    )
+    nothing = jnp.zeros(K)
+    found = SampleUpdate(
+        part.put(nothing, update.delta, ("K",)),
+        part.put(over_layers(jnp.zeros_like, state.v), update.readout, LAYERED),
+        None if update.gamma is None else part.put(nothing, update.gamma, ("K",)),
+        update.weights
+        and {
+            name: part.put(
+                over_layers(jnp.zeros_like, getattr(state, name)), each, dimensions[name]
+            )
+            for name, each in update.weights.items()
+        },
+    )
+    return found, None if error is None else part.put(jnp.zeros(O), error, ("O",))
 
 
 class SampleUpdate(NamedTuple):
@@ -182,19 +240,22 @@ def sampled_moments(
     activation: Any,
     *,
     points: Points,
+    stream: Stream | None = None,
 ) -> Moments:
     """The moments of any rule, averaged over ``points``: K + M fields, then O normals if noisy.
 
     The rest is as for ``closed_moments`` (``closed.py``); ``activation`` has a function ``g``.
     """
     update, error, inverse = updates_at(
-        points.nodes, C, state, teacher, parameters, rule, activation
+        points.nodes, C, state, teacher, parameters, rule, activation, stream
     )
     weighted = points.weights[:, None] * update.delta
     with_z = weighted.T @ points.nodes[:, : len(C)]
     gamma_error = None
     if update.gamma is not None:
         gamma_error = (points.weights[:, None] * update.gamma).T @ error
+        if stream is not None:  # what one student feeds back is no other's
+            gamma_error = mask_of(stream, gamma_error, ("K", "O")) * gamma_error
     return Moments(
         slopes=with_z @ inverse,
         delta_delta=weighted.T @ update.delta,
@@ -202,6 +263,14 @@ def sampled_moments(
         gamma_error=gamma_error,
         weights=jax.tree.map(lambda each: jnp.tensordot(points.weights, each, 1), update.weights),
     )
+
+
+def along_feedback(gamma: Any, error: Any, stream: Stream | None) -> Any:
+    """``gamma_k e_o`` of one sample, (K, O); None without a gamma."""
+    if gamma is None:
+        return None
+    moved = jnp.outer(gamma, error)
+    return moved if stream is None else mask_of(stream, moved, ("K", "O")) * moved
 
 
 def products(problem: Any, parameters: Hyperparameters) -> Any:
@@ -252,15 +321,15 @@ def over_factors(function: Callable[[Any], Any], inputs: Any) -> Any:
     return jax.tree.map(lambda each: jnp.tensordot(inputs.factor_shares, each, 1), values)
 
 
-def sampled_error(problem: Any, states: OrderParameters) -> Any:
-    """Generalization error of states with leading axis n, (n,), averaged over points."""
+def sampled_errors(problem: Any, states: OrderParameters) -> Any:
+    """Errors of the outputs of states with leading axis n, (n, O), averaged over points."""
     if problem.rule.classifies:
         return misclassified(problem, states)
 
     def one(state: OrderParameters) -> Any:
         def at(tau: Any) -> Any:
             prediction, label = predictions(problem, state, tau)
-            return jnp.sum(problem.points.weights @ (prediction - label) ** 2) / 2
+            return problem.points.weights @ (prediction - label) ** 2 / 2
 
         return over_factors(at, problem.teacher.inputs)
 
@@ -268,13 +337,13 @@ def sampled_error(problem: Any, states: OrderParameters) -> Any:
 
 
 def misclassified(problem: Any, states: OrderParameters) -> Any:
-    """Share of outputs of the wrong sign, of states with leading axis n, (n,)."""
+    """Share of wrong signs of each output, of states with leading axis n, (n, O)."""
 
     def one(state: OrderParameters) -> Any:
         def at(tau: Any) -> Any:
             prediction, label = predictions(problem, state, tau)
             wrong = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is none
-            return problem.points.weights @ jnp.mean(wrong, axis=1)
+            return problem.points.weights @ wrong
 
         return over_factors(at, problem.teacher.inputs)
 

@@ -48,6 +48,9 @@ LABELS = {
     "eigenvalues": "variances of groups of inputs",
     "shares": "shares of groups of inputs",
     "N": "number of inputs",
+    "initial": "initial condition",
+    "output_errors": "generalisation errors of the outputs",
+    "stopped": "time at which the solution stopped",
     "seed": "seed",
 }
 

@@ -96,7 +96,7 @@ MAGNITUDE_LIMIT = 1e6
 Q^2 / (1 + Q), on which the averages rest, is then known to about 1e-10 only, and an integrator at
 the default tolerance would follow the rounding."""
 
-STATUS = ("ok", "diverged", "max_steps", "nonfinite", "sliding")
+STATUS = ("ok", "diverged", "max_steps", "nonfinite", "sliding", "reached")
 """How a solution ends (:class:`Trajectory`); compiled code has indices into this."""
 
 
@@ -137,6 +137,13 @@ def is_state(value: Any) -> bool:
 def given_parts(state: OrderParameters) -> dict[str, Array]:
     """The order parameters that a state has, by name."""
     return {name: each for name, each in state._asdict().items() if each is not None}
+
+
+def over_parts(function: Any, state: OrderParameters) -> OrderParameters:
+    """The state with ``function`` of each of its arrays."""
+    return state._replace(
+        **{name: over_layers(function, each) for name, each in given_parts(state).items()}
+    )
 
 
 def state_of(parts: dict[str, Any]) -> Any:
@@ -184,7 +191,8 @@ FIXED = ("T", "v_star", "S", "P")
 class Hyperparameters(NamedTuple):
     """The scalars of the online update; :func:`odes.hyperparameters` checks and completes them.
 
-    Learning rates and feedback scale may be functions of time instead (``schedules.py``).
+    Learning rates, rates of tasks and feedback scale may be functions of time instead
+    (``schedules.py``).
     """
 
     lr: Array  # learning rate of the first layer
@@ -193,6 +201,7 @@ class Hyperparameters(NamedTuple):
     weight_decay: Array  # of the first layer, per unit of t
     weight_decay_v: Array  # of the readout, per unit of t
     feedback_scale: Array = 1.0  # multiplies F and FA's B
+    rates: Any = None  # a tuple of samples per unit of t of each task, which have a noise each
 
     @property
     def fastest(self) -> Any:

@@ -104,11 +104,18 @@ def scheduled_hyperparameters(**given: Any) -> Hyperparameters:
     A schedule becomes a function whose values are checked whenever it is called.
     """
 
-    def check(name: str, value: Any) -> Any:
-        scheduled = callable(value) and name.partition("[")[0] in SCHEDULED
-        return check_schedule(name, value) if scheduled else check_number(name, value)
+    return completed({"noise": 0.0, "weight_decay": 0.0} | given, check_scheduled)
 
-    return completed({"noise": 0.0, "weight_decay": 0.0} | given, check)
+
+def may_change(name: str) -> bool:
+    """Whether a parameter of this name, such as "lr_v[0]" or "tasks[1].rate", may be a schedule."""
+    return name.partition("[")[0] in SCHEDULED or name.endswith(".rate")
+
+
+def check_scheduled(name: str, value: Any) -> Any:
+    """A number, or a schedule where there may be one; ValueError otherwise."""
+    scheduled = callable(value) and may_change(name)
+    return check_schedule(name, value) if scheduled else check_number(name, value)
 
 
 def check_scale(learns_feedback: bool, parameters: Hyperparameters) -> None:

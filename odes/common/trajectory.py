@@ -50,14 +50,19 @@ class Trajectory(NamedTuple):
     (the equations gave no finite number); "max_steps" (the integrator gave up at the accuracy asked
     for); or "sliding" (it gave up where the drift jumps as an order parameter changes sign, and
     pushes it back from both sides: a readout of the rules with sign symmetry; of ``solve`` alone,
-    "max_steps" elsewhere).  ``stopped`` says when that was, for a solution of theory.  Runs and
-    paths are looked at where they are saved, and "diverged" there stands for numbers that
-    overflowed, too.  Simulations have an array of them, one a run.  What was reached before is
-    kept, and everything after is NaN.
+    "max_steps" elsewhere); or "reached", where ``until`` stopped it. ``stopped`` says when that
+    was, for a solution of theory. Runs and paths are looked at where they are saved, and "diverged"
+    there stands for numbers that overflowed, too. Simulations have an array of them, one a run.
+    What was reached before is kept, and everything after is NaN.
 
     The misclassification is the probability that an output has another sign than the noiseless
     teacher's, averaged over outputs.  It is the generalization error of rules that have no other
     output than a class, such as Forward-Forward.
+
+    The errors of single outputs, ``output_errors``, add up to the generalization error; those of a
+    rule that puts out a class are shares of wrong signs, of which it is the mean.  ``final`` is
+    where to go on from: the state at the last time, or where a solution was stopped by ``until``,
+    and otherwise the last that was reported, with the feedback before its scale multiplies it.
 
     ``averages`` says how the averages over inputs were taken: "closed forms"; over points, such as
     "32768 Sobol points"; or, in simulations, errors alone, over "2000 test inputs".
@@ -70,7 +75,9 @@ class Trajectory(NamedTuple):
     fluctuations: Fluctuations | None = None  # if asked for
     misclassification: np.ndarray | None = None  # (n,) classification error; if asked for
     averages: str | None = None
-    stopped: float | None = None  # time at which a solution that is not "ok" stopped
+    stopped: Any = None  # time at which a solution that is not "ok" stopped, or runs (n_runs,)
+    output_errors: Any = None  # (n, O), which add up to the generalization error
+    final: Any = None  # the last state: of theory OrderParameters, of simulations Networks
 
 
 def trajectory_of_runs(
@@ -78,6 +85,7 @@ def trajectory_of_runs(
     states: OrderParameters,
     errors: np.ndarray,
     misclassification: np.ndarray | None = None,
+    output_errors: np.ndarray | None = None,
     *,
     averages: str,
 ) -> Trajectory:
@@ -98,6 +106,8 @@ def trajectory_of_runs(
     status = np.where(fine[:, -1], "ok", "diverged")
     if misclassification is not None:
         misclassification = np.where(fine, misclassification, np.nan)
+    if output_errors is not None:
+        output_errors = np.where(fine[..., None], output_errors, np.nan)
     return Trajectory(
         times,
         state_of(reached),
@@ -105,4 +115,5 @@ def trajectory_of_runs(
         status,
         misclassification=misclassification,
         averages=averages,
+        output_errors=output_errors,
     )

@@ -27,6 +27,7 @@ from odes.rules.properties import (
     check_rule,
     learns_by_sample,
     learns_feedback,
+    reported,
 )
 from odes.rules.registry import is_own, known_name
 from odes.rules.rule import (
@@ -46,6 +47,7 @@ from odes.rules.rule import (
     overrides,
     predicts_by_readout,
     shape_of,
+    weights_of,
 )
 from odes.rules.top_down import (
     AFA,
@@ -100,5 +102,7 @@ __all__ = [
     "needs_of",
     "overrides",
     "predicts_by_readout",
+    "reported",
     "shape_of",
+    "weights_of",
 ]

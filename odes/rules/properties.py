@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from odes.common.layers import is_several, shapes_of
+from odes.common.layers import is_several, layers_of, over_layers, shapes_of
 from odes.common.order_parameters import (
     ALWAYS,
     DIMENSIONS,
@@ -14,6 +14,7 @@ from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
     Teacher,
+    over_parts,
 )
 from odes.rules.rule import OVERLAPS, WITH, Learning, Rule, overrides
 from odes.rules.top_down import AFA
@@ -120,3 +121,25 @@ def check_moves_with_F(rule: Rule, argument: str, remedy: str) -> None:
                 f"a `{hook}` of its own, since samples add noise to B by what F has beyond the "
                 f"units, as B of odes.rules.AFA moves with W; but the rule is {rule!r}."
             )
+
+
+def reported(rule: Rule, states: OrderParameters) -> OrderParameters:
+    """The states, of one leading axis or none, with B what the rule sends back; None for v."""
+    if layers_of(states.v)[0].ndim == 2:
+        sent_back = rule.feedback(states)
+        return states._replace(B=None if sent_back is states.v else sent_back)
+
+    def at(index: int) -> OrderParameters:
+        return over_parts(lambda array: array[index], states)
+
+    def sent_back_in(state: OrderParameters) -> Array:
+        return reported(rule, state).B
+
+    if sent_back_in(at(0)) is None:
+        return states._replace(B=None)
+    if states.R.__array_namespace__() is np:
+        each = [sent_back_in(at(index)) for index in range(len(states.R))]
+        return states._replace(B=over_layers(lambda *parts: np.stack(parts), *each))
+    import jax
+
+    return states._replace(B=jax.vmap(sent_back_in)(states))

@@ -287,6 +287,20 @@ def needs_of(rule: Any) -> dict[str, tuple[str, ...]]:
     return needs | rule.keeps
 
 
+def weights_of(rule: Any) -> dict[str, tuple[Any, ...]]:
+    """The dimensions of the weights above the input that a rule uses, by name.
+
+    Its own among them, and not a B that is the overlap with F.
+    """
+    needs = needs_of(rule)
+    if "S" in needs or "S1" in needs:
+        needs.pop("B", None)
+    above = {
+        name: each for name, each in needs.items() if name in ("B", "F2") or name in rule.keeps
+    }
+    return {"v": LAYERED} | above
+
+
 def draws_of(rule: Any, K: int, O: int) -> int:
     """How many standard normals a rule draws for every sample."""
     return math.prod(shape_of(rule.draws, K, O)) if rule.draws else 0

@@ -15,6 +15,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix
 from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
@@ -37,18 +38,23 @@ from odes.common.order_parameters import (
     Teacher,
 )
 from odes.common.schedules import (
-    SCHEDULED,
     PiecewiseConstant,
     check_jumps,
     check_schedule,
     jumps_of,
+    may_change,
     parameters_at,
 )
+from odes.common.tasks import with_tasks
 from odes.problem import Problem, prepare
+from odes.solvers.stopping import check_until, distance
 from odes.solvers.trajectory import LOCAL_ERROR_FRACTION, attainable, check_tolerances
 
 MIN_STEP_FRACTION = 1e-13
 """Steps are not made shorter than this times the last time, and so do not end at a singularity."""
+
+CROSSING_RTOL = 1e-10
+"""Of the time at which ``until`` is reached."""
 
 MIN_INTERVAL = 1e-9
 """The integrator needs an interval, also where the initial state is all that is wanted."""
@@ -62,6 +68,9 @@ class Flow(NamedTuple):
     generalization_error: Array  # (n,)
     status: Array  # (), an index into STATUS
     n_steps: Array  # (), steps of the integrator, rejected ones among them
+    output_errors: Any = None  # (n, O), as of a Trajectory
+    stopped: Any = None  # (), when it stopped; the last time if it did not
+    final: Any = None  # OrderParameters then, to go on from
 
 
 def flow(
@@ -81,6 +90,8 @@ def flow(
     atol: float = 1e-10,
     max_steps: int = 10_000,
     points: int | Points | None = None,
+    tasks: Any = None,
+    until: Any = None,
 ) -> Flow:
     """The learning curve of ``odes.drift`` as a function for jax.jit, vmap, grad and jvp.
 
@@ -103,9 +114,10 @@ def flow(
 
     Args:
         initial, teacher, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v,
-            activation, times, max_steps, points: as for :func:`odes.solve`, schedules included.
-            The values of a PiecewiseConstant may be traced, and be differentiated by; its jumps
-            must not.
+            activation, times, max_steps, points, tasks: as for :func:`odes.solve`, schedules
+            included.  The values of a PiecewiseConstant, and rates and noise of tasks, may be
+            traced, and be differentiated by; its jumps must not.
+        until: as for :func:`odes.solve`, of what JAX can trace; ``stopped`` has derivatives.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
             0.03 times these, or to 1e-4 where the rule or the activation is not smooth.
 
@@ -118,10 +130,11 @@ def flow(
     solved, given = solution_of(
         initial, teacher, rule=rule, lr=lr, lr_v=lr_v, feedback_scale=feedback_scale, noise=noise,
         weight_decay=weight_decay, weight_decay_v=weight_decay_v, activation=activation,
-        times=times, rtol=rtol, atol=atol, max_steps=max_steps, points=points,
+        times=times, rtol=rtol, atol=atol, max_steps=max_steps, points=points, tasks=tasks,
+        until=until,
     )  # fmt: skip
-    curve, counts = solved(*given)
-    return Flow(*curve, *counts)
+    (times, states, error, *others), counts = solved(*given)
+    return Flow(times, states, error, *counts, *others)
 
 
 def solution_of(
@@ -135,6 +148,8 @@ def solution_of(
     atol: Any,
     max_steps: Any,
     points: int | Points | None,
+    tasks: Any,
+    until: Any,
     **scalars: Any,
 ) -> tuple[Callable[..., tuple[tuple, tuple]], tuple]:
     """What :func:`flow` calls, and with what, from checked arguments."""
@@ -143,16 +158,21 @@ def solution_of(
     times = jnp.asarray(times, float) if is_traced(times) else jnp.asarray(check_times(times))
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
-    parameters = completed(scalars, _checked)
+    parameters = with_tasks(completed(scalars, _checked), tasks, _checked)
     problem = prepare(
         initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
-        traced=True,
+        tasks=tasks, traced=True,
     )  # fmt: skip
     jumps = np.array(jumps_of(parameters, np.inf))
-    parameters = Hyperparameters(*(over_layers(_as_arrays, each) for each in parameters))
+    parameters = Hyperparameters(
+        *(None if each is None else over_layers(_as_arrays, each) for each in parameters)
+    )
     parts = (part for each in parameters for part in layers_of(each))
     anew = any(isinstance(part, Converted) for part in parts)  # of this call: not to be kept
-    solved = problem.jitted(_by_columns, rtol=rtol, atol=atol, max_steps=max_steps, anew=anew)
+    solved = problem.jitted(
+        _by_columns, rtol=rtol, atol=atol, max_steps=max_steps, until=check_until(until),
+        anew=anew or callable(until),
+    )  # fmt: skip
     return solved, (parameters, times, jumps)
 
 
@@ -169,7 +189,7 @@ class Converted(NamedTuple):
 
 def _checked(name: str, value: Any) -> Any:
     """A scalar, traced or not, or a schedule made of what JAX can trace; ValueError otherwise."""
-    if callable(value) and name.partition("[")[0] in SCHEDULED:
+    if callable(value) and may_change(name):
         if isinstance(value, PiecewiseConstant):
             check_jumps(name, value)
             if is_traced(value.values):
@@ -198,13 +218,14 @@ def _as_arrays(value: Any) -> Any:
 def _by_columns(
     problem: Problem, parameters: Hyperparameters, times: Array, jumps: Array, **static: Any
 ) -> tuple[tuple, tuple]:
-    """The three arrays of a Flow that have derivatives, and the two counts."""
+    """The arrays of a Flow that have derivatives, and the two counts."""
 
     def solution(given: tuple) -> tuple[tuple, tuple]:
         initial, teacher, points, parameters, times, jumps = given
         around = replace(problem, initial=initial, teacher=teacher, points=points)
         curve = integrate(around, parameters, times, jumps=jumps, **static)
-        return curve[:3], curve[3:]
+        others = curve.output_errors, curve.stopped, curve.final
+        return (*curve[:3], *others), (curve.status, curve.n_steps)
 
     arrays = problem.initial, problem.teacher, problem.points
     return by_columns(solution)((*arrays, parameters, times, jumps))
@@ -266,6 +287,26 @@ def check_shape(name: str, value: Any) -> None:
         raise ValueError(f"Argument `{name}` must be a scalar, but has shape {shape}.")
 
 
+def _events(
+    beyond: Callable[[Array], Array], left: Callable[[Array], Array] | None, jumps: bool
+) -> diffrax.Event:
+    """What ends an integration: a state beyond what there may be, or nothing left to go.
+
+    The latter is found within a step, unless what is left ``jumps``.
+    """
+
+    def is_beyond(t: Any, y: Array, args: Any, **_: Any) -> Array:
+        return beyond(y)
+
+    if left is None:
+        return diffrax.Event(is_beyond)
+    if jumps:
+        return diffrax.Event((is_beyond, lambda t, y, args, **_: left(y) <= 0))
+    newton: Any = optimistix.Newton(rtol=CROSSING_RTOL, atol=CROSSING_RTOL)
+    crossing = (is_beyond, lambda t, y, args, **_: left(y))
+    return diffrax.Event(crossing, newton, direction=(None, False))
+
+
 def integrate(
     problem: Problem,
     parameters: Hyperparameters,
@@ -275,6 +316,7 @@ def integrate(
     rtol: float,
     atol: float,
     max_steps: int,
+    until: Any = None,
 ) -> Flow:
     """:func:`flow` of arrays in double precision.
 
@@ -295,6 +337,7 @@ def integrate(
     )
     if len(jumps):
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
+    left = None if until is None else distance(problem, until)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, _: problem.drift(y, parameters_at(problem.parameters, t))),
         diffrax.Tsit5(),
@@ -304,31 +347,41 @@ def integrate(
         y0=start,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=controller,
-        event=diffrax.Event(lambda t, y, args, **_: beyond(y)),
+        event=_events(beyond, left, problem.rule.classifies and not callable(until)),
         max_steps=max_steps,
         adjoint=diffrax.ForwardMode(),
         throw=False,
     )
-    y, (last,) = solution.ys
+    (y, (last,)), (_, (stopped,)) = solution.ys, solution.ts
     y = jnp.where(times[:, None] == 0, start, y)
     ended = solution.result
+    crossed = jnp.array(False)
+    if left is not None:
+        at_once = left(start) <= 0
+        crossed = at_once | solution.event_mask[1]
+        stopped, last = jnp.where(at_once, 0.0, stopped), jnp.where(at_once, start, last)
+        y = jnp.where(at_once & (times > 0)[:, None], jnp.inf, y)
     status = jnp.select(
         [
+            crossed,
             ended == diffrax.RESULTS.successful,
             (ended == diffrax.RESULTS.event_occurred) & jnp.all(jnp.isfinite(last)),
             ended == diffrax.RESULTS.max_steps_reached,
         ],
-        [STATUS.index("ok"), STATUS.index("diverged"), STATUS.index("max_steps")],
+        [STATUS.index(each) for each in ("reached", "ok", "diverged", "max_steps")],
         STATUS.index("nonfinite"),
     )
     reached = jnp.cumsum(beyond(y)) == 0
     y = jnp.where(reached[:, None], y, start)  # where the error has a finite gradient
-    error = problem.error(problem.unpack(y))
+    errors = problem.output_errors(problem.unpack(y))
     states = problem.unpack(jnp.where(reached[:, None], y, jnp.nan))
     return Flow(
         times,
         problem.sent_back(states, times),
-        jnp.where(reached, error, jnp.nan),
+        jnp.where(reached, problem.total(errors), jnp.nan),
         status,
         solution.stats["num_steps"],
+        jnp.where(reached[:, None], errors, jnp.nan),
+        jnp.where(status == STATUS.index("ok"), times[-1], stopped),
+        problem.unpack(last),
     )

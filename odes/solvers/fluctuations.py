@@ -40,8 +40,9 @@ from scipy.linalg import expm
 from odes.averages.closed import Moments
 from odes.averages.nodes import points_of
 from odes.averages.quadrature import Points
-from odes.averages.sampled import over_factors, roots, updates_at
+from odes.averages.sampled import along_feedback, over_factors, roots, updates_at
 from odes.common.groups import at_factor, has_groups, pooled
+from odes.common.layers import layers_of
 from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -49,6 +50,7 @@ from odes.common.order_parameters import (
     scale_feedback,
 )
 from odes.common.schedules import parameters_at
+from odes.common.tasks import Stream
 from odes.common.trajectory import Fluctuations
 from odes.problem import Problem
 from odes.solvers.integrator import Step
@@ -75,7 +77,7 @@ def linear_noise(
     middle, which was good to 1e-3 of Sigma at K = M = 1, less than what the points of D cost.
     """
     initial, teacher, parameters = problem.initial, problem.teacher, problem.parameters
-    noisy = parameters.noise > 0
+    noisy = any(noise > 0 for noise in layers_of(parameters.noise))
     rule, activation = problem.rule, problem.activation
     noise_points = points_of(initial, teacher, points or POINTS, noisy, rule, activation)
     middle_times = [(step.start + step.end) / 2 for step in steps] or [0.0]
@@ -89,7 +91,7 @@ def linear_noise(
     Sigma, between = _covariances(J, D, steps, times)
     Sigma[np.any(np.isnan(y), axis=1)] = np.nan
     bias = None
-    if problem.points is None:
+    if problem.points is None and not problem.streams:
         drives = problem.compiled(_drives)(*each_step, in_steps, between, noise_points)
         m = _shifts(J, drives, steps, times)
         curved = problem.compiled(_curvatures)(*each_time)[: len(y)] * Sigma
@@ -258,13 +260,16 @@ def _error(problem: Problem, y: Any) -> Any:
 
 
 def _updates(
-    problem: Problem, state: OrderParameters, parameters: Hyperparameters
+    problem: Problem,
+    state: OrderParameters,
+    parameters: Hyperparameters,
+    stream: Stream | None = None,
 ) -> tuple[Any, Any, Any, Any]:
     """What the rule does at the points: see ``updates_at``, and the normals of the fields."""
     fed_back = pooled(*scale_feedback(state, problem.teacher, parameters.feedback_scale))
     C = joint_covariance(*fed_back)
     nodes = problem.points.nodes
-    made = updates_at(nodes, C, *fed_back, parameters, problem.rule, problem.activation)
+    made = updates_at(nodes, C, *fed_back, parameters, problem.rule, problem.activation, stream)
     return *made, nodes[:, : len(C)]
 
 
@@ -299,10 +304,23 @@ def _squared(
 
 
 def diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
-    """D of the module docstring at a packed state, averaged over the points of the problem."""
+    """D of the module docstring at a packed state, averaged over the points of the problem.
+
+    The samples of tasks are independent, so that what they add adds up.
+    """
+    return sum(
+        rate * _diffusion_by(problem, y, own, stream)
+        for stream, rate, own in problem.by_stream(parameters)
+    )
+
+
+def _diffusion_by(
+    problem: Problem, y: Any, parameters: Hyperparameters, stream: Stream | None
+) -> Any:
+    """D of samples at a rate of 1 that train what the stream says."""
 
     def at(tau: Any) -> tuple[Any, Any]:
-        return _diffusion(_of_factor(problem, tau), y, parameters)
+        return _diffusion(_of_factor(problem, tau), y, parameters, stream)
 
     inputs = problem.teacher.inputs
     if inputs is None or inputs.factors is None:
@@ -312,14 +330,16 @@ def diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> Any:
     return jnp.tensordot(inputs.factor_shares, D, 1) + (inputs.factor_shares * off.T) @ off
 
 
-def _diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> tuple[Any, Any]:
+def _diffusion(
+    problem: Problem, y: Any, parameters: Hyperparameters, stream: Stream | None
+) -> tuple[Any, Any]:
     """D of Gaussian inputs, and the mean of what one sample does."""
     state, teacher, weights = problem.unpack(y), problem.teacher, problem.points.weights
-    update, error, inverse, z = _updates(problem, state, parameters)
+    update, error, inverse, z = _updates(problem, state, parameters, stream)
 
     def increment(update: Any, error: Any, z: Any) -> Any:
         """What one sample does: the drift, with its own moments in place of averages."""
-        gamma_error = None if update.gamma is None else jnp.outer(update.gamma, error)
+        gamma_error = along_feedback(update.gamma, error, stream)
         own = Moments(
             slopes=jnp.outer(update.delta, z @ inverse),
             delta_delta=jnp.outer(update.delta, update.delta),
@@ -327,7 +347,7 @@ def _diffusion(problem: Problem, y: Any, parameters: Hyperparameters) -> tuple[A
             gamma_error=gamma_error,
             weights=update.weights,
         )
-        return problem.drift(y, parameters, lambda *_: own)
+        return problem.drift_by(y, parameters, stream=stream, moments=lambda *_, **__: own)
 
     a = jax.vmap(increment)(update, error, z)
     mean = weights @ a

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import LSODA
+from scipy.optimize import brentq
 
 from odes.common.order_parameters import MAGNITUDE_LIMIT, Array
 from odes.common.schedules import Stretch, stretches
@@ -35,6 +36,15 @@ class Step(NamedTuple):
     middle: np.ndarray
 
 
+class Integrated(NamedTuple):
+    """A solution, how and when it stopped, and where it was then."""
+
+    y: np.ndarray  # at the times, (n, D), NaN from where it stopped
+    status: str
+    stopped: float | None  # None if it got to the last time
+    end: np.ndarray  # at the last time, or where it stopped, (D,)
+
+
 def integrated(
     velocity: Callable[[float, np.ndarray], Array],
     y0: np.ndarray,
@@ -45,12 +55,14 @@ def integrated(
     max_steps: int,
     steps: list[Step] | None = None,
     approximate: Callable[[float, np.ndarray], Array] | None = None,
-) -> tuple[np.ndarray, str, float | None]:
-    """The solution at ``times``, (n, size of y), NaN from where it stopped; status; when it did.
+    until: Callable[[np.ndarray], float] | None = None,
+) -> Integrated:
+    """The solution at ``times``, (n, size of y).
 
     The velocity may jump at ``jumps``, where it has the value from then on: integration begins anew
     there, and what is before sees the value from before.  The steps taken are appended to
-    ``steps``.  The Jacobian is that of ``approximate``, a velocity that may be a little off.
+    ``steps``.  The Jacobian is that of ``approximate``, a velocity that may be a little off.  It
+    stops with the status "reached" where ``until`` of a state is no longer positive.
 
     LSODA is stepped by hand, because it calls a step to NaN a success, and because what was reached
     is to survive a failure.
@@ -59,13 +71,16 @@ def integrated(
     done = 0
     if times[0] == 0:
         y[0], done = y0, 1
+    if until is not None and until(y0) <= 0:
+        return Integrated(y, "reached", 0.0, y0)
     if done == times.size:
-        return y, "ok", None
+        return Integrated(y, "ok", None, y0)
     initial_velocity = velocity(0.0, y0)
     if not np.all(np.isfinite(initial_velocity)):
-        return y, "nonfinite", 0.0
+        return Integrated(y, "nonfinite", 0.0, y0)
     if times[-1] <= MAX_EULER_TIME:
-        return y0 + times[:, None] * initial_velocity, "ok", None
+        y = y0 + times[:, None] * initial_velocity
+        return Integrated(y, "ok", None, y[-1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LSODA's own words on a failed step; the status says it
         pieces = iter(stretches(jumps, times[-1]))
@@ -75,26 +90,40 @@ def integrated(
             solver.step()
             size = abs(solver.y).max()
             if np.isnan(size):
-                return y, "nonfinite", float(solver.t)
+                return Integrated(y, "nonfinite", float(solver.t), solver.y)
             if solver.status == "failed":
                 if not np.all(np.isfinite(velocity(solver.t, solver.y))):
-                    return y, "nonfinite", float(solver.t)
+                    return Integrated(y, "nonfinite", float(solver.t), solver.y)
                 break
+            until_then = solver.t
+            if until is not None and until(solver.y) <= 0:
+                until_then = _crossing(until, solver)
             if steps is not None:
                 middle = (solver.t_old + solver.t) / 2
                 steps.append(Step(solver.t_old, solver.t, solver.dense_output()(middle)))
-            if times[done] <= solver.t:
-                reached = np.searchsorted(times, solver.t, side="right")
+            if times[done] <= until_then:
+                reached = np.searchsorted(times, until_then, side="right")
                 y[done:reached] = solver.dense_output()(times[done:reached]).T
                 done = reached
+            if until_then < solver.t:
+                end = solver.dense_output()(until_then)
+                return Integrated(y, "reached", until_then, end)
             if size > MAGNITUDE_LIMIT:
-                return y, "diverged", float(solver.t)
+                return Integrated(y, "diverged", float(solver.t), solver.y)
             if solver.status == "finished":
                 if done == times.size:
-                    return y, "ok", None
+                    return Integrated(y, "ok", None, solver.y)
                 solver = _integrator(*velocities, next(pieces), solver.y, rtol, atol)
     sliding = _is_sliding(partial(velocity, solver.t), solver.y)
-    return y, "sliding" if sliding else "max_steps", float(solver.t)
+    return Integrated(y, "sliding" if sliding else "max_steps", float(solver.t), solver.y)
+
+
+def _crossing(until: Callable[[np.ndarray], float], solver: LSODA) -> float:
+    """The first time within the last step at which ``until``, positive before it, is 0."""
+    dense = solver.dense_output()
+    if until(dense(solver.t_old)) <= 0:
+        return float(solver.t_old)
+    return float(brentq(lambda t: until(dense(t)), solver.t_old, solver.t, xtol=1e-12, rtol=1e-12))
 
 
 def _is_sliding(velocity: Callable[[np.ndarray], Array], y: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import diffrax
@@ -32,6 +33,7 @@ from odes.common.layers import have_layers, outputs_of
 from odes.common.machine import this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
 from odes.common.overlaps import check_overlaps
+from odes.common.tasks import with_tasks
 from odes.common.trajectory import Trajectory, trajectory_of_runs
 from odes.equations import averaged
 from odes.problem import Problem, choose, has_closed_form, prepare, way_of_averaging
@@ -67,6 +69,7 @@ def solve_paths(
     times: Any,
     dt: float | None = None,
     points: int | Points | None = None,
+    tasks: Any = None,
 ) -> Trajectory:
     """Learning curves for a random F: sample paths of the Ito equation of this module.
 
@@ -88,6 +91,7 @@ def solve_paths(
         lr, lr_v, noise, weight_decay, weight_decay_v, activation: as for :func:`odes.solve`.
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
         dt: longest step, in samples / N; None for 0.01 over the larger learning rate.
+        tasks: as for :func:`odes.solve`, but with rates that are numbers.
         points: as for :func:`odes.solve`, but 2^10 Sobol points where there is no closed form,
             good to about 1e-2 in the drift at K = M = 2, less than the paths differ.
 
@@ -102,6 +106,7 @@ def solve_paths(
     parameters = hyperparameters(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v
     )
+    parameters = with_tasks(parameters, tasks, check_number)
     times = check_times(times)
     n_paths = check_count("n_paths", n_paths)
     seed = check_seed(seed)
@@ -121,7 +126,7 @@ def solve_paths(
         points = POINTS
     problem = prepare(
         initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
-        with_P=True, aligned=False,
+        tasks=tasks, with_P=True, aligned=False,
     )  # fmt: skip
     if check_averaged(problem.rule, problem.activation, problem.initial):
         raise ValueError(
@@ -145,11 +150,13 @@ def solve_paths(
             given = np.concatenate([problem.initial.B, problem.teacher.S], axis=-2)
             overlaps = np.repeat(given[None], n_paths, axis=0)
     states, errors = problem.compiled(_paths)(parameters, keys, overlaps, grid, times)
+    total = problem.total(errors)
     return trajectory_of_runs(
         times,
         states,
+        total,
+        total if rule.classifies else None,
         errors,
-        errors if rule.classifies else None,
         averages=way_of_averaging(problem.points),
     )
 
@@ -228,9 +235,15 @@ def _paths(
 
     def noise_increments(path: Problem, y: Any) -> Any:
         state, teacher = path.unpack(y), path.teacher
-        averages = averaged(state, teacher, parameters, path.rule, path.activation, path.moments)
+        delta_delta = sum(
+            rate * averaged(
+                state, teacher, own, path.rule, path.activation,
+                path.moments if stream is None else partial(path.moments, stream=stream),
+            ).delta_delta
+            for stream, rate, own in path.by_stream(parameters)
+        )  # fmt: skip
         P = teacher.P if inputs is None else inputs.eigenvalues[:, None, None] * teacher.P
-        left, right = parameters.lr * roots(averages.delta_delta)[0], _roots(P)
+        left, right = parameters.lr * roots(delta_delta)[0], _roots(P)
         still = path.changes(0 * y)
         return lineax.FunctionLinearOperator(
             lambda dW: path.pack(still._replace(B=left @ dW @ right)),
@@ -263,7 +276,7 @@ def _paths(
             throw=False,
         ).ys
         states = path.unpack(y)
-        return path.sent_back(states), path.error(states)
+        return path.sent_back(states), path.output_errors(states)
 
     batch_size = batch_of_paths(len(keys), this_machine(), problem.points)
     return jax.lax.map(one_path, (keys, overlaps), batch_size=batch_size)

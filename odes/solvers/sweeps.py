@@ -8,7 +8,6 @@ Importing this module imports JAX.
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from contextlib import nullcontext
@@ -22,31 +21,30 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
 
 from odes.averages.quadrature import Points
-from odes.common.checks import check_count, check_progress, check_times, completed, quoted, renamed
+from odes.common.checks import check_count, check_progress, check_times, completed, renamed
 from odes.common.chunks import run_chunks
 from odes.common.grid import (
     AXES,
     Grid,
-    axes_of,
     check_symbols,
     choose_rules,
     entries_of,
     gather,
     is_single,
     labelled,
-    make_grid,
 )
-from odes.common.layers import by_layers, is_deep
+from odes.common.layers import by_layers
 from odes.common.machine import ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, state_of
-from odes.common.overlaps import check_states
-from odes.common.schedules import jumps_of, probed
-from odes.common.spectrum import check_spectrum
+from odes.common.schedules import check_scheduled, jumps_of, probed
 from odes.common.store import Arrays
+from odes.common.tasks import Task, with_tasks
 from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
 from odes.solvers.batches import chunks_of, default_batch_size
 from odes.solvers.flows import check_shape, integrate
+from odes.solvers.starts import grid_of
+from odes.solvers.stopping import check_until
 from odes.solvers.trajectory import check_tolerances
 
 
@@ -55,28 +53,13 @@ class TheoryJob(NamedTuple):
 
     equations: list[partial[Problem]]  # that make the problem of each rule
     times: np.ndarray
-    rtol: float
-    atol: float
-    max_steps: int
-    symbols: tuple[str, ...]
-    batch_size: int
-    schedules: tuple[tuple[str, Any], ...]
+    static: dict[str, Any]  # further arguments of :func:`_solve_chunk`
 
     def prepare(self) -> Any:
-        """A function of the index of a rule and of the parameters at its points, (points, 6)."""
-        solvers = [
-            make().jitted(
-                _solve_chunk,
-                anew=bool(self.schedules),
-                rtol=self.rtol,
-                atol=self.atol,
-                max_steps=self.max_steps,
-                symbols=self.symbols,
-                batch_size=self.batch_size,
-                schedules=self.schedules,
-            )
-            for make in self.equations
-        ]
+        """A function of the index of a rule and of the numbers at its points, (points, n)."""
+        own = self.static["schedules"] or self.static["tasks"] or callable(self.static["until"])
+        anew = bool(own)  # of this call: not to be kept
+        solvers = [make().jitted(_solve_chunk, anew=anew, **self.static) for make in self.equations]
         locks = [threading.Lock() for _ in solvers]
         is_compiled = [False for _ in solvers]
         most: dict[int, int] = {}  # points that fit, where some did not
@@ -118,6 +101,8 @@ def sweep(
     atol: float = 1e-10,
     max_steps: int = 10_000,
     points: int | Points | None = None,
+    tasks: Any = None,
+    until: Any = None,
     order_parameters: Any = (),
     inputs: Any = None,
     path: Any = None,
@@ -137,7 +122,11 @@ def sweep(
               lr=np.geomspace(0.05, 1.5, 64), feedback_scale=np.linspace(0.2, 2, 64))
 
     Args:
-        initial, teacher, activation, times, max_steps, points: as for :func:`odes.solve`.
+        initial, teacher: as for :func:`odes.solve`; or lists of them, or an OrderParameters whose
+            arrays have a first axis more, such as of many sampled networks, which make a dimension
+            ``initial`` before the others.
+        activation, times, max_steps, points, tasks: as for :func:`odes.solve`.
+        until: as for :func:`odes.flow`, point by point; adds ``stopped`` (axes), the time.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
@@ -178,44 +167,44 @@ def sweep(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    rules = choose_rules(
-        rule,
-        lambda one: choose(one, activation)[0],
-        lambda one: known_name(one) or type(one).__name__,
-    )
+    rules = choose_rules(rule, lambda one: choose(one, activation)[0], _name_of)
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
-    grid = make_grid(axes, AXES | axes_of(inputs, axes, AXES))
+    until = check_until(until)
+    grid, starts = grid_of(initial, teacher, inputs, axes)
     columns = _columns(grid)
-    check_states("initial", initial, teacher)
-    _check_rates(initial, axes)
-    teacher, spectra = _with_inputs(teacher, inputs, grid)
-    values = np.column_stack([*columns, spectra])
     schedules = _schedules(grid, columns, times[-1])
+    parameters = with_tasks(columns._replace(**grid.schedules), tasks, check_scheduled)
+    tasks = tasks and _as_given(tasks, parameters, times[-1])
     equations = [
         partial(
-            prepare, initial, teacher, rule=one, activation=activation, points=points,
-            parameters=columns._replace(**grid.schedules),
+            prepare, *starts.first, rule=one, activation=activation, points=points,
+            parameters=parameters, tasks=tasks,
         )
         for one in rules.values()
     ]  # fmt: skip
     problems = [make() for make in equations]
+    scalars = np.column_stack(columns[: len(AXES)])
+    tables = [np.column_stack([scalars, starts.numbers(each, grid)]) for each in problems]
     machine = this_machine()
-    fast = default_batch_size(problems, len(values), len(times), machine)
+    fast = default_batch_size(problems, len(scalars), len(times), machine)
     batch_size = fast if batch_size is None else check_count("batch_size", batch_size)
-    plan = chunks_of(problems, values, batch_size, machine)
-    job = TheoryJob(equations, times, rtol, atol, max_steps, symbols, batch_size, schedules)
-    given = {"initial": _union(problems), "teacher": _without(problems[0].teacher, spectra)}
+    plan = chunks_of(problems, scalars, batch_size, machine)
     tolerances = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
+    static = tolerances | {"symbols": symbols, "batch_size": batch_size, "schedules": schedules}
+    job = TheoryJob(equations, times, static | {"tasks": tasks, "until": until})
+    given = starts.known and starts.known | {"initial": _union(problems)}
+    optional = {"tasks": tasks, "until": until, "starts": starts if starts.are_axis else None}
     results = run_chunks(
-        job, [(index, values[chosen]) for index, chosen in plan],
+        job, [(index, tables[index][chosen]) for index, chosen in plan],
         arguments={
             **grid.fixed, **grid.axes, **dict(schedules), **given, **tolerances,
             "rule": {name: known_name(one) or one for name, one in rules.items()},
             "times": times, "activation": activation, "points": points,
-            "order_parameters": symbols, "spectra": spectra,
+            "order_parameters": symbols, "spectra": starts.spectra,
+            **{name: each for name, each in optional.items() if each is not None},
         },
         layout={
             "device": machine.kind, "dimensions": list(grid.axes), "batch_size": batch_size,
@@ -223,32 +212,29 @@ def sweep(
         },
         path=path, executor=executor, progress=progress, threads=machine.callers,
     )  # fmt: skip
-    ways = [way_of_averaging(each.points) for each in problems]
-    averages = dict(zip(rules, ways, strict=True))
     entries = entries_of(symbols, rules, plan, results, lambda one: one.direct)
-    dimensions = {"generalization_error": ("time",), "status": (), "n_steps": ()}
-    dimensions |= {name: ("time", *each) for name, each in entries.items()}
-    of_inputs = _variances(problems[0].teacher.inputs, spectra, len(rules))
+    dimensions: dict[str, tuple[str, ...]] = {
+        "generalization_error": ("time",), "output_errors": ("time", "o"), "status": (),
+        "n_steps": (), "stopped": (), **{name: ("time", *each) for name, each in entries.items()},
+    }  # fmt: skip
+    of_inputs = starts.variances(len(rules))
     return labelled(
         grid, rule, list(rules), activation, times,
         dimensions | dict.fromkeys(of_inputs, ("group",)),
-        gather(plan, results, len(rules), len(values)) | of_inputs,
-        {
-            **tolerances,
-            "averages": next(iter(averages.values())) if is_single(rule) else averages,
-            **given,
-        },
+        gather(plan, results, len(rules), len(scalars)) | of_inputs,
+        {**tolerances, "averages": _averages(rule, rules, problems), **given},
     )  # fmt: skip
 
 
-def _check_rates(initial: Any, axes: dict[str, Any]) -> None:
-    """ValueError for rates of several layers, which are no axis."""
-    for name in ("lr_v", "weight_decay_v"):
-        if is_deep(initial.v) and isinstance(axes.get(name), (tuple, list)):
-            raise ValueError(
-                f"Argument `{name}` must be a number, or an array for an axis: one for each layer, "
-                f"as a tuple says elsewhere, is not swept, but it is {axes[name]!r}."
-            )
+def _name_of(rule: Any) -> str:
+    """The name of a rule, or of its class."""
+    return known_name(rule) or type(rule).__name__
+
+
+def _averages(rule: Any, rules: dict[str, Any], problems: list[Problem]) -> Any:
+    """How averages were taken, by rule if there are several."""
+    ways = [way_of_averaging(each.points) for each in problems]
+    return ways[0] if is_single(rule) else dict(zip(rules, ways, strict=True))
 
 
 def _union(problems: list[Problem]) -> Any:
@@ -271,55 +257,18 @@ def _columns(grid: Grid) -> Hyperparameters:
 
 def _schedules(grid: Grid, columns: Hyperparameters, end: float) -> tuple[tuple[str, Any], ...]:
     """What changes with time, by name, tried up to the last time."""
-    first = Hyperparameters(*(float(column[0]) for column in columns))
+    first = Hyperparameters(*(float(column[0]) for column in columns[: len(AXES)]))
     in_time = probed(first._replace(**grid.schedules), end)
     for name in grid.schedules:
         check_shape(name, getattr(in_time, name))
     return tuple((name, getattr(in_time, name)) for name in grid.schedules)
 
 
-def _with_inputs(teacher: Teacher, inputs: Any, grid: Grid) -> tuple[Teacher, np.ndarray]:
-    """The teacher with the inputs of the first point, and all numbers of those of every point.
-
-    (points, n), with n = 0 if they are those that the teacher has at all points.
-    """
-    if inputs is None:
-        return teacher, np.zeros((math.prod(grid.shape), 0))
-    names = [name for name in (*grid.axes, *grid.fixed) if name not in AXES]
-    if not callable(inputs) or not names:
-        raise ValueError(
-            "Argument `inputs` must be a function of one or more of the axes that returns a "
-            f"Spectrum, but is {quoted(inputs)}; inputs of all points belong to the teacher."
-        )
-    rows = zip(*(grid.column(name, None).tolist() for name in names), strict=True)
-    points = [dict(zip(names, row, strict=True)) for row in rows]
-    try:
-        spectra = [check_spectrum(inputs(**point)).alone() for point in points]
-    except TypeError as error:
-        raise ValueError(
-            f"Argument `inputs` must be a function of {', '.join(names)}, but failed: {error}"
-        ) from error
-    numbers = [[each for each in spectrum if each is not None] for spectrum in spectra]
-    if len({tuple(map(np.shape, each)) for each in numbers}) > 1:
-        raise ValueError(
-            "Argument `inputs` must return spectra of as many groups and factors at all points, "
-            "but does not."
-        )
-    return teacher._replace(inputs=spectra[0]), np.stack([np.concatenate(each) for each in numbers])
-
-
-def _without(teacher: Teacher, spectra: np.ndarray) -> Teacher:
-    """The teacher without inputs that differ from point to point."""
-    return teacher._replace(inputs=None) if spectra.size else teacher
-
-
-def _variances(inputs: Any, spectra: np.ndarray, n_rules: int) -> Arrays:
-    """The eigenvalues and shares of all points, rule by rule, if they differ."""
-    if not spectra.size:
-        return {}
-    S = len(inputs.shares)
-    parts = {"eigenvalues": spectra[:, :S], "shares": spectra[:, S : 2 * S]}
-    return {name: np.tile(part, (n_rules, 1)) for name, part in parts.items()}
+def _as_given(tasks: Any, parameters: Hyperparameters, end: float) -> tuple[Task, ...]:
+    """The tasks, with rates that were tried up to the last time."""
+    in_time = probed(Hyperparameters(1.0, 1.0, 0.0, 0.0, 0.0, rates=parameters.rates), end)
+    rates: Any = in_time.rates
+    return tuple(task._replace(rate=rate) for task, rate in zip(tasks, rates, strict=True))
 
 
 def _solve_chunk(
@@ -333,16 +282,21 @@ def _solve_chunk(
     symbols: tuple[str, ...],
     batch_size: int,
     schedules: tuple[tuple[str, Any], ...],
+    tasks: Any,
+    until: Any,
 ) -> dict[str, Any]:
-    """What is kept of the points with these values, (points, 6), spread over all devices."""
+    """What is kept of the points with these numbers, (points, n), spread over all devices.
+
+    They are the parameters and, if points have their own, those of state and teacher.
+    """
 
     def one(values: Any, arrays: Any, times: Any) -> dict[str, Any]:
         initial, teacher, points = arrays
-        values, spectrum = values[: len(AXES)], values[len(AXES) :]
-        if spectrum.size:
-            _, in_place = ravel_pytree(teacher.inputs)
-            teacher = teacher._replace(inputs=in_place(spectrum))
+        values, own = values[: len(AXES)], values[len(AXES) :]
+        if own.size:
+            initial, teacher = ravel_pytree((initial, teacher))[1](own)
         parameters = Hyperparameters(*values)._replace(**dict(schedules))
+        parameters = with_tasks(parameters, tasks, lambda _, value: value)
         flow = integrate(
             replace(problem, initial=initial, teacher=teacher, points=points),
             parameters,
@@ -351,6 +305,7 @@ def _solve_chunk(
             rtol=rtol,
             atol=atol,
             max_steps=max_steps,
+            until=until,
         )
         kept = {symbol: getattr(flow.order_parameters, symbol, None) for symbol in symbols}
         B: Any = kept.get("B")
@@ -360,6 +315,8 @@ def _solve_chunk(
             "generalization_error": flow.generalization_error,
             "status": flow.status.astype("int8"),
             "n_steps": flow.n_steps.astype("int32"),
+            **({} if tasks is None else {"output_errors": flow.output_errors}),
+            **({} if until is None else {"stopped": flow.stopped}),
             **by_layers({name: each for name, each in kept.items() if each is not None}),
         }
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from odes.averages.quadrature import Points, coarse_points
 from odes.common.checks import check_count, check_flag, check_number, check_times
-from odes.common.order_parameters import OrderParameters, Teacher
-from odes.common.schedules import jumps_of, scheduled_hyperparameters
+from odes.common.order_parameters import OrderParameters, Teacher, over_parts
+from odes.common.schedules import check_scheduled, jumps_of, scheduled_hyperparameters
+from odes.common.tasks import with_tasks
 from odes.common.trajectory import Trajectory
 from odes.problem import Problem, has_closed_form, prepare, way_of_averaging
 from odes.rules import FACTORS, Mirrored, check_moves_with_F, is_smooth
-from odes.solvers.integrator import Step, integrated
+from odes.solvers.integrator import Integrated, Step, integrated
+from odes.solvers.stopping import check_until, distance
 
 LOCAL_ERROR_FRACTION = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
@@ -56,6 +58,8 @@ def solve(
     points: int | Points | None = None,
     fluctuations: bool = False,
     misclassification: bool = False,
+    tasks: Any = None,
+    until: Any = None,
 ) -> Trajectory:
     """The learning curve of an infinitely wide input layer, from the equations in ``odes.drift``.
 
@@ -115,6 +119,12 @@ def solve(
             F.  With ``points`` there is no bias.
         misclassification: whether to add the probability that an output has another sign than the
             teacher's, by ``points``, or 2^15 Sobol points (imports JAX).
+        tasks: a list of :class:`odes.Task`, whose samples train some of the outputs, or of the
+            hidden units, at rates of their own; None for one sample after another that trains all.
+            With tasks, fluctuations have no bias.
+        until: a generalization error, or a function of an OrderParameters and the teacher that is
+            positive at first: the solution stops where the error has come down to the one, or the
+            other to 0, with the status "reached", and at the time ``stopped``.
 
     Returns:
         A Trajectory with n times.  B is what the rule sends back, and None where that is v.  The
@@ -131,11 +141,13 @@ def solve(
     )  # fmt: skip
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
+    until = check_until(until)
     fluctuations = check_flag("fluctuations", fluctuations)
     misclassification = check_flag("misclassification", misclassification)
+    parameters = with_tasks(parameters, tasks, check_scheduled)
     problem = prepare(
         initial, teacher, rule=rule, activation=activation, points=points, parameters=parameters,
-        with_P=fluctuations,
+        tasks=tasks, with_P=fluctuations,
     )  # fmt: skip
     if fluctuations:
         check_scatter(problem)
@@ -147,7 +159,7 @@ def solve(
 
     steps: list[Step] = []
     with np.errstate(all="ignore"):
-        y, status, stopped = integrated(
+        found = integrated(
             problem.velocity(),
             problem.pack(problem.initial),
             times,
@@ -157,15 +169,17 @@ def solve(
             max_steps,
             steps if fluctuations else None,
             coarse.velocity(),
+            None if until is None else distance(problem, until),
         )
-        states = restore_positivity(problem.unpack(y), problem.teacher, rtol, atol)
-        errors = problem.measured_error(states)
+        states = restore_positivity(problem.unpack(found.y), problem.teacher, rtol, atol)
+        errors = problem.measured_errors(states)
         trajectory = Trajectory(
-            times, problem.sent_back(states, times), errors, status,
-            averages=way_of_averaging(problem.points), stopped=stopped,
+            times, problem.sent_back(states, times), problem.total(errors), found.status,
+            averages=way_of_averaging(problem.points), stopped=found.stopped, output_errors=errors,
+            final=_last(problem, states, found, rtol, atol),
         )  # fmt: skip
     if problem.rule.classifies:
-        trajectory = trajectory._replace(misclassification=errors)
+        trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
     elif misclassification:
         from odes.averages.nodes import share_misclassified  # imports JAX
 
@@ -175,8 +189,21 @@ def solve(
         return trajectory
     from odes.solvers.fluctuations import linear_noise  # imports JAX
 
-    scatter = linear_noise(problem, points=points, steps=steps, times=times, y=y)
+    scatter = linear_noise(problem, points=points, steps=steps, times=times, y=found.y)
     return trajectory._replace(fluctuations=scatter)
+
+
+def _last(
+    problem: Problem, states: OrderParameters, found: Integrated, rtol: float, atol: float
+) -> OrderParameters:
+    """Where a solution is to go on from, from the states that are reported, (n, ...)."""
+    reported = np.flatnonzero(np.isfinite(found.y).all(axis=1))
+    if found.status == "reached":
+        states = restore_positivity(problem.unpack(found.end[None]), problem.teacher, rtol, atol)
+        reported = np.zeros(1, int)
+    if not reported.size:
+        return problem.initial
+    return over_parts(lambda each: each[reported[-1]], states)
 
 
 def attainable(problem: Problem, rtol: float, atol: float) -> tuple[float, float]:

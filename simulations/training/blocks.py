@@ -25,9 +25,11 @@ import jax
 import jax.numpy as jnp
 
 from odes.common.order_parameters import Hyperparameters
+from odes.common.tasks import Stream
 from simulations.networks import Network
 from simulations.rules import Rule, see, shape_drawn
 from simulations.training.steps import changes, parameters_of, samples_of
+from simulations.training.streams import decay_of
 
 
 class Shown(NamedTuple):
@@ -51,6 +53,7 @@ def learn_shown(
     rule: Rule,
     g: Callable,
     N: int,
+    **task: Any,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """By how much W moves along x, (K,), and along Q_F, (K, O), and other weights after a sample.
 
@@ -70,7 +73,9 @@ def learn_shown(
         F=jnp.concatenate([triangle, jnp.zeros((1, triangle.shape[1]), triangle.dtype)]),
     )
     x = jnp.concatenate([z, (inverse * rest)[None]])
-    change, moved = changes(small, x, y, parameters, xi=xi, counts=counts, rule=rule, g=g, N=N)
+    change, moved = changes(
+        small, x, y, parameters, xi=xi, counts=counts, rule=rule, g=g, N=N, **task
+    )
     along_x = inverse / scale * change[:, -1]
     return along_x, change[:, :-1] / scale - jnp.outer(along_x, z), moved
 
@@ -107,6 +112,8 @@ def learn_as_block(
     count: int,
     last: Any,
     xi: Any = None,
+    which: Any = None,
+    streams: tuple[Stream | None, ...] = (),
     rule: Rule,
     g: Callable,
     N: int,
@@ -115,19 +122,21 @@ def learn_as_block(
     W = network.W
     Q, triangle = basis
     parameters = samples_of(parameters, first, count)
-    X, Y, xi = (
+    X, Y, xi, which = (
         None if each is None else jax.lax.dynamic_slice_in_dim(each, first, count)
-        for each in (X, Y, xi)
+        for each in (X, Y, xi, which)
     )
     Z, gram, before = X @ Q, X @ X.T, X @ W.T
     start = {name: network.get(name) for name in ("v", *rule.learns)}
     others = {"B": network.B} | start
     zeros = jnp.zeros((len(W), count), W.dtype)
-    carried = start, jnp.ones((), W.dtype), W @ Q, zeros, jnp.zeros_like(W @ Q)
+    ones = jnp.ones(len(W) if streams else (), W.dtype)  # what decay has left of all units, or each
+    carried = start, ones, W @ Q, zeros, jnp.zeros_like(W @ Q)
 
     def learn(s: Any, carried: Any) -> Any:
         weights, kept, W_Q, along_X, along_Q = carried
         rates = parameters_of(parameters, s, s < last - first)
+        task = {} if which is None else {"which": which[s], "streams": streams}
         fields = (kept * before[s] + along_X @ gram[s] + along_Q @ Z[s]) / N**0.5
         by_x, by_Q, moved = learn_shown(
             others | weights,
@@ -140,11 +149,16 @@ def learn_as_block(
             rule=rule,
             g=g,
             N=N,
+            **task,
         )
-        decay = 1 - rates.weight_decay / N
-        along_X = (decay * along_X).at[:, s].set(by_x)
-        W_Q = decay * W_Q + jnp.outer(by_x, Z[s]) + by_Q
-        return {**weights, **moved}, decay * kept, W_Q, along_X, decay * along_Q + by_Q
+        decay = rows = 1 - rates.weight_decay / N
+        if streams:
+            decay = 1 - decay_of(which[s], streams, rates.weight_decay, W) / N
+            rows = decay[:, None]
+        along_X = (rows * along_X).at[:, s].set(by_x)
+        W_Q = rows * W_Q + jnp.outer(by_x, Z[s]) + by_Q
+        return {**weights, **moved}, decay * kept, W_Q, along_X, rows * along_Q + by_Q
 
     weights, kept, _, along_X, along_Q = jax.lax.fori_loop(0, count, learn, carried)
+    kept = kept[:, None] if streams else kept
     return network.put(W=kept * W + along_X @ X + along_Q @ Q.T, **weights)

@@ -14,6 +14,7 @@ from odes.common.layers import as_weights, check_rates, layers_of, shapes_of, wi
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import check_scale
 from odes.common.spectrum import check_data
+from odes.common.tasks import Stream
 from simulations.activations import Activation, check_activation, choose_activation
 from simulations.networks import (
     Network,
@@ -25,6 +26,7 @@ from simulations.networks import (
 )
 from simulations.rules import Rule, as_matrix, choose_rule, see, shape_drawn
 from simulations.training.inputs import Data
+from simulations.training.streams import choose_streams, samples_per_time
 
 
 def check_training(
@@ -33,8 +35,11 @@ def check_training(
     activation: Any,
     times: Any,
     parameters: Hyperparameters,
-) -> tuple[Network, Rule, Activation, list[int]]:
-    """The network, rule, activation functions, and times in samples; ValueError for what cannot be.
+    tasks: Any = None,
+) -> tuple[Network, Rule, Activation, tuple[Stream | None, ...], list[int], int]:
+    """The network, rule, activation functions, streams, times in samples, and samples per time.
+
+    ValueError for what cannot be.
 
     Arguments are those of :func:`simulate`.  The network has no weights that the rule ignores.
     """
@@ -49,7 +54,9 @@ def check_training(
     units = choose_activation(activation)
     network = check_network(network)
     check_activation(units, len(network.W))
-    steps = whole_steps(check_times(times), network.W.shape[1])
+    times, N = check_times(times), network.W.shape[1]
+    per_time = samples_per_time(parameters, N, times[-1])
+    steps = whole_steps(times, per_time)
     check_learned(network, chosen)
     check_rates(parameters, network.v)
     widths = widths_of(network.v)
@@ -63,7 +70,8 @@ def check_training(
         network = network._replace(F1=None, F2=None)
     seen_by_feedback(network, chosen)
     check_shapes(chosen, network, units.hidden)
-    return network, chosen, units, steps
+    streams = choose_streams(tasks, network, chosen)
+    return network, chosen, units, streams, steps, per_time
 
 
 def with_data(

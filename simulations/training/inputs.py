@@ -16,9 +16,9 @@ from odes.common.schedules import PiecewiseConstant
 from simulations.networks import Network
 from simulations.rules import Rule, outputs, shape_drawn
 
-MIRROR, OWN, FACTOR = 2**31, 2**31 + 1, 2**31 + 2
-"""Set the noise of mirrors, what rules draw, and the factors of samples apart from samples in the
-streams of a run."""
+MIRROR, OWN, FACTOR, TASK = 2**31, 2**31 + 1, 2**31 + 2, 2**31 + 3
+"""Set the noise of mirrors, what rules draw, and factors and tasks of samples apart from samples in
+the streams of a run."""
 
 
 class Data(NamedTuple):
@@ -58,14 +58,19 @@ def draw_lengths(key: Any, first: Any, count: int, network: Network) -> Any:
     """The root of the factor of samples first, ..., (count, 1)."""
     inputs = network.inputs
     ends = jnp.cumsum(inputs.factor_shares)
+    uniform = draw_uniform(key, first, count, ends.dtype)
+    chosen = jnp.searchsorted(ends[:-1], uniform, side="right")
+    return jnp.sqrt(inputs.factors)[chosen][:, None]
+
+
+def draw_uniform(key: Any, first: Any, count: int, dtype: Any) -> Any:
+    """A number from 0 to 1 for each of samples first, ..., (count,)."""
 
     def one(sample: Any) -> Any:
-        uniform = jax.random.uniform(jax.random.fold_in(key, sample), (), ends.dtype)
-        return jnp.searchsorted(ends[:-1], uniform, side="right")
+        return jax.random.uniform(jax.random.fold_in(key, sample), (), dtype)
 
     with jax.threefry_partitionable(False):
-        chosen = jax.vmap(one)(first + jnp.arange(count))
-    return jnp.sqrt(inputs.factors)[chosen][:, None]
+        return jax.vmap(one)(first + jnp.arange(count))
 
 
 def draw_rows(key: Any, first: Any, count: int, data: Data, F: Any) -> tuple[Any, Any]:

@@ -18,8 +18,14 @@ from odes.common.checks import check_progress, lookup
 from odes.common.machine import Machine, ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters, state_of
 from odes.common.progress import shown
-from odes.common.schedules import parameters_at, probed, scheduled_hyperparameters
+from odes.common.schedules import (
+    check_scheduled,
+    parameters_at,
+    probed,
+    scheduled_hyperparameters,
+)
 from odes.common.store import Arrays, load_arrays, open_store, save_arrays
+from odes.common.tasks import with_tasks
 from odes.common.trajectory import Trajectory, trajectory_of_runs
 from simulations.networks import Network
 from simulations.rules import known_name
@@ -31,7 +37,7 @@ from simulations.training.checkpoints import (
     to_keep,
 )
 from simulations.training.checks import check_runs, check_training, with_data
-from simulations.training.errors import tested
+from simulations.training.errors import ERRORS, tested
 from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
 from simulations.training.resident import can_be_resident
@@ -62,6 +68,7 @@ def simulate(
     labels: Any = None,
     path: Any = None,
     progress: bool | None = None,
+    tasks: Any = None,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
@@ -98,6 +105,8 @@ def simulate(
             that was interrupted, by whatever means, and is called again with the same arguments
             and on as many processors and devices goes on from there and returns the same numbers to
             the last bit.
+        tasks: as for :func:`odes.solve`; each sample is of a task that is drawn in proportion to
+            the rates (``streams.py`` beside this).
         progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
             elsewhere; None by the bar alone; False not at all.
 
@@ -116,30 +125,35 @@ def simulate(
         lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
         feedback_scale=feedback_scale,
     )  # fmt: skip
+    parameters = with_tasks(parameters, tasks, check_scheduled)
     lookup("dtype", DTYPES, dtype)
     progress = check_progress(progress)
     n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
-    network, chosen, units, steps = check_training(network, rule, activation, times, parameters)
+    network, chosen, units, streams, steps, per_time = check_training(
+        network, rule, activation, times, parameters, tasks
+    )
     network, rows = with_data(network, chosen, data, labels, dtype)
     machine = this_machine()
     chosen_plan = partial(
         plan_of, network, chosen, block, n_runs,
         bytes_each=np.dtype(dtype).itemsize, resident=(
             machine.kind == "gpu" and block is None and rows is None and dtype == "float32"
+            and not streams
             and can_be_resident(network, chosen, units)
         ),
     )  # fmt: skip
     plan = chosen_plan(machine)
-    N = network.W.shape[1]
+    in_time = probed(parameters, steps[-1] / per_time)
     arguments = {
         "network": network, "rule": known_name(chosen) or chosen,
-        **probed(parameters, steps[-1] / N)._asdict(),
+        **{name: each for name, each in in_time._asdict().items() if each is not None},
+        **({"tasks": streams} if streams else {}),
         "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
         "n_test": n_test, "dtype": dtype, **({} if rows is None else {"data": rows}),
     }  # fmt: skip
     network, parameters = with_scale(network, parameters)
     layout = {"device": machine.kind, "devices": machine.devices, **plan._asdict()}
-    job = Job(chosen, units, plan, n_test, dtype)
+    job = Job(chosen, units, plan, n_test, dtype, streams, per_time // network.W.shape[1])
     reached = Reached(0, [], {})
     with (
         open_store(path, arguments, layout) as folder,
@@ -160,9 +174,9 @@ def simulate(
                 machine, plan = _with_less(machine, chosen_plan, job.plan, error)
                 job = job._replace(plan=plan)
     curves = stacked(reached.measured)
-    errors = [curves.pop(name) for name in ("generalization_error", "misclassification")]
+    errors = [curves.pop(name) for name in ERRORS]
     return trajectory_of_runs(
-        np.array(steps) / N, state_of(curves), *errors, averages=tested(n_test)
+        np.array(steps) / per_time, state_of(curves), *errors, averages=tested(n_test)
     )
 
 
@@ -208,8 +222,8 @@ def _go_on(
     """Train and measure what is left, and keep it in the file, if there is one."""
     plan = job.plan
     groups = begin(job, reached.weights)
-    N = groups[0].networks.W.shape[-1]
-    in_samples = partial(rates, parameters, N, dtype=DTYPES[job.dtype])
+    per_time = groups[0].networks.W.shape[-1] * job.room
+    in_samples = partial(rates, parameters, per_time, dtype=DTYPES[job.dtype])
     go = partial(advance, job=job)
     kept = time.monotonic()
     with ThreadPoolExecutor(machine.threads) as pool:
@@ -222,7 +236,7 @@ def _go_on(
             )
         for piece in pieces_of(steps, plan.piece, reached.sample, len(reached.measured)):
             during = in_samples(piece.first, piece.last, plan.piece)
-            then = parameters_at(parameters, piece.last / N)
+            then = parameters_at(parameters, piece.last / per_time)
             shared = (repeat(each) for each in (piece, during, then))
             try:
                 groups, measured = zip(*pool.map(go, groups, *shared), strict=True)

@@ -18,6 +18,7 @@ import numpy as np
 
 from odes.common.order_parameters import Hyperparameters
 from odes.common.store import Arrays
+from odes.common.tasks import Stream
 from simulations.activations import Activation
 from simulations.kernels import counters
 from simulations.kernels.programs import zeros_of
@@ -29,14 +30,17 @@ from simulations.training.errors import errors_of, mistakes
 from simulations.training.inputs import (
     MIRROR,
     OWN,
+    TASK,
     Data,
     draw_samples,
+    draw_uniform,
     drawn_by,
     mirror_noise,
 )
 from simulations.training.plan import Piece, Plan
 from simulations.training.resident import learn_resident
 from simulations.training.steps import learn_in_turn, samples_of, scaled
+from simulations.training.streams import chosen_streams, noise_of
 
 
 @contextmanager
@@ -65,6 +69,8 @@ class Job(NamedTuple):
     plan: Plan
     n_test: int
     dtype: str
+    streams: tuple[Stream | None, ...]  # what the tasks train, if there are any
+    room: int  # for how many samples there is in 1 / N of time
 
 
 def start(
@@ -119,7 +125,8 @@ def advance(
     shared: dict[str, Any] = {"rule": job.rule, "units": job.units, "plan": job.plan}
     with precision(job.dtype):  # JAX's settings belong to a thread
         zero = zeros_of(during) if job.plan.how == "resident" else ()
-        group = train(group, piece.first, piece.last, during, zero=zero, **shared)
+        tasks: dict[str, Any] = {"streams": job.streams, "room": job.room}
+        group = train(group, piece.first, piece.last, during, zero=zero, **tasks, **shared)
         measured = {}
         if piece.measured is not None:
             measured = measure(group, piece.measured, job.n_test, then.feedback_scale, **shared)
@@ -131,8 +138,8 @@ def advance(
         return group, jax.tree.map(lambda each: np.asarray(each, float), measured)
 
 
-@partial(jax.jit, static_argnames=("zero", "rule", "units", "plan"))
-def train(group, first, last, parameters, *, zero, rule, units, plan):
+@partial(jax.jit, static_argnames=("zero", "rule", "units", "plan", "streams", "room"))
+def train(group, first, last, parameters, *, zero, rule, units, plan, streams, room):
     """The group after its samples first, ..., last - 1; the parameters as of :func:`rates`.
 
     Those named in ``zero`` are 0 throughout.
@@ -158,10 +165,15 @@ def train(group, first, last, parameters, *, zero, rule, units, plan):
         def learn_drawn(d: Any, weights: dict[str, Any]) -> dict[str, Any]:
             start = first + d * plan.drawn
             X, Y, zeta = draw_samples(key, start, plan.drawn, network, data, units.g)
-            Y = Y + parameters.noise * zeta
             count = jnp.minimum(plan.drawn, last - start)
             now = samples_of(parameters, d * plan.drawn, plan.drawn)
-            beside: dict[str, Any] = {}
+            noise, beside = parameters.noise, dict[str, Any]()
+            if streams:
+                uniform = draw_uniform(jax.random.fold_in(key, TASK), start, plan.drawn, Y.dtype)
+                which = chosen_streams(uniform, now, room)
+                noise = noise_of(which, now)
+                beside |= {"which": which, "streams": streams}
+            Y = Y + noise * zeta
             if rule.draws:
                 for_own = jax.random.fold_in(key, OWN)
                 beside["xi"] = drawn_by(rule, for_own, start, plan.drawn, network)
@@ -211,9 +223,11 @@ def measure(group, index, n_test, scale, *, rule, units, plan):
         def add(b: Any, total: Any) -> Any:
             X, Y, _ = draw_samples(key, b * size, size, network, data, units.g)
             counted = b * size + jnp.arange(size) < n_test
-            return total + counted @ mistakes(fed_back, X, Y, rule=rule, units=units)
+            each = mistakes(fed_back, X, Y, rule=rule, units=units)
+            return total + jnp.tensordot(counted, each, 1)
 
-        total = jax.lax.fori_loop(0, -(-n_test // size), add, jnp.zeros(2, network.W.dtype))
+        nothing = jnp.zeros((2, network.F.shape[1]), network.W.dtype)
+        total = jax.lax.fori_loop(0, -(-n_test // size), add, nothing)
         return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
 
     return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)

@@ -7,11 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from odes.common.layers import as_weights, layers_of, over_layers
 from odes.common.order_parameters import Hyperparameters
+from odes.common.tasks import Part, Stream
 from simulations.networks import Network
 from simulations.rules import Rule, as_matrix, see
+from simulations.training.streams import alone, by_parts, decay_of
 
 UNROLLED = 4
 """Steps that are compiled together; more gained nothing."""
@@ -52,7 +55,7 @@ def samples_of(parameters: Hyperparameters, first: Any, count: int) -> Hyperpara
 def parameters_of(parameters: Hyperparameters, sample: Any, counts: Any) -> Hyperparameters:
     """What holds for one sample, with rates of 0 unless it counts."""
     now = jax.tree.map(lambda each: each if jnp.ndim(each) == 0 else each[sample], parameters)
-    rates = Hyperparameters(*jax.tree.map(lambda rate: counts * rate, tuple(now[:-1])))
+    rates = jax.tree.map(lambda rate: counts * rate, now._replace(feedback_scale=None))
     return rates._replace(feedback_scale=now.feedback_scale)
 
 
@@ -67,14 +70,34 @@ def changes(
     rule: Rule,
     g: Callable,
     N: int,
+    which: Any = None,
+    streams: tuple[Stream | None, ...] = (),
 ) -> tuple[Any, dict[str, Any]]:
     """What one sample adds to W, in n = x.size coordinates of N inputs, and other weights after it.
 
     Without the decay of W.  The feedback scale is None for a network whose B and F have it already.
     xi is what the rule draws, and ``counts`` whether weights learn that have no rate among the
-    parameters.
+    parameters.  With tasks, the sample is of the one with the number ``which`` and trains what
+    ``streams`` say.
     """
-    lr, lr_v, _, _, decay_v, scale = parameters
+    if streams:
+        start = {name: network.get(name) for name in ("v", *rule.learns)}
+
+        def of_part(part: Part | None) -> dict[str, Any]:
+            own, y_own, xi_own = network, y, xi
+            if part is not None:
+                own, y_own = alone(part, network), part.of(y, ("O",))
+                xi_own = None if xi is None else part.of(xi, rule.draws)
+            change, moved = changes(
+                own, x, y_own, parameters, xi=xi_own, counts=counts, rule=rule, g=g, N=N
+            )
+            return {"W": change, **{name: own.get(name) for name in start}, **moved}
+
+        after = by_parts(which, streams, {"W": jnp.zeros_like(network.W), **start}, of_part)
+        return after.pop("W"), after
+    lr, lr_v, decay_v, scale = (
+        getattr(parameters, name) for name in ("lr", "lr_v", "weight_decay_v", "feedback_scale")
+    )
     n = x.size
     fed_back = network if scale is None else scaled(network, scale)
     dW, dv, *others = rule.update(fed_back, see(fed_back, x, y, g, lr * n / N, xi))
@@ -96,25 +119,54 @@ def changes(
 
 
 def step(
-    network: Network, x: Any, y: Any, parameters: Hyperparameters, *, N: int, **beside: Any
+    network: Network,
+    x: Any,
+    y: Any,
+    parameters: Hyperparameters,
+    *,
+    N: int,
+    which: Any = None,
+    streams: tuple[Stream | None, ...] = (),
+    **beside: Any,
 ) -> Network:
     """The network after one sample; arguments as for :func:`changes`."""
-    change, moved = changes(network, x, y, parameters, N=N, **beside)
-    W = network.W + change - parameters.weight_decay / N * network.W
+    tasks: dict[str, Any] = {"which": which, "streams": streams}
+    change, moved = changes(network, x, y, parameters, N=N, **tasks, **beside)
+    decay = parameters.weight_decay
+    if streams:
+        decay = decay_of(which, streams, decay, network.W)[:, None]
+    W = network.W + change - decay / N * network.W
     return network.put(W=W, **moved)
 
 
 def mirrored(
-    network: Network, noise: tuple[Any, Any], weight: Any, *, rule: Rule, g: Callable
+    network: Network,
+    noise: tuple[Any, Any],
+    weight: Any,
+    *,
+    rule: Rule,
+    g: Callable,
+    which: Any = None,
+    streams: tuple[Stream | None, ...] = (),
 ) -> Network:
     """The network after one step of the rule's mirror, whose changes count ``weight`` times."""
-    changes = rule.mirror(network, noise, g)
-    return network.put(
-        **{
-            name: jax.tree.map(lambda w, c: w + weight * c, network.get(name), change)
+
+    def of_part(part: Part | None) -> dict[str, Any]:
+        own, (for_inputs, for_hidden) = network, noise
+        if part is not None:
+            own = alone(part, network)
+            pairs = enumerate(layers_of(for_hidden))
+            for_hidden = as_weights(xi[..., np.array(part.units[level])] for level, xi in pairs)
+        changes = rule.mirror(own, (for_inputs, for_hidden), g)
+        return {
+            name: jax.tree.map(lambda w, c: w + weight * c, own.get(name), change)
             for name, change in changes.items()
         }
-    )
+
+    if not streams:
+        return network.put(**of_part(None))
+    start = {name: network.get(name) for name in rule.learns}
+    return network.put(**by_parts(which, streams, start, of_part))
 
 
 def learn_in_turn(
@@ -128,6 +180,8 @@ def learn_in_turn(
     last: Any,
     noise: tuple[Any, Any] | None = None,
     xi: Any = None,
+    which: Any = None,
+    streams: tuple[Stream | None, ...] = (),
     rule: Rule,
     g: Callable,
     N: int,
@@ -135,19 +189,20 @@ def learn_in_turn(
     """The network after the ``count`` samples of X and Y from ``first`` on, but for those >= last.
 
     X is (samples, n), Y (samples, O), the noise of a mirror (samples, N) and (samples, K), and what
-    the rule draws (samples, ...).  A parameter that changes with time is (samples,), too.
+    the rule draws (samples, ...).  A parameter that changes with time is (samples,), too, and so
+    are the tasks that samples are of (``streams.py``).
     """
 
     def learn(s: Any, network: Network) -> Network:
         at = first + s
         rates = parameters_of(parameters, at, at < last)
         drawn = None if xi is None else xi[at]
-        network = step(
-            network, X[at], Y[at], rates, xi=drawn, counts=at < last, rule=rule, g=g, N=N
-        )
+        shared: dict[str, Any] = {"rule": rule, "g": g, "streams": streams}
+        shared["which"] = None if which is None else which[at]
+        network = step(network, X[at], Y[at], rates, xi=drawn, counts=at < last, N=N, **shared)
         if noise is None:
             return network
         beside = jax.tree.map(lambda each: each[at], noise)
-        return mirrored(network, beside, at < last, rule=rule, g=g)
+        return mirrored(network, beside, at < last, **shared)
 
     return jax.lax.fori_loop(0, count, learn, network, unroll=UNROLLED)

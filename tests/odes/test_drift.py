@@ -27,7 +27,7 @@ def averaged_drift(state, teacher, parameters, rule, points=24):
     integration by parts.  Fields: students, teachers, then rho_o = F_o . x for each output, or
     those of the columns of F1.  Mirrors and decoders have the parameters of the default.
     """
-    lr, lr_v, noise, decay, decay_v, _ = parameters
+    lr, lr_v, noise, decay, decay_v, *_ = parameters
     K, M = state.R.shape
     O = state.v.shape[1]
     B, S, P = state.B, teacher.S, teacher.P
@@ -103,7 +103,7 @@ def test_drift_is_the_average_increment(rule, K, M, O):
 def test_linear_drift_is_that_of_linear_algebra(problem):
     """g(z) = z: delta = B e and e = U^T fields, so that every average is a matrix product."""
     state, teacher = problem
-    lr, lr_v, noise, decay, decay_v, _ = PARAMETERS
+    lr, lr_v, noise, decay, decay_v, *_ = PARAMETERS
     K = len(state.Q)
     C = np.block([[state.Q, state.R], [state.R.T, teacher.T]])
     U = np.concatenate([state.v, -teacher.v_star])

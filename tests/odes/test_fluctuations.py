@@ -68,7 +68,7 @@ def changes_by_one_sample(nodes, N, units):
     F see beyond the units.  The input is as long as its mean at these fields.
     """
     (Q, R, v, B), (T, v_star, S, P, _) = SMALL
-    lr, lr_v, noise, decay, decay_v, _ = PARAMETERS
+    lr, lr_v, noise, decay, decay_v, *_ = PARAMETERS
     z, zeta, beyond = np.split(nodes, [3, 5], axis=1)
     along = R / np.sqrt(T)  # there is one teacher unit
     root = np.block([[sqrtm(Q - along @ along.T), along], [0 * along.T, np.sqrt(T)]])

@@ -43,7 +43,7 @@ def largest_gap(a, b):
 
 def brute_force(state, teacher, parameters, rule, points=14):
     """The average increments of PEPITA's variants, rho = F^T x among the fields, no regression."""
-    lr, lr_v, noise, decay, decay_v, _ = parameters
+    lr, lr_v, noise, decay, decay_v, *_ = parameters
     K, M = state.R.shape
     n, O = K + M, state.v.shape[1]
     S_all = np.concatenate([state.B, teacher.S])

@@ -210,7 +210,7 @@ def setting(case):
         "lr": 0.3, "lr_v": None, "noise": 0.0, "weight_decay": 0.0, "weight_decay_v": None,
         "feedback_scale": 1.0, **how,
     })  # fmt: skip
-    network, rule, units, _ = check_training(network, rule, "erf", [1.0], parameters)
+    network, rule, units, *_ = check_training(network, rule, "erf", [1.0], parameters)
     return *online_sgd.with_scale(network, parameters), rule, units
 
 
