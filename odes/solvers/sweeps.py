@@ -48,6 +48,13 @@ from odes.solvers.stopping import check_until
 from odes.solvers.trajectory import check_tolerances
 
 
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "generalization_error": ("time",), "output_errors": ("time", "o"), "status": (),
+    "n_steps": (), "stopped": (),
+}  # fmt: skip
+"""Of what is kept of every point besides order parameters."""
+
+
 class TheoryJob(NamedTuple):
     """What all chunks of a sweep share; see ``odes/common/chunks.py``."""
 
@@ -169,7 +176,7 @@ def sweep(
     """
     rules = choose_rules(rule, lambda one: choose(one, activation)[0], _name_of)
     times = check_times(times)
-    rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
+    tolerances = check_tolerances(rtol, atol, max_steps)._asdict()
     symbols = check_symbols(order_parameters)
     progress = check_progress(progress)
     until = check_until(until)
@@ -192,7 +199,6 @@ def sweep(
     fast = default_batch_size(problems, len(scalars), len(times), machine)
     batch_size = fast if batch_size is None else check_count("batch_size", batch_size)
     plan = chunks_of(problems, scalars, batch_size, machine)
-    tolerances = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
     static = tolerances | {"symbols": symbols, "batch_size": batch_size, "schedules": schedules}
     job = TheoryJob(equations, times, static | {"tasks": tasks, "until": until})
     given = starts.known and starts.known | {"initial": _union(problems)}
@@ -213,10 +219,7 @@ def sweep(
         path=path, executor=executor, progress=progress, threads=machine.callers,
     )  # fmt: skip
     entries = entries_of(symbols, rules, plan, results, lambda one: one.direct)
-    dimensions: dict[str, tuple[str, ...]] = {
-        "generalization_error": ("time",), "output_errors": ("time", "o"), "status": (),
-        "n_steps": (), "stopped": (), **{name: ("time", *each) for name, each in entries.items()},
-    }  # fmt: skip
+    dimensions = DIMENSIONS | {name: ("time", *each) for name, each in entries.items()}
     of_inputs = starts.variances(len(rules))
     return labelled(
         grid, rule, list(rules), activation, times,

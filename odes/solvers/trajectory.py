@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -217,7 +217,15 @@ def attainable(problem: Problem, rtol: float, atol: float) -> tuple[float, float
     return max(rtol, least), max(atol, least / 100)
 
 
-def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float, int]:
+class Tolerances(NamedTuple):
+    """How accurate an integration is to be, and how many steps it may take."""
+
+    rtol: float
+    atol: float
+    max_steps: int
+
+
+def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> Tolerances:
     """``rtol``, ``atol``, ``max_steps`` as plain numbers; ValueError if they cannot be used."""
     rtol = check_number("rtol", rtol, positive=True)
     if not MIN_RTOL <= rtol < 1:
@@ -225,7 +233,7 @@ def check_tolerances(rtol: Any, atol: Any, max_steps: Any) -> tuple[float, float
             f"Argument `rtol` must be at least {MIN_RTOL:g} and below 1, but is {rtol!r}."
         )
     atol = check_number("atol", atol, positive=True)
-    return rtol, atol, check_count("max_steps", max_steps)
+    return Tolerances(rtol, atol, check_count("max_steps", max_steps))
 
 
 def check_scatter(problem: Problem) -> None:
