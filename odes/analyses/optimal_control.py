@@ -150,12 +150,9 @@ def optimal_schedule(
                 "Argument `lr` must let the solution get to `t` with the schedules at the start, "
                 f"but with {tuned} it does not."
             )
-        best = {
-            name: PiecewiseConstant(each.jumps, np.asarray(each.values))
-            for name, each in schedules(found.x).items()
-        }
+        best = _as_solve_takes_them(schedules(found.x), tasks)
     return Optimum(
-        _as_solve_takes_them(best, tasks),
+        best,
         float(np.exp(found.fun)),
         float(np.exp(before)),
         way_of_averaging(problem.points),
@@ -185,6 +182,9 @@ def _shared_out(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]
 
 def _as_solve_takes_them(found: dict[str, Any], tasks: Any) -> dict[str, Any]:
     """Schedules by name, with tasks that have the rates among them, if there are any."""
+    found = {
+        name: PiecewiseConstant(each.jumps, np.asarray(each.values)) for name, each in found.items()
+    }
     rates = {name: each for name, each in found.items() if name.endswith(".rate")}
     own = {name: each for name, each in found.items() if name not in rates}
     if not rates:

@@ -47,7 +47,6 @@ from odes.solvers.starts import grid_of
 from odes.solvers.stopping import check_until
 from odes.solvers.trajectory import check_tolerances
 
-
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "generalization_error": ("time",), "output_errors": ("time", "o"), "status": (),
     "n_steps": (), "stopped": (),
