@@ -5,6 +5,7 @@ Importing this package imports JAX.  :func:`simulate` computes in the dtype it i
 """
 
 from simulations.chain import simulate_chain
+from simulations.ensembles import Networks
 from simulations.networks import Network
 from simulations.pre_mirroring import pre_mirrored
 from simulations.rules import RULES, Rule, Sample
@@ -16,6 +17,7 @@ from simulations.training.online_sgd import simulate
 __all__ = [
     "RULES",
     "Network",
+    "Networks",
     "ReadoutMirror",
     "Rule",
     "Sample",

@@ -17,6 +17,7 @@ them: it is a fast way to many runs and to large N.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,25 +28,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odes.common.checks import check_progress
-from odes.common.order_parameters import Hyperparameters, state_of
+from odes.common.order_parameters import Hyperparameters
 from odes.common.progress import shown
-from odes.common.schedules import (
-    check_scheduled,
-    parameters_at,
-    probed,
-    scheduled_hyperparameters,
-)
-from odes.common.tasks import Stream, with_tasks
-from odes.common.trajectory import Trajectory, trajectory_of_runs
+from odes.common.schedules import parameters_at
+from odes.common.tasks import Stream
+from odes.common.trajectory import Trajectory
 from simulations.activations import Activation
+from simulations.chain_coordinates import (
+    ChainState,
+    compressed,
+    expanded,
+    kept_where,
+    sizes_of,
+    state_before,
+)
 from simulations.chain_kernel import Coordinates, OnDevice, can_be_in_lanes, one_sample
+from simulations.ensembles import Networks, ended, going_on
 from simulations.networks import Network, in_eigenbasis, overlaps_of
 from simulations.rules import Rule, outputs, shape_drawn
-from simulations.training.checks import check_runs, check_training, learned, per_run
-from simulations.training.errors import ERRORS, errors_of, mistakes, tested
+from simulations.training.beginning import begin
+from simulations.training.checks import learned, per_run
+from simulations.training.errors import errors_of, mistakes
 from simulations.training.inputs import rates
+from simulations.training.recording import called
 from simulations.training.steps import scaled, with_scale
+from simulations.training.stopping import NEVER, measured_curves
 from simulations.training.streams import chosen_streams, noise_of
 
 NUMBERS = 2**21
@@ -56,7 +63,7 @@ TESTED = 4096
 
 
 def simulate_chain(
-    network: Network,
+    network: Network | Networks,
     *,
     rule: Any,
     lr: Any,
@@ -72,6 +79,9 @@ def simulate_chain(
     n_test: int = 2000,
     progress: bool | None = None,
     tasks: Any = None,
+    until: Any = None,
+    record: Any = None,
+    return_networks: bool = False,
 ) -> Trajectory:
     """Train a network as :func:`simulations.simulate` does, at a cost that does not depend on N.
 
@@ -82,9 +92,12 @@ def simulate_chain(
 
     Args:
         network, rule, lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v, activation,
-            times, n_runs, seed, n_test, progress, tasks: as for ``simulate``; N at least K + M + O,
-            in either scaling of F, and a rule that is equivariant (``simulations/rules``).  As
-            there, fewer than 2^31 samples a run.
+            times, n_runs, seed, n_test, progress, tasks, until, return_networks: as for
+            ``simulate``; N at least K + M + O, in either scaling of F, and a rule that is
+            equivariant (``simulations/rules``).  As there, fewer than 2^31 samples a run.  The
+            networks that are returned have all N inputs, in one of the directions that they may be
+            in; on a GPU, going on from them draws other numbers than those that would follow.
+        record: as for ``simulate``, of networks in the coordinates of the chain.
 
     Returns:
         A Trajectory, as ``simulate`` returns it.
@@ -92,16 +105,64 @@ def simulate_chain(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    parameters = scheduled_hyperparameters(
-        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
-        feedback_scale=feedback_scale,
+    begun = begin(
+        network, rule, activation, times, lr=lr, lr_v=lr_v, noise=noise, n_runs=n_runs,
+        weight_decay=weight_decay, weight_decay_v=weight_decay_v, feedback_scale=feedback_scale,
+        n_test=n_test, seed=seed, progress=progress, tasks=tasks, until=until, record=record,
+        return_networks=return_networks,
     )  # fmt: skip
-    parameters = with_tasks(parameters, tasks, check_scheduled)
-    progress = check_progress(progress)
-    n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
-    network, chosen, units, streams, steps, per_time = check_training(
-        network, rule, activation, times, parameters, tasks
-    )
+    units, streams, steps, n_runs = begun.units, begun.streams, begun.steps, begun.n_runs
+    _check_chain(begun.rule, rule, begun.network)
+    chosen, weights = going_on(begun.before, begun.rule, begun.parameters, turned=True)
+    base, parameters = with_scale(in_eigenbasis(begun.network), begun.parameters)
+    (K, N), M, O = base.W.shape, len(base.W_star), base.F.shape[1]
+    saved, done, at_end = list[Any](), 0, dict[str, Any]()
+    state, seed = state_before(begun.before, begun.seed), begun.seed
+    stopped = np.full(n_runs, NEVER)
+    with jax.enable_x64(True), shown(begun.progress, steps[-1], "samples", delay=1) as advance:
+        networks = compressed(base, weights, chosen, n_runs, state)
+        coordinates = Coordinates(tuple(sizes_of(base)), K + M + O)
+        on_device = (
+            not streams and _has_kernels() and can_be_in_lanes(networks, coordinates, chosen, units)
+        )
+        drawn: Any = OnDevice
+        if not on_device:
+            drawn = partial(OnHost, streams=streams, room=begun.room, drawn=state and state.drawn)
+        elif begun.before is not None:
+            seed = int(np.random.SeedSequence((seed, *begun.seen)).generate_state(1)[0])
+        chain = drawn(networks, coordinates, chosen, units, seed, n_runs, N)
+        for index, last in enumerate(steps):
+            for count in chain.learn(done, last, parameters):
+                advance(count)
+                done += count
+            scale = parameters_at(parameters, done / (begun.room * N)).feedback_scale
+            kinds: dict[str, Any] = {"rule": chosen, "units": units, "record": record}
+            parts = [
+                _measure(some, chain.tests(index, begun.n_test, runs), scale, **kinds)
+                for some, runs in _parts(chain.networks, chosen, n_runs)
+            ]
+            found = jax.tree.map(lambda *each: np.concatenate(each), *parts)
+            saved.append(found)
+            if begun.stops is not None:
+                now = (stopped == NEVER) & begun.stops(found)
+                at_end = kept_where(stopped == NEVER, chain.networks, at_end, chosen)
+                stopped = np.where(now, index, stopped)
+                if np.all(stopped < NEVER):
+                    break
+        if begun.look:
+            at_end = kept_where(stopped == NEVER, chain.networks, at_end, chosen)
+    trajectory = measured_curves(saved, begun.times, stopped, begun.n_test)
+    if not begun.look:
+        return trajectory
+    reached = begun.seen[0] + done, begun.seen[1] + len(saved)
+    final = ended(begun.given, expanded(base, at_end), *reached, turned=True)
+    if isinstance(chain, OnHost):
+        final = final._replace(chain=ChainState(final.weights, at_end, chain.drawn, seed))
+    return trajectory._replace(final=final)
+
+
+def _check_chain(chosen: Rule, rule: Any, network: Network) -> None:
+    """ValueError for a rule or a network that the chain is not exact for."""
     if not chosen.equivariant:
         raise ValueError(
             "Argument `rule` must be declared equivariant to be run in other coordinates, "
@@ -112,41 +173,11 @@ def simulate_chain(
             "Argument `rule` must have no `mirror`, whose noise has directions of its own in every "
             f"phase, but has {chosen.mirror!r}: simulate()."
         )
-    network = in_eigenbasis(network)
-    (K, N), M, O = network.W.shape, len(network.W_star), network.F.shape[1]
-    if N < K + M + O:
+    N, least = network.W.shape[1], len(network.W) + len(network.W_star) + network.F.shape[1]
+    if least > N:
         raise ValueError(
-            f"Argument `network` must have N of at least K + M + O = {K + M + O}, but N is {N}."
+            f"Argument `network` must have N of at least K + M + O = {least}, but N is {N}."
         )
-    probed(parameters, steps[-1] / per_time)
-    network, parameters = with_scale(network, parameters)
-    saved, done = list[Any](), 0
-    with jax.enable_x64(True), shown(progress, steps[-1], "samples", delay=1) as advance:
-        networks = _compressed(network, chosen, n_runs)
-        coordinates = Coordinates(tuple(_sizes(network)), K + M + O)
-        drawn: Any = (
-            OnDevice
-            if not streams
-            and _has_kernels()
-            and can_be_in_lanes(networks, coordinates, chosen, units)
-            else partial(OnHost, streams=streams, room=per_time // N)
-        )
-        chain = drawn(networks, coordinates, chosen, units, seed, n_runs, N)
-        for index, last in enumerate(steps):
-            for count in chain.learn(done, last, parameters):
-                advance(count)
-                done += count
-            scale = parameters_at(parameters, done / per_time).feedback_scale
-            parts = [
-                _measure(some, chain.tests(index, n_test, runs), scale, rule=chosen, units=units)
-                for some, runs in _parts(chain.networks, chosen, n_runs)
-            ]
-            saved.append(jax.tree.map(lambda *each: np.concatenate(each), *parts))
-    curves = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *saved)
-    errors = [curves.pop(name) for name in ERRORS]
-    return trajectory_of_runs(
-        np.array(steps) / per_time, state_of(curves), *errors, averages=tested(n_test)
-    )
 
 
 def _has_kernels() -> bool:
@@ -169,48 +200,18 @@ def _parts(networks: Network, rule: Rule, n_runs: int) -> Iterator[tuple[Network
         )
 
 
-def _compressed(network: Network, rule: Rule, n_runs: int) -> Network:
-    """The network on D + 1 inputs: teacher and F in the first M + O, nothing in the last.
-
-    So it is in every group of inputs.
-    """
-    (K, N), M = network.W.shape, len(network.W_star)
-    vectors = np.concatenate([network.W_star, network.F.T, network.W])
-    coordinates, start = np.zeros((len(vectors), 0)), 0
-    for size in _sizes(network):
-        own = np.asarray(np.linalg.qr(vectors[:, start : start + size].T, mode="r")).T  # triangular
-        own = np.pad(own, ((0, 0), (0, len(vectors) + 1 - own.shape[1])))
-        coordinates, start = np.concatenate([coordinates, own], axis=1), start + size
-    scale = np.sqrt(coordinates.shape[1] / N)
-    small = network._replace(
-        W=scale * coordinates[-K:], W_star=scale * coordinates[:M], F=coordinates[M:-K].T
-    )
-    if network.inputs is not None:
-        shares = np.ones_like(network.inputs.shares)
-        small = small._replace(inputs=network.inputs._replace(shares=shares / shares.size))
-    runs = jax.tree.map(
-        lambda each: np.tile(each, (n_runs, 1, 1)), {n: small.get(n) for n in learned(rule)}
-    )
-    return jax.tree.map(jnp.asarray, small.put(**runs))
-
-
-def _sizes(network: Network) -> list[int]:
-    """How many inputs are in each group."""
-    N, inputs = network.W.shape[1], network.inputs
-    return [N] if inputs is None else np.rint(inputs.shares * N).astype(int).tolist()
-
-
 class OnHost:
     """The chain with numbers of NumPy, a stream for every run and purpose."""
 
     def __init__(
         self, networks: Network, coordinates: Coordinates, rule: Rule, units: Activation,
         seed: int, n_runs: int, N: int, *, streams: tuple[Stream | None, ...], room: int,
+        drawn: Any = None,
     ):  # fmt: skip
         self.networks, self.coordinates = networks, coordinates
         self.rule, self.units, self.N = rule, units, N
         self.tasks: dict[str, Any] = {"streams": streams, "room": room}
-        self.drawn = [
+        self.drawn = copy.deepcopy(drawn) or [
             [np.random.default_rng(stream) for stream in run.spawn(8)]
             for run in np.random.SeedSequence(seed).spawn(n_runs)
         ]
@@ -319,14 +320,14 @@ def _train(networks, parameters, samples, count, *, rule, units, N, streams, roo
     return jax.lax.fori_loop(0, count, one, networks)
 
 
-@partial(jax.jit, static_argnames=("rule", "units"))
-def _measure(networks, tests, scale, *, rule, units):
+@partial(jax.jit, static_argnames=("rule", "units", "record"))
+def _measure(networks, tests, scale, *, rule, units, record):
     """Order parameters and errors of every network, the latter on inputs of its own."""
 
     def one_run(network: Network, X: Any) -> dict[str, Any]:
         fed_back = network if scale is None else scaled(network, scale)
         label = outputs(network.W_star, network.v_star, X, units.g)
         means = jnp.mean(mistakes(fed_back, X, label, rule=rule, units=units), axis=0)
-        return {**overlaps_of(fed_back, rule), **errors_of(means, rule)}
+        return {**overlaps_of(fed_back, rule), **errors_of(means, rule), **called(record, fed_back)}
 
     return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, tests)

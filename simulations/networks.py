@@ -182,11 +182,16 @@ def in_eigenbasis(network: Network) -> Network:
     basis = network.inputs and network.inputs.basis
     if basis is None:
         return network
+    return _along(network, whole_basis(basis))._replace(inputs=network.inputs.alone())
+
+
+def whole_basis(basis: Any) -> Any:
+    """Orthonormal vectors of input space, (N, N), that begin with these, (N, r)."""
     rank = basis.shape[1]
-    if rank < len(basis):
-        beyond = np.linalg.qr(basis, mode="complete")[0][:, rank:]
-        basis = np.concatenate([basis, beyond], axis=1)
-    return _along(network, basis)._replace(inputs=network.inputs.alone())
+    if rank == len(basis):
+        return basis
+    beyond = np.linalg.qr(basis, mode="complete")[0][:, rank:]
+    return np.concatenate([basis, beyond], axis=1)
 
 
 def seen_by_feedback(network: Network, rule: Rule) -> set[str]:

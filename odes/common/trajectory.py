@@ -77,6 +77,7 @@ class Trajectory(NamedTuple):
     averages: str | None = None
     stopped: Any = None  # time at which a solution that is not "ok" stopped, or runs (n_runs,)
     output_errors: Any = None  # (n, O), which add up to the generalization error
+    recorded: Any = None  # what `record` returned, with leading axes (n,) or (n_runs, n)
     final: Any = None  # the last state: of theory OrderParameters, of simulations Networks
 
 
@@ -88,32 +89,48 @@ def trajectory_of_runs(
     output_errors: np.ndarray | None = None,
     *,
     averages: str,
+    recorded: Any = None,
+    reached: np.ndarray | None = None,
 ) -> Trajectory:
-    """A Trajectory from arrays with leading axes (runs, n), NaN from where a run diverged."""
+    """A Trajectory from arrays with leading axes (runs, n), NaN from where a run diverged.
+
+    And after the time with the index that ``reached`` has for it, (runs,), where it was stopped.
+    """
     fine = np.isfinite(errors)
     for weights in states:
         for array in () if weights is None else layers_of(weights):
             fine &= np.max(np.abs(array), axis=tuple(range(2, array.ndim))) <= MAGNITUDE_LIMIT
     fine = np.logical_and.accumulate(fine, axis=1)
+    stopped = status = None
+    if reached is None:
+        status = np.where(fine[:, -1], "ok", "diverged")
+    else:
+        last = np.minimum(reached, len(times) - 1)
+        got_there = np.take_along_axis(fine, last[:, None], axis=1)[:, 0]
+        cut = reached < len(times)
+        status = np.where(got_there, np.where(cut, "reached", "ok"), "diverged")
+        stopped = np.where(cut & got_there, times[last], np.nan)
+        fine = fine & (np.arange(len(times)) <= reached[:, None])
 
     def up_to_there(a: np.ndarray) -> np.ndarray:
         return np.where(fine.reshape(*fine.shape, *(1,) * (a.ndim - 2)), a, np.nan)
 
-    reached = {
+    kept = {
         name: None if each is None else over_layers(up_to_there, each)
         for name, each in states._asdict().items()
     }
-    status = np.where(fine[:, -1], "ok", "diverged")
     if misclassification is not None:
         misclassification = np.where(fine, misclassification, np.nan)
     if output_errors is not None:
         output_errors = np.where(fine[..., None], output_errors, np.nan)
     return Trajectory(
         times,
-        state_of(reached),
+        state_of(kept),
         np.where(fine, errors, np.nan),
         status,
         misclassification=misclassification,
         averages=averages,
         output_errors=output_errors,
+        stopped=stopped,
+        recorded=recorded,
     )

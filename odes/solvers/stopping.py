@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from odes.common.checks import check_number
+from odes.common.checks import check_number, quoted
 from odes.common.order_parameters import Array
 from odes.problem import Problem
 
@@ -17,6 +17,13 @@ def check_until(until: Any) -> Any:
     if until is None or callable(until):
         return until
     return check_number("until", until, positive=True)
+
+
+def check_function(name: str, value: Any) -> Any:
+    """None or a function; ValueError for anything else."""
+    if value is not None and not callable(value):
+        raise ValueError(f"Argument `{name}` must be None or a function, but is {quoted(value)}.")
+    return value
 
 
 def distance(problem: Problem, until: Any) -> Callable[[Array], Array]:

@@ -16,7 +16,7 @@ from odes.common.trajectory import Trajectory
 from odes.problem import Problem, has_closed_form, prepare, way_of_averaging
 from odes.rules import FACTORS, Mirrored, check_moves_with_F, is_smooth
 from odes.solvers.integrator import Integrated, Step, integrated
-from odes.solvers.stopping import check_until, distance
+from odes.solvers.stopping import check_function, check_until, distance
 
 LOCAL_ERROR_FRACTION = 0.03
 """Tolerance of one step of the integrator, relative to the accuracy asked for.
@@ -60,6 +60,7 @@ def solve(
     misclassification: bool = False,
     tasks: Any = None,
     until: Any = None,
+    record: Any = None,
 ) -> Trajectory:
     """The learning curve of an infinitely wide input layer, from the equations in ``odes.drift``.
 
@@ -125,6 +126,8 @@ def solve(
         until: a generalization error, or a function of an OrderParameters and the teacher that is
             positive at first: the solution stops where the error has come down to the one, or the
             other to 0, with the status "reached", and at the time ``stopped``.
+        record: a function of an OrderParameters and the teacher whose values at the times are to be
+            kept as ``recorded``, (n, ...): a number or an array.
 
     Returns:
         A Trajectory with n times.  B is what the rule sends back, and None where that is v.  The
@@ -141,7 +144,7 @@ def solve(
     )  # fmt: skip
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
-    until = check_until(until)
+    until, record = check_until(until), check_function("record", record)
     fluctuations = check_flag("fluctuations", fluctuations)
     misclassification = check_flag("misclassification", misclassification)
     parameters = with_tasks(parameters, tasks, check_scheduled)
@@ -177,6 +180,7 @@ def solve(
             times, problem.sent_back(states, times), problem.total(errors), found.status,
             averages=way_of_averaging(problem.points), stopped=found.stopped, output_errors=errors,
             final=_last(problem, states, found, rtol, atol),
+            recorded=_recorded(record, states, problem.teacher),
         )  # fmt: skip
     if problem.rule.classifies:
         trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
@@ -191,6 +195,26 @@ def solve(
 
     scatter = linear_noise(problem, points=points, steps=steps, times=times, y=found.y)
     return trajectory._replace(fluctuations=scatter)
+
+
+def _recorded(record: Any, states: OrderParameters, teacher: Teacher) -> np.ndarray | None:
+    """What a function returns at each of the states, NaN where there is none; None without it."""
+    if record is None:
+        return None
+    known = np.isfinite(states.Q).all(axis=(-2, -1))
+    try:
+        each = [
+            np.asarray(record(over_parts(lambda a, i=i: a[i], states), teacher), float)
+            for i in range(len(known))
+        ]
+        found = np.stack(each)
+    except Exception as error:
+        raise ValueError(
+            "Argument `record` must return a number or an array, of the same shape at all times, for "
+            f"order parameters and a teacher, but raised {error!r}."
+        ) from error
+    found[~known] = np.nan
+    return found
 
 
 def _last(

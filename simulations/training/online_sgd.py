@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -14,41 +14,36 @@ from typing import Any
 import jax
 import numpy as np
 
-from odes.common.checks import check_progress, lookup
+from odes.common.checks import lookup
 from odes.common.machine import Machine, ran_out_of_memory, this_machine
-from odes.common.order_parameters import Hyperparameters, state_of
+from odes.common.order_parameters import Hyperparameters
 from odes.common.progress import shown
-from odes.common.schedules import (
-    check_scheduled,
-    parameters_at,
-    probed,
-    scheduled_hyperparameters,
-)
+from odes.common.schedules import parameters_at
 from odes.common.store import Arrays, load_arrays, open_store, save_arrays
-from odes.common.tasks import with_tasks
-from odes.common.trajectory import Trajectory, trajectory_of_runs
+from odes.common.trajectory import Trajectory
+from simulations.ensembles import Networks, ended, going_on
 from simulations.networks import Network
-from simulations.rules import known_name
+from simulations.rules import Rule, known_name
+from simulations.training.beginning import Beginning, begin
 from simulations.training.checkpoints import (
     CHECKPOINT,
     CHECKPOINT_SECONDS,
     kept_in,
-    stacked,
     to_keep,
 )
-from simulations.training.checks import check_runs, check_training, with_data
-from simulations.training.errors import ERRORS, tested
+from simulations.training.checks import with_data
 from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
 from simulations.training.resident import can_be_resident
-from simulations.training.runs import Group, Job, advance, precision, start, weights_of
+from simulations.training.runs import Job, advance, precision, start, weights_of
 from simulations.training.steps import with_scale
+from simulations.training.stopping import NEVER, measured_curves, stopped_at
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
 
 def simulate(
-    network: Network,
+    network: Network | Networks,
     *,
     rule: Any,
     lr: Any,
@@ -69,6 +64,9 @@ def simulate(
     path: Any = None,
     progress: bool | None = None,
     tasks: Any = None,
+    until: Any = None,
+    record: Any = None,
+    return_networks: bool = False,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
@@ -76,7 +74,9 @@ def simulate(
     many at a time as their memory holds.
 
     Args:
-        network: where every run starts; see :func:`simulations.sample_network`.
+        network: where every run starts; see :func:`simulations.sample_network`.  Or the Networks
+            that a simulation returned, to go on from: times count anew, and with the same seed the
+            numbers drawn are those that follow, as if there had been no end between.
         rule: a name in ``simulations.RULES`` or a :class:`simulations.Rule`, whose functions are
             compiled once and must not depend on values that change.
         lr, lr_v, feedback_scale, noise, weight_decay, weight_decay_v: as for :func:`odes.solve`;
@@ -107,6 +107,14 @@ def simulate(
             the last bit.
         tasks: as for :func:`odes.solve`; each sample is of a task that is drawn in proportion to
             the rates (``streams.py`` beside this).
+        until: a generalization error, or a function of order parameters and teacher that is
+            positive at first: a run stops at the first of the times at which its error is not above
+            the one, or the other not above 0.  Its status is "reached", later entries are NaN, and
+            all ends with the last run.
+        record: a function of a Network, in JAX, whose value at every time is to be kept as
+            ``recorded``: an array, or a dictionary of them.
+        return_networks: whether to return the networks at the end, or where they stopped, as
+            ``final``.
         progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
             elsewhere; None by the bar alone; False not at all.
 
@@ -121,63 +129,70 @@ def simulate(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
-    parameters = scheduled_hyperparameters(
-        lr=lr, lr_v=lr_v, noise=noise, weight_decay=weight_decay, weight_decay_v=weight_decay_v,
-        feedback_scale=feedback_scale,
-    )  # fmt: skip
-    parameters = with_tasks(parameters, tasks, check_scheduled)
     lookup("dtype", DTYPES, dtype)
-    progress = check_progress(progress)
-    n_runs, n_test, seed = check_runs(n_runs, n_test, seed)
-    network, chosen, units, streams, steps, per_time = check_training(
-        network, rule, activation, times, parameters, tasks
-    )
-    network, rows = with_data(network, chosen, data, labels, dtype)
+    begun = begin(
+        network, rule, activation, times, lr=lr, lr_v=lr_v, noise=noise, n_runs=n_runs,
+        weight_decay=weight_decay, weight_decay_v=weight_decay_v, feedback_scale=feedback_scale,
+        n_test=n_test, seed=seed, progress=progress, tasks=tasks, until=until, record=record,
+        return_networks=return_networks,
+    )  # fmt: skip
+    base, rows = with_data(begun.network, begun.rule, data, labels, dtype)
     machine = this_machine()
     chosen_plan = partial(
-        plan_of, network, chosen, block, n_runs,
+        plan_of, base, begun.rule, block, begun.n_runs,
         bytes_each=np.dtype(dtype).itemsize, resident=(
             machine.kind == "gpu" and block is None and rows is None and dtype == "float32"
-            and not streams
-            and can_be_resident(network, chosen, units)
+            and not begun.streams and can_be_resident(base, begun.rule, begun.units)
         ),
     )  # fmt: skip
     plan = chosen_plan(machine)
-    in_time = probed(parameters, steps[-1] / per_time)
-    arguments = {
-        "network": network, "rule": known_name(chosen) or chosen,
-        **{name: each for name, each in in_time._asdict().items() if each is not None},
-        **({"tasks": streams} if streams else {}),
-        "activation": activation, "times": times, "n_runs": n_runs, "seed": seed,
-        "n_test": n_test, "dtype": dtype, **({} if rows is None else {"data": rows}),
-    }  # fmt: skip
-    network, parameters = with_scale(network, parameters)
+    arguments = _arguments(
+        begun, network=base, data=rows, activation=activation, times=times, dtype=dtype,
+        until=until, record=record,
+    )  # fmt: skip
     layout = {"device": machine.kind, "devices": machine.devices, **plan._asdict()}
-    job = Job(chosen, units, plan, n_test, dtype, streams, per_time // network.W.shape[1])
-    reached = Reached(0, [], {})
+    turned = rows is None
+    chosen, weights = going_on(begun.before, begun.rule, begun.parameters, turned=turned)
+    base, parameters = with_scale(base, begun.parameters)
+    job = Job(
+        chosen, begun.units, plan, begun.n_test, dtype, begun.streams, begun.room, record,
+        *begun.seen,
+    )  # fmt: skip
+    course = Course(begun.steps, parameters, begun.n_runs, begun.stops, 0, [], weights)
     with (
         open_store(path, arguments, layout) as folder,
         precision(dtype),
-        shown(progress, steps[-1], "samples", delay=1) as advanced,
+        shown(begun.progress, begun.steps[-1], "samples", delay=1) as advanced,
     ):
         file = None if folder is None else folder / CHECKPOINT
         if file is not None and (found := load_arrays(file)) is not None:
-            reached = Reached(int(found["sample"]), *kept_in(found))
-            advanced(reached.sample)
-        while len(reached.measured) < len(steps):
-            begin = partial(start, network, rows, seed, jax.local_devices())
+            course = course.at(int(found["sample"]), *kept_in(found))
+            advanced(course.sample)
+        while not course.done:
+            groups = start(base, rows, begun.seed, jax.local_devices(), job, course.weights)
             try:
-                _go_on(reached, begin, steps, parameters, n_runs, file, advanced, job, machine)
+                course.go_on(groups, job, machine, file, advanced, begun.look)
             except jax.errors.JaxRuntimeError as error:
                 if not ran_out_of_memory(error):
                     raise
                 machine, plan = _with_less(machine, chosen_plan, job.plan, error)
                 job = job._replace(plan=plan)
-    curves = stacked(reached.measured)
-    errors = [curves.pop(name) for name in ERRORS]
-    return trajectory_of_runs(
-        np.array(steps) / per_time, state_of(curves), *errors, averages=tested(n_test)
-    )
+    trajectory = measured_curves(course.measured, begun.times, course.stopped, begun.n_test)
+    if not begun.look:
+        return trajectory
+    reached = job.samples + course.sample, job.tests + len(course.measured)
+    return trajectory._replace(final=ended(begun.given, course.weights, *reached, turned=turned))
+
+
+def _arguments(begun: Beginning, **others: Any) -> dict[str, Any]:
+    """What tells one simulation from another, by name; what is not used is left out."""
+    others |= {"tasks": begun.streams or None, "before": begun.before}
+    optional = {**begun.in_time._asdict(), **others}
+    return {
+        **{name: each for name, each in optional.items() if each is not None},
+        "rule": known_name(begun.rule) or begun.rule, "n_runs": begun.n_runs, "seed": begun.seed,
+        "n_test": begun.n_test,
+    }  # fmt: skip
 
 
 def _with_less(
@@ -200,58 +215,93 @@ def _with_less(
 
 
 @dataclass
-class Reached:
-    """What a simulation has come to, however its runs are put together."""
+class Course:
+    """A simulation under way, however its runs are put together."""
 
+    steps: list[int]  # the samples at which networks are measured
+    parameters: Hyperparameters
+    n_runs: int
+    stops: Callable[[Arrays], np.ndarray] | None  # whether runs stop, from what is measured
     sample: int  # the next one
     measured: list[Arrays]  # at each time so far, by name (runs, ...)
-    weights: Arrays  # that learn, by name (runs, ...); none before the first sample
+    weights: Arrays  # that learn, by name (runs, ...), as last looked at; none before
 
+    def __post_init__(self) -> None:
+        self.stopped = stopped_at(self.stops, self.measured, self.n_runs)
 
-def _go_on(
-    reached: Reached,
-    begin: Callable[..., list[Group]],
-    steps: list[int],
-    parameters: Hyperparameters,
-    n_runs: int,
-    file: Any,
-    advanced: Callable[[int], Any],
-    job: Job,
-    machine: Machine,
-) -> None:
-    """Train and measure what is left, and keep it in the file, if there is one."""
-    plan = job.plan
-    groups = begin(job, reached.weights)
-    per_time = groups[0].networks.W.shape[-1] * job.room
-    in_samples = partial(rates, parameters, per_time, dtype=DTYPES[job.dtype])
-    go = partial(advance, job=job)
-    kept = time.monotonic()
-    with ThreadPoolExecutor(machine.threads) as pool:
-        if plan.groups > 1:  # compiles, before all threads need it
-            go(
-                groups[0],
-                Piece(0, 0, 0),
-                in_samples(0, 0, plan.piece),
-                parameters_at(parameters, 0.0),
-            )
-        for piece in pieces_of(steps, plan.piece, reached.sample, len(reached.measured)):
-            during = in_samples(piece.first, piece.last, plan.piece)
-            then = parameters_at(parameters, piece.last / per_time)
-            shared = (repeat(each) for each in (piece, during, then))
-            try:
-                groups, measured = zip(*pool.map(go, groups, *shared), strict=True)
-            except jax.errors.JaxRuntimeError:
-                reached.weights = weights_of(groups, job.rule, n_runs)
-                raise
-            if piece.measured is not None:
-                found = jax.tree.map(lambda *parts: np.concatenate(parts)[:n_runs], *measured)
-                reached.measured.append(found)
-            reached.sample = piece.last
-            advanced(piece.last - piece.first)
-            due = (
-                len(reached.measured) == len(steps) or time.monotonic() - kept > CHECKPOINT_SECONDS
-            )
-            if file is not None and due:
-                weights = weights_of(groups, job.rule, n_runs)
-                save_arrays(file, to_keep(reached.sample, reached.measured, weights))
-                kept = time.monotonic()
+    def at(self, sample: int, measured: list[Arrays], weights: Arrays) -> Course:
+        """The same at a later sample."""
+        return replace(self, sample=sample, measured=measured, weights=weights)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last time is reached, or all runs have stopped."""
+        return len(self.measured) == len(self.steps) or bool(np.all(self.stopped < NEVER))
+
+    def measure(self, found: Arrays, groups: Any, rule: Rule) -> None:
+        """Add what is measured at one time; runs that stop keep the weights that they have."""
+        found = jax.tree.map(lambda each: each[: self.n_runs], found)
+        self.measured.append(found)
+        if self.stops is None:
+            return
+        now = (self.stopped == NEVER) & self.stops(found)
+        if np.any(now):
+            self.look(groups, rule)
+            self.stopped = np.where(now, len(self.measured) - 1, self.stopped)
+
+    def look(self, groups: Any, rule: Rule) -> None:
+        """Keep the weights of all runs that have not stopped."""
+        current, going = weights_of(groups, rule, self.n_runs), self.stopped == NEVER
+        if not self.weights or np.all(going):
+            self.weights = current
+        else:
+            self.weights = jax.tree.map(
+                lambda old, new: np.where(going.reshape(-1, *(1,) * (new.ndim - 1)), new, old),
+                self.weights, current,
+            )  # fmt: skip
+
+    def go_on(
+        self,
+        groups: Any,
+        job: Job,
+        machine: Machine,
+        file: Any,
+        advanced: Callable[[int], Any],
+        look: bool,
+    ) -> None:
+        """Train and measure what is left, and keep it in the file, if there is one.
+
+        ``look`` says whether the weights at the end are wanted.
+        """
+        plan = job.plan
+        per_time = groups[0].networks.W.shape[-1] * job.room
+        in_samples = partial(rates, self.parameters, per_time, dtype=DTYPES[job.dtype])
+        go = partial(advance, job=job)
+        kept = time.monotonic()
+        with ThreadPoolExecutor(machine.threads) as pool:
+            if plan.groups > 1:  # compiles, before all threads need it
+                now = parameters_at(self.parameters, 0.0)
+                go(groups[0], Piece(0, 0, 0), in_samples(0, 0, plan.piece), now)
+            for piece in pieces_of(self.steps, plan.piece, self.sample, len(self.measured)):
+                during = in_samples(piece.first, piece.last, plan.piece)
+                then = parameters_at(self.parameters, piece.last / per_time)
+                shared = (repeat(each) for each in (piece, during, then))
+                try:
+                    groups, measured = zip(*pool.map(go, groups, *shared), strict=True)
+                except jax.errors.JaxRuntimeError:
+                    self.look(groups, job.rule)
+                    raise
+                if piece.measured is not None:
+                    found = jax.tree.map(lambda *parts: np.concatenate(parts), *measured)
+                    self.measure(found, groups, job.rule)
+                self.sample = piece.last
+                advanced(piece.last - piece.first)
+                due = self.done or time.monotonic() - kept > CHECKPOINT_SECONDS
+                if due and (file is not None or look):
+                    self.look(groups, job.rule)
+                if due and file is not None:
+                    save_arrays(file, to_keep(self.sample, self.measured, self.weights))
+                if due:
+                    kept = time.monotonic()
+                if self.done:
+                    return

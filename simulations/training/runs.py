@@ -38,6 +38,7 @@ from simulations.training.inputs import (
     mirror_noise,
 )
 from simulations.training.plan import Piece, Plan
+from simulations.training.recording import called
 from simulations.training.resident import learn_resident
 from simulations.training.steps import learn_in_turn, samples_of, scaled
 from simulations.training.streams import chosen_streams, noise_of
@@ -71,6 +72,9 @@ class Job(NamedTuple):
     dtype: str
     streams: tuple[Stream | None, ...]  # what the tasks train, if there are any
     room: int  # for how many samples there is in 1 / N of time
+    record: Any = None  # a function of a network
+    samples: int = 0  # that runs have seen before
+    tests: int = 0  # sets of test inputs that they have been tested on before
 
 
 def start(
@@ -126,10 +130,14 @@ def advance(
     with precision(job.dtype):  # JAX's settings belong to a thread
         zero = zeros_of(during) if job.plan.how == "resident" else ()
         tasks: dict[str, Any] = {"streams": job.streams, "room": job.room}
-        group = train(group, piece.first, piece.last, during, zero=zero, **tasks, **shared)
+        span = piece.first + job.samples, piece.last + job.samples
+        group = train(group, *span, during, zero=zero, **tasks, **shared)
         measured = {}
         if piece.measured is not None:
-            measured = measure(group, piece.measured, job.n_test, then.feedback_scale, **shared)
+            index = piece.measured + job.tests
+            measured = measure(
+                group, index, job.n_test, then.feedback_scale, record=job.record, **shared
+            )
         jax.block_until_ready(group)
         if not job.plan.stays:
             weights = {name: group.networks.get(name) for name in learned(job.rule)}
@@ -207,8 +215,8 @@ def train(group, first, last, parameters, *, zero, rule, units, plan, streams, r
     return group._replace(networks=networks.put(**weights))
 
 
-@partial(jax.jit, static_argnames=("rule", "units", "plan"))
-def measure(group, index, n_test, scale, *, rule, units, plan):
+@partial(jax.jit, static_argnames=("rule", "units", "plan", "record"))
+def measure(group, index, n_test, scale, *, rule, units, plan, record):
     """Order parameters and errors of every network, the latter on test set ``index``.
 
     The scale of the feedback is None for networks whose B and F have it already.
@@ -228,6 +236,7 @@ def measure(group, index, n_test, scale, *, rule, units, plan):
 
         nothing = jnp.zeros((2, network.F.shape[1]), network.W.dtype)
         total = jax.lax.fori_loop(0, -(-n_test // size), add, nothing)
-        return {**overlaps_of(fed_back, rule), **errors_of(total / n_test, rule)}
+        errors = errors_of(total / n_test, rule)
+        return {**overlaps_of(fed_back, rule), **errors, **called(record, fed_back)}
 
     return jax.vmap(one_run, (per_run(rule, networks), 0))(networks, keys)
