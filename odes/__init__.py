@@ -12,6 +12,7 @@ from odes.analyses.alignment import (
     update_angle,
     update_cosine,
 )
+from odes.analyses.merging import merge
 from odes.analyses.plateaus import escape_time, plateau_interval, symmetric_plateau
 from odes.averages.activations import ACTIVATIONS, Activation
 from odes.averages.quadrature import Points, gauss_hermite, sobol
@@ -27,7 +28,7 @@ from odes.common.schedules import PiecewiseConstant
 from odes.common.spectrum import Spectrum, widening_shares
 from odes.common.tasks import Task
 from odes.common.trajectory import Fluctuations, Trajectory
-from odes.equations import drift, generalization_error
+from odes.equations import drift, generalization_error, output_errors
 from odes.rules import (
     RULES,
     Difference,
@@ -110,7 +111,9 @@ __all__ = [
     "gauss_hermite",
     "generalization_error",
     "hyperparameters",
+    "merge",
     "optimal_schedule",
+    "output_errors",
     "plateau_interval",
     "sobol",
     "solve",

@@ -287,10 +287,19 @@ def generalization_error(state: OrderParameters, teacher: Teacher, activation: A
     is one with closed forms, or its name.  Raises ValueError for an argument that is something
     else, and for arrays not in double precision.
     """
+    return output_errors(state, teacher, activation).sum(axis=-1)
+
+
+def output_errors(state: OrderParameters, teacher: Teacher, activation: Any = Erf) -> Array:
+    """The errors of all outputs, which add up to :func:`generalization_error`, (..., O).
+
+    Arguments and errors are as there.  With weights p of the outputs, ``output_errors(...) @ p`` is
+    the error on a mixture of tasks.
+    """
     activation = _with_closed_forms(activation)
     check_shallow("state", state, teacher)
     state, teacher = check_arrays("state", state, teacher, (), axes=True)
-    return unchecked_output_errors(state, teacher, activation).sum(axis=-1)
+    return unchecked_output_errors(state, teacher, activation)
 
 
 def check_shallow(name: str, state: Any, teacher: Any) -> None:

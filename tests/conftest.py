@@ -30,7 +30,7 @@ import jax
 import numpy as np
 import pytest
 
-from odes import RULES, OrderParameters, Teacher
+from odes import RULES, OrderParameters, Points, Teacher
 from odes.averages.activations import ACTIVATIONS
 from odes.common.order_parameters import FactoredOrderParameters, state_of
 from odes.problem import has_closed_form, prepare
@@ -99,6 +99,14 @@ def averaged_drift(state, teacher, parameters, points, rule, activation="erf"):
         state, teacher, rule=rule, activation=activation, points=points, parameters=parameters
     )
     return problem.changes(problem.velocity()(0.0, problem.pack(problem.initial)))
+
+
+def tensor_rule(*per_axis):
+    """Gauss-Hermite points with so many nodes on each axis."""
+    rules = [np.polynomial.hermite_e.hermegauss(n) for n in per_axis]
+    nodes = np.meshgrid(*[nodes for nodes, _ in rules], indexing="ij")
+    weights = np.prod(np.meshgrid(*[w / w.sum() for _, w in rules], indexing="ij"), axis=0)
+    return Points(np.stack([axis.ravel() for axis in nodes], axis=1), weights.ravel())
 
 
 def gaussian_grid(covariance, points=40):

@@ -54,7 +54,7 @@ def differentiable_moments(
 
         def update(fields: Any) -> Any:
             made, error = update_at(fields, zeta, state, teacher, parameters, *kinds)
-            along_F = along_feedback(made.gamma, error, stream)
+            along_F = along_feedback(made.gamma, error)
             others = jnp.outer(made.delta, made.delta), made.readout, along_F, made.weights
             return made.delta, others
 

@@ -26,7 +26,7 @@ from odes.averages.quadrature import Points
 from odes.common.groups import mean_square, of_length, pooled
 from odes.common.layers import LAYERED, layers_of, outputs_of, over_layers
 from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
-from odes.common.tasks import Part, Stream, mask_of
+from odes.common.tasks import Part, Stream
 from odes.rules import Sample, draws_of, fields_above, shape_of, weights_of
 
 ZERO_EIGENVALUE_RTOL = 1e-14
@@ -128,7 +128,7 @@ def update_at(
 
     These are O of the noise, of which there are none without noise, and those of the rule.  The
     update, and the error where there is a gamma.  Of a stream, each part is updated as if there
-    were nothing else.
+    were nothing else, and the error is what each unit has of it, (K, O).
     """
     K, O = state.R.shape[-2], outputs_of(state.v)
     own = draws_of(rule, K, O)
@@ -200,7 +200,10 @@ def _update_of(
             for name, each in update.weights.items()
         },
     )
-    return found, None if error is None else part.put(jnp.zeros(O), error, ("O",))
+    if error is None:
+        return found, None
+    each = jnp.broadcast_to(error, (len(update.delta), len(error)))
+    return found, part.put(jnp.zeros((K, O)), each, ("K", "O"))
 
 
 class SampleUpdate(NamedTuple):
@@ -253,9 +256,11 @@ def sampled_moments(
     with_z = weighted.T @ points.nodes[:, : len(C)]
     gamma_error = None
     if update.gamma is not None:
-        gamma_error = (points.weights[:, None] * update.gamma).T @ error
-        if stream is not None:  # what one student feeds back is no other's
-            gamma_error = mask_of(stream, gamma_error, ("K", "O")) * gamma_error
+        weighted_gamma = points.weights[:, None] * update.gamma
+        if stream is None:
+            gamma_error = weighted_gamma.T @ error
+        else:
+            gamma_error = jnp.sum(weighted_gamma[:, :, None] * error, axis=0)
     return Moments(
         slopes=with_z @ inverse,
         delta_delta=weighted.T @ update.delta,
@@ -265,12 +270,11 @@ def sampled_moments(
     )
 
 
-def along_feedback(gamma: Any, error: Any, stream: Stream | None) -> Any:
+def along_feedback(gamma: Any, error: Any) -> Any:
     """``gamma_k e_o`` of one sample, (K, O); None without a gamma."""
     if gamma is None:
         return None
-    moved = jnp.outer(gamma, error)
-    return moved if stream is None else mask_of(stream, moved, ("K", "O")) * moved
+    return gamma[:, None] * error
 
 
 def products(problem: Any, parameters: Hyperparameters) -> Any:

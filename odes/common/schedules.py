@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.common.checks import check_array, check_number, check_traceable, completed, is_traced
-from odes.common.layers import is_several, layers_of, over_layers
+from odes.common.layers import is_several, layers_of
 from odes.common.order_parameters import Hyperparameters
 
 SCHEDULED = ("lr", "lr_v", "feedback_scale")
@@ -60,9 +60,12 @@ def parameters_at(parameters: Hyperparameters, t: Any) -> Hyperparameters:
     def now(each: Any) -> Any:
         return each(t) if callable(each) else each
 
-    return Hyperparameters(
-        *[tuple(map(now, each)) if is_several(each) else now(each) for each in parameters]
-    )
+    return Hyperparameters(*[in_each(now, each) for each in parameters])
+
+
+def in_each(function: Callable[[Any], Any], parameter: Any) -> Any:
+    """``function`` of a parameter, or of each of those that are one for each layer, or task."""
+    return tuple(map(function, parameter)) if is_several(parameter) else function(parameter)
 
 
 def jumps_of(parameters: Hyperparameters, end: float) -> list[float]:
@@ -211,4 +214,4 @@ def probed(parameters: Hyperparameters, end: float) -> Hyperparameters:
     def as_given(each: Any) -> Any:
         return getattr(each, "function", each)
 
-    return Hyperparameters(*(over_layers(as_given, each) for each in parameters))
+    return Hyperparameters(*(in_each(as_given, each) for each in parameters))

@@ -205,11 +205,12 @@ def _parts(name: str, task: Task, widths: tuple[int, ...], O: int) -> list[Part]
                 f"Argument `{name}.units` must be a tuple of units of each of {len(widths)} hidden "
                 f"layers, but is {own!r}."
             )
-        chosen = tuple(
-            _chosen(f"{name}.units", range(width) if each is None else each, width)
+        units_of_layers = tuple(
+            tuple(sorted(chosen(f"{name}.units", range(width) if each is None else each, width)))
             for each, width in zip(layers, widths, strict=True)
         )
-        found.append(Part(chosen, _chosen(f"{name}.outputs", head, O)))
+        heads = tuple(sorted(chosen(f"{name}.outputs", head, O)))
+        found.append(Part(units_of_layers, heads))
     for level in range(len(widths)):
         together = [unit for part in found for unit in part.units[level]]
         if len(set(together)) < len(together):
@@ -225,10 +226,10 @@ def _is_nested(outputs: Any) -> bool:
     return isinstance(outputs, (list, tuple)) and any(np.ndim(each) > 0 for each in outputs)
 
 
-def _chosen(name: str, given: Any, count: int) -> tuple[int, ...]:
-    """Distinct whole numbers below a count, in order; ValueError otherwise."""
+def chosen(name: str, given: Any, count: int) -> tuple[int, ...]:
+    """Distinct whole numbers below a count; ValueError otherwise."""
     try:
-        found = np.asarray([given] if isinstance(given, int) else list(given))
+        found = np.asarray(list(given) if np.ndim(given) else [given])
         fine = found.ndim == 1 and found.size > 0 and found.dtype.kind in "iu"
     except (TypeError, ValueError):
         fine = False
@@ -237,4 +238,4 @@ def _chosen(name: str, given: Any, count: int) -> tuple[int, ...]:
             f"Argument `{name}` must be distinct whole numbers from 0 to {count - 1}, but is "
             f"{quoted(given)}."
         )
-    return tuple(sorted(found.tolist()))
+    return tuple(found.tolist())

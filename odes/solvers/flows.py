@@ -28,7 +28,7 @@ from odes.common.checks import (
     completed,
     is_traced,
 )
-from odes.common.layers import layers_of, over_layers
+from odes.common.layers import layers_of
 from odes.common.order_parameters import (
     MAGNITUDE_LIMIT,
     STATUS,
@@ -41,6 +41,7 @@ from odes.common.schedules import (
     PiecewiseConstant,
     check_jumps,
     check_schedule,
+    in_each,
     jumps_of,
     may_change,
     parameters_at,
@@ -165,7 +166,7 @@ def solution_of(
     )  # fmt: skip
     jumps = np.array(jumps_of(parameters, np.inf))
     parameters = Hyperparameters(
-        *(None if each is None else over_layers(_as_arrays, each) for each in parameters)
+        *(None if each is None else in_each(_as_arrays, each) for each in parameters)
     )
     parts = (part for each in parameters for part in layers_of(each))
     anew = any(isinstance(part, Converted) for part in parts)  # of this call: not to be kept

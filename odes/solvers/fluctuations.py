@@ -339,7 +339,7 @@ def _diffusion(
 
     def increment(update: Any, error: Any, z: Any) -> Any:
         """What one sample does: the drift, with its own moments in place of averages."""
-        gamma_error = along_feedback(update.gamma, error, stream)
+        gamma_error = along_feedback(update.gamma, error)
         own = Moments(
             slopes=jnp.outer(update.delta, z @ inverse),
             delta_delta=jnp.outer(update.delta, update.delta),

@@ -201,19 +201,21 @@ def _recorded(record: Any, states: OrderParameters, teacher: Teacher) -> np.ndar
     """What a function returns at each of the states, NaN where there is none; None without it."""
     if record is None:
         return None
-    known = np.isfinite(states.Q).all(axis=(-2, -1))
+    known = np.flatnonzero(np.isfinite(states.Q).reshape(len(states.Q), -1).all(axis=1))
+    if not known.size:
+        return None
     try:
         each = [
             np.asarray(record(over_parts(lambda a, i=i: a[i], states), teacher), float)
-            for i in range(len(known))
+            for i in known.tolist()
         ]
-        found = np.stack(each)
+        found = np.full((len(states.Q), *each[0].shape), np.nan)
+        found[known] = np.stack(each)
     except Exception as error:
         raise ValueError(
-            "Argument `record` must return a number or an array, of the same shape at all times, for "
+            "Argument `record` must return a number or an array of the same shape at all times for "
             f"order parameters and a teacher, but raised {error!r}."
         ) from error
-    found[~known] = np.nan
     return found
 
 

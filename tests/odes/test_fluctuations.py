@@ -12,7 +12,6 @@ from scipy.special import erf
 from odes import (
     OrderParameters,
     PiecewiseConstant,
-    Points,
     Spectrum,
     Teacher,
     drift,
@@ -28,7 +27,7 @@ from odes.rules import RULES
 from odes.solvers.fluctuations import POINTS, _drives, diffusion, propagate
 from odes.state_vector import packing
 from simulations import network_with_overlaps, sample_network, simulate_chain
-from tests.conftest import random_problem
+from tests.conftest import random_problem, tensor_rule
 
 COMMITTEE = Teacher(np.eye(2), np.ones((2, 1)))
 START = OrderParameters(0.25 * np.eye(2), np.array([[0.2, 0.19], [0.19, 0.2]]), np.ones((2, 1)))
@@ -46,14 +45,6 @@ SMALL = random_problem(2, 1, 2, seed=5, scale=0.5)
 PARAMETERS = hyperparameters(
     lr=0.7, lr_v=0.4, noise=0.5, weight_decay=0.3, weight_decay_v=0.2, feedback_scale=1.0
 )
-
-
-def tensor_rule(*per_axis):
-    """Gauss-Hermite points with so many nodes on each axis."""
-    rules = [np.polynomial.hermite_e.hermegauss(n) for n in per_axis]
-    nodes = np.meshgrid(*[nodes for nodes, _ in rules], indexing="ij")
-    weights = np.prod(np.meshgrid(*[w / w.sum() for _, w in rules], indexing="ij"), axis=0)
-    return Points(np.stack([axis.ravel() for axis in nodes], axis=1), weights.ravel())
 
 
 def of_erf(z):
