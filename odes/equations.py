@@ -117,7 +117,7 @@ def drift(
         **{
             name: over_layers(lambda rate, n=f"parameters.{name}": _checked(n, rate), value)
             for name, value in parameters._asdict().items()
-            if value is not None
+            if name != "rates"
         }
     )
     state, teacher = check_arrays(

@@ -35,7 +35,8 @@ class Networks(NamedTuple):
         return len(self.weights["W"])
 
     def run(self, index: int) -> Network:
-        """The network of one run."""
+        """The network of one run; ValueError for a number that none has."""
+        index = check_count("index", index, least=0, below=self.n_runs)
         own = jax.tree.map(lambda each: np.asarray(each[index], float), self.weights)
         return self.network.put(**own)
 

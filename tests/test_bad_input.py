@@ -30,6 +30,7 @@ from tests.conftest import random_problem
 
 STATE, TEACHER = random_problem(2, 2, 1, seed=1)
 NETWORK = simulations.sample_network(N=24, K=2, M=2, seed=1)
+ENDED = simulations.Networks(NETWORK, {"W": NETWORK.W[None], "v": NETWORK.v[None]})
 ALIKE = odes.Teacher(np.eye(2), np.ones((2, 1)))
 INPUTS = odes.Spectrum([2.0, 0.5], [0.25, 0.75])
 SPLIT = np.array([[1.0, -1.0], [-1.0, 1.0]])
@@ -68,6 +69,7 @@ NEVER = {
 UNUSED = {
     ("odes.generalization_error", "B"), ("odes.generalization_error", "S"),
     ("odes.generalization_error", "P"), ("odes.drift", "P"),
+    ("odes.output_errors", "B"), ("odes.output_errors", "S"), ("odes.output_errors", "P"),
     ("odes.feedback_cosine", "Q"), ("odes.feedback_cosine", "R"),
     ("odes.feedback_angle", "Q"), ("odes.feedback_angle", "R"),
 }  # fmt: skip
@@ -77,6 +79,7 @@ TAKEN = {
     ("odes.sweep", "path", "text"), ("simulations.sweep", "path", "text"),
     ("simulations.simulate", "path", "text"),
     ("odes.drift", "moments", "a class"),  # a function, whose errors are its own
+    ("odes.flow", "until", "a class"),  # called last
     *(("odes.PiecewiseConstant", "t", label) for label in (
         "infinity", "a negative number", "a huge integer", "an integer too long to print",
     )),
@@ -178,6 +181,10 @@ CALLS = {
     "odes.generalization_error": (
         odes.generalization_error, {"state": STATE, "teacher": TEACHER},
     ),
+    "odes.output_errors": (odes.output_errors, {"state": STATE, "teacher": TEACHER}),
+    "odes.merge": (
+        odes.merge, {"state": STATE, "groups": [[0], [1]], "weights": [0.5, 0.5]},
+    ),
     "odes.drift": (
         odes.drift,
         {"state": STATE, "teacher": TEACHER, "rule": "afa",
@@ -221,6 +228,8 @@ CALLS = {
         simulations.network_with_overlaps, {"initial": STATE, "teacher": TEACHER, "N": 20},
     ),
     "simulations.Network.overlaps": (NETWORK.overlaps, {"rule": "fa"}),
+    "simulations.Networks.run": (ENDED.run, {"index": 0}),
+    "simulations.Networks.overlaps": (ENDED.overlaps, {"rule": "fa"}),
     "simulations.pre_mirrored": (
         simulations.pre_mirrored, {"network": NETWORK, "rule": "fa-mirror", "t": 0.1},
     ),
@@ -265,7 +274,8 @@ CALLS = {
 RECORDS = {
     "ACTIVATIONS", "RULES",  # dictionaries
     "Activation", "FactoredOrderParameters", "Hyperparameters", "Learning", "Network",
-    "OrderParameters", "Points", "Sample", "Spectrum", "Teacher", "Trajectory", "Update",
+    "Networks", "OrderParameters", "Points", "Sample", "Spectrum", "Task", "Teacher", "Trajectory",
+    "Update",
     "FixedPoint", "Flow", "Fluctuations", "Optimum",  # whoever takes one looks at what it holds
     "Rule",  # of one's own: tests of its hooks
 }  # fmt: skip

@@ -157,7 +157,7 @@ def test_what_is_never_reached_and_what_is_at_once():
 @pytest.mark.parametrize("run", [simulate, simulate_chain])
 def test_runs_stop_each_on_its_own(run, tmp_path):
     network = network_of(student_scale=0.3)
-    times = np.arange(0.0, 8.0)
+    times = np.arange(0.0, 8.0, 0.5)
     given = {"rule": "bp", "lr": 0.5, "times": times, "n_runs": 6, "n_test": 200}
     whole = run(network, **given)
     more = {"path": tmp_path / "kept"} if run is simulate else {}

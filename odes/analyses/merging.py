@@ -24,7 +24,14 @@ from odes.common.layers import (
     shapes_of,
     widths_of,
 )
-from odes.common.order_parameters import Array, OrderParameters, given_parts, is_state, over_parts
+from odes.common.order_parameters import (
+    ALWAYS,
+    Array,
+    OrderParameters,
+    given_parts,
+    is_state,
+    over_parts,
+)
 from odes.common.tasks import Part, by_layer, chosen
 
 MAX_ROUNDS = 100
@@ -62,13 +69,15 @@ def merge(
             "Argument `state` must be OrderParameters(...) without an F in factors, but is "
             f"{quoted(state)}."
         )
+    given = {name: getattr(state, name) for name in ALWAYS} | given_parts(state)
     state = state._replace(
         **{
             name: over_layers(lambda a, n=name: check_array(f"state.{n}", a, finite=False), each)
-            for name, each in given_parts(state).items()
+            for name, each in given.items()
         }
     )
     match = check_flag("match", match)
+    _check_shapes(state)
     if match and layers_of(state.v)[0].ndim > 2:
         each = [
             merge(over_parts(lambda a, i=i: a[i], state), groups, weights, match=True)
@@ -100,6 +109,23 @@ def merge(
         lambda *parts: sum(weight * part for weight, part in zip(a, parts, strict=True)), own
     )
     return merged._replace(Q=Q)
+
+
+def _check_shapes(state: OrderParameters) -> None:
+    """ValueError unless all arrays are of as many units, along as many leading axes."""
+    leading = state.R.shape[:-2]
+    runs = layers_of(state.v)[0].shape[:-2]
+    K = state.R.shape[-2:-1]
+    for name, each in given_parts(state).items():
+        first = layers_of(each)[0]
+        wanted = (*runs, *K) if name not in ("Q", "R") else (*leading, *K)
+        square = name != "Q" or first.shape[-1:] == K
+        fits = first.ndim >= 2 and (*first.shape[: len(wanted) - 1], *first.shape[-2:-1]) == wanted
+        if not fits or not square:
+            raise ValueError(
+                f"Argument `state.{name}` must be of the units that R, of shape {state.R.shape}, "
+                f"has, but has the shape {first.shape}."
+            )
 
 
 def over_parts_of(function: Callable[..., Any], states: Sequence[OrderParameters]) -> Any:

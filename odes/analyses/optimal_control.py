@@ -97,7 +97,7 @@ def optimal_schedule(
         raise ValueError(f"Argument `within` must be above 1, but is {within!r}.")
     max_iterations = check_count("max_iterations", max_iterations)
     signature = inspect.signature(flow)
-    known = set(signature.parameters) - {"times"}
+    known = set(signature.parameters) - {"times", "until"}
     for name in parameters:
         if name not in known:
             raise ValueError(

@@ -156,6 +156,7 @@ def solution_of(
     """What :func:`flow` calls, and with what, from checked arguments."""
     check_double_precision(jnp.zeros(()))
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
+    until = check_until(until)
     times = jnp.asarray(times, float) if is_traced(times) else jnp.asarray(check_times(times))
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"Argument `times` must have shape (n,), but has shape {times.shape}.")
@@ -171,7 +172,7 @@ def solution_of(
     parts = (part for each in parameters for part in layers_of(each))
     anew = any(isinstance(part, Converted) for part in parts)  # of this call: not to be kept
     solved = problem.jitted(
-        _by_columns, rtol=rtol, atol=atol, max_steps=max_steps, until=check_until(until),
+        _by_columns, rtol=rtol, atol=atol, max_steps=max_steps, until=until,
         anew=anew or callable(until),
     )  # fmt: skip
     return solved, (parameters, times, jumps)

@@ -10,10 +10,11 @@ import numpy as np
 
 from odes.common.checks import quoted
 from odes.common.grid import AXES, Grid, axes_of, make_grid
-from odes.common.layers import is_deep
+from odes.common.layers import is_deep, layers_of
 from odes.common.order_parameters import (
     OrderParameters,
     Teacher,
+    given_parts,
     is_state,
     over_parts,
 )
@@ -123,13 +124,21 @@ def _states(initial: Any, teacher: Any) -> list[Any] | None:
     """Several states; None for a single one."""
     if isinstance(initial, list):
         return initial
-    if not is_state(initial):
+    if not is_state(initial) or initial.R is None:
         return None
     own = teacher[0] if isinstance(teacher, list) and teacher else teacher
     axes = 2 + (getattr(own, "inputs", None) is not None)
-    if np.ndim(initial.R) != axes + 1:
+    try:
+        arrays = over_parts(np.asarray, initial)
+    except (TypeError, ValueError):  # what each is to be is said of single states
         return None
-    return [over_parts(lambda a, i=i: a[i], initial) for i in range(len(initial.R))]
+    if arrays.R.ndim != axes + 1 or any(
+        np.shape(layer)[:1] != arrays.R.shape[:1]
+        for each in given_parts(arrays).values()
+        for layer in layers_of(each)
+    ):
+        return None
+    return [over_parts(lambda a, i=i: a[i], arrays) for i in range(len(arrays.R))]
 
 
 def _check_rates(initial: Any, axes: dict[str, Any]) -> None:

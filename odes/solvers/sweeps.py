@@ -44,7 +44,7 @@ from odes.rules import known_name
 from odes.solvers.batches import chunks_of, default_batch_size
 from odes.solvers.flows import check_shape, integrate
 from odes.solvers.starts import grid_of
-from odes.solvers.stopping import check_until
+from odes.solvers.stopping import check_until, distance
 from odes.solvers.trajectory import check_tolerances
 
 DIMENSIONS: dict[str, tuple[str, ...]] = {
@@ -192,6 +192,8 @@ def sweep(
         for one in rules.values()
     ]  # fmt: skip
     problems = [make() for make in equations]
+    if until is not None:
+        distance(problems[0], until)(problems[0].pack(problems[0].initial))
     scalars = np.column_stack(columns[: len(AXES)])
     tables = [np.column_stack([scalars, starts.numbers(each, grid)]) for each in problems]
     machine = this_machine()
