@@ -7,6 +7,7 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 	print(*[name for name in known if has[name] and ("512" in name or name == "X86_V4")])'
 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
+PICTURES := learning_curves natural_images depth continual_learning merged_models
 
 .PHONY: figures all-figures paper picture test test-all test-portable check bench bench-device docs
 
@@ -35,10 +36,10 @@ test: $(TOOLS)
 test-all: $(TOOLS)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-# The pictures of the README, of docs/inputs.md and of docs/depth.md.
+# The pictures of the README and of docs/inputs.md, docs/depth.md and docs/tasks.md.
 picture: $(IMAGES)
-	$(VENV)/bin/python paper_figs.py --only learning_curves natural_images depth
-	cp out/learning_curves.png out/natural_images.png out/depth.png docs/
+	$(VENV)/bin/python paper_figs.py --only $(PICTURES)
+	cp $(PICTURES:%=out/%.png) docs/
 
 # A part of the tests as on a processor without AVX-512.
 test-portable: $(TOOLS)

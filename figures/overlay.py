@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,8 @@ from figures.checks import (
 )
 from figures.style import (
     ERROR_LABEL,
+    LINES,
+    MARKERS,
     NEUTRAL,
     TIME_LABEL,
     rule_color,
@@ -31,7 +33,7 @@ from figures.style import (
     rule_line,
     variants,
 )
-from odes.common.checks import check_array, lookup, quoted
+from odes.common.checks import check_array, check_count, lookup, quoted
 from odes.common.layers import by_layers
 from odes.common.order_parameters import DIMENSIONS, SYMMETRIC, is_state
 from odes.common.trajectory import Trajectory
@@ -66,6 +68,7 @@ def plot_overlay(
     color: Any = None,
     marker: str = "o",
     linestyle: str | None = None,
+    outputs: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw an observable: theory as a line, simulation as means over runs with standard errors.
@@ -78,6 +81,8 @@ def plot_overlay(
         rule: chooses colour, label and line style, as in every figure.
         label, color, linestyle: instead of the rule's; the latter of theory.
         marker: of simulation.
+        outputs: which outputs' own errors to draw in place of an observable, each with a line style
+            and a marker, as of several tasks.
         ax: where to draw; None for a new figure.
 
     Returns:
@@ -88,6 +93,8 @@ def plot_overlay(
     check_rule(rule)
     check_line(color=color, marker=marker, linestyle=linestyle, label=label)
     check_axes("ax", ax)
+    if outputs is not None:
+        return _plot_outputs(theory, simulation, outputs, rule, label, color, ax)
     if theory is not None:
         theory = check_trajectory("theory", theory)
         values = observed(observable, theory)
@@ -117,6 +124,44 @@ def plot_overlay(
     if observable is generalization_error:
         ax.set_yscale("log")
         ax.set_ylabel(ERROR_LABEL)
+    return ax
+
+
+def _plot_outputs(
+    theory: Trajectory | None,
+    simulation: Trajectory | None,
+    outputs: Sequence[int],
+    rule: str | None,
+    label: str | None,
+    color: Any,
+    ax: Axes | None,
+) -> Axes:
+    """Draw the errors of single outputs; arguments as for :func:`plot_overlay`."""
+    if isinstance(outputs, (str, bytes)) or not isinstance(outputs, Sequence) or not outputs:
+        raise ValueError(
+            f"Argument `outputs` must be None or a list of outputs, but is {quoted(outputs)}."
+        )
+    label = rule_label(rule) if label is None else label
+    for place, index in enumerate(outputs):
+        index = check_count("outputs", index, least=0)
+
+        def own(trajectory: Trajectory, index: int = index) -> Any:
+            errors = trajectory.output_errors
+            if errors is None or np.shape(errors)[-1] <= index:
+                raise ValueError(
+                    f"Argument `outputs` must be outputs whose errors the Trajectory has, but "
+                    f"{index} is none."
+                )
+            return above_rounding(np.asarray(errors)[..., index])
+
+        task = f"task {index + 1}"
+        ax = plot_overlay(
+            theory, simulation, observable=own, color=rule_color(rule) if color is None else color,
+            label=task if label is None else f"{label}, {task}", ax=ax,
+            marker=MARKERS[place % len(MARKERS)], linestyle=LINES[place % len(LINES)],
+        )  # fmt: skip
+    assert ax is not None
+    ax.set(yscale="log", ylabel=ERROR_LABEL)
     return ax
 
 

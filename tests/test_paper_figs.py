@@ -38,6 +38,10 @@ FEW = {
     "optimal_schedule": {"t": 5.0, "n_pieces": 1},
     "input_spectra": {"exponents": (0.5,), "tails": (1.5,), "plateaus": (0.0,), "rules": ("bp",)},
     "natural_images": {"kinds": ("digits",), "rules": ("bp",), "groups": 3, "factors": 2},
+    "continual_learning": {
+        "rules": ("bp",), "similarities": (0.5,), "n_similarities": 2, "t_switch": 1.0
+    },
+    "merged_models": {"rules": ("bp",), "steps": 2, "steps_of_three": 1, "n_times": 2},
     "depth": {"depths": (2,), "rules": ("bp",), "width": 2, "points": 2**8},
     "layerwise_alignment": {"depth": 2, "rules": ("fa",), "width": 2, "points": 2**8},
     "deep_forward_forward": {

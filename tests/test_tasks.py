@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from figures.paper.continual import ahead_in_the_first_task, in_turn
 from odes import (
     RULES,
     OrderParameters,
@@ -41,10 +42,7 @@ STUDENTS = [Task([[0], [1]], units=[[0, 2], [1]]), Task([0, 1], 0.0)]
 SHARED_HEAD = [Task([[0], [0]], units=[[0, 2], [1]]), Task([1])]
 OVERLAPPING = [Task([0], units=[0, 1]), Task([1], units=[1, 2])]
 SETTINGS = {"heads": ONE_HEAD, "students": STUDENTS, "one head": SHARED_HEAD, "units": OVERLAPPING}
-IN_LAYERS = {
-    "heads": ONE_HEAD,
-    "students": [Task([[0], [1]], units=[([0, 2], [1]), ([1], [0])])],
-}
+IN_LAYERS = {"students": [Task([[0], [1]], units=[([0, 2], [1]), ([1], [0])])]}
 UNMIRRORED = [
     name for name, rule in RULES.items() if not isinstance(rule, Mirrored) and name[:2] != "ff"
 ] + ["ff-topdown"]
@@ -61,8 +59,10 @@ def network_of(K, **options):
     )
 
 
-CASES = [(rule, 3, setting) for rule in UNMIRRORED for setting in SETTINGS]
-CASES += [(rule, (3, 2), setting) for rule in UNMIRRORED for setting in IN_LAYERS]
+ALL_SETTINGS = ("bp", "pepita-hebbian")
+CASES = [(rule, 3, setting) for rule in ALL_SETTINGS for setting in SETTINGS]
+CASES += [(rule, 3, "one head") for rule in UNMIRRORED if rule not in ALL_SETTINGS]
+CASES += [(rule, (3, 2), "students") for rule in UNMIRRORED]
 
 
 @pytest.mark.parametrize(("rule", "K", "setting"), CASES)
@@ -252,6 +252,20 @@ def test_students_apart_are_solutions_apart_and_their_overlap_is_that_of_network
         error = each.std(axis=0, ddof=1) / len(each) ** 0.5
         assert np.all(np.abs(each.mean(axis=0) - expected) < 5 * error)
         assert np.any(np.abs(each.mean(axis=0) - other) > 5 * error)
+
+
+@pytest.mark.computes
+def test_forgetting_is_largest_at_intermediate_similarity():
+    """Of BP after specialising (Lee, Goldt & Saxe 2021); of FA where nothing is in common."""
+
+    def forgotten(rule, similarity):
+        start = ahead_in_the_first_task(similarity, 100, 0).overlaps(rule)
+        found = solve(*start, rule=rule, lr=1.0, times=[20.0, 50.0], tasks=in_turn(20.0, 0.0))
+        return float(np.diff(found.output_errors[:, 0])[0])
+
+    unlike, between, alike = (forgotten("bp", each) for each in (0.0, 0.45, 0.9))
+    assert between > 3 * alike > 9 * unlike > 0
+    assert forgotten("fa", 0.0) > 2 * between > 2 * forgotten("afa", 0.45)
 
 
 SWITCH = [

@@ -93,7 +93,8 @@ def load_data(path: Path) -> tuple[Data, dict[str, Any]] | None:
             data[name] = Trajectory(
                 parts["times"], states_in(parts), parts[error], parts["status"], scatter,
                 parts.get("misclassification"),
-                *(parts[key].item() if key in parts else None for key in ("averages", "stopped")),
+                averages=parts["averages"].item() if "averages" in parts else None,
+                stopped=parts["stopped"].item() if "stopped" in parts else None,
                 output_errors=parts.get("output_errors"),
             )  # fmt: skip
     return data, origin

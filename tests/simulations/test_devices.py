@@ -15,6 +15,7 @@ from scipy import special, stats
 from odes import PiecewiseConstant, Spectrum, hyperparameters, sweep
 from odes.common.machine import Machine
 from odes.common.order_parameters import Hyperparameters
+from odes.common.schedules import scheduled_hyperparameters
 from odes.problem import Problem, prepare
 from odes.solvers import batches, sweeps
 from simulations import RULES, Rule, chain, chain_kernel, sample_network, simulate, simulate_chain
@@ -206,7 +207,7 @@ def setting(case):
     how, sizes = CASES[case]
     network = sample_network(**{"N": 70, "K": 2, "M": 2, **sizes})
     rule = {**RULES, "own draws": Rule(noisy, lambda n: None, equivariant=True, draws=("K",))}[case]
-    parameters = online_sgd.scheduled_hyperparameters(**{
+    parameters = scheduled_hyperparameters(**{
         "lr": 0.3, "lr_v": None, "noise": 0.0, "weight_decay": 0.0, "weight_decay_v": None,
         "feedback_scale": 1.0, **how,
     })  # fmt: skip
