@@ -149,9 +149,7 @@ def unchecked_drift(
     """:func:`drift` of what was checked before, by samples of a stream; None for those of all."""
     check_double_precision(state.R)
     K, inputs = state.R.shape[-2], teacher.inputs
-    lr, lr_v, decay, scale = (
-        getattr(parameters, name) for name in ("lr", "lr_v", "weight_decay", "feedback_scale")
-    )
+    lr, lr_v, _, decay, _, scale, _ = parameters
     xp = state.R.__array_namespace__()
     if stream is not None:
         moments = partial(moments, stream=stream)

@@ -289,10 +289,9 @@ def prepare(
     """The Problem of arguments of :func:`odes.solve`, of which parameters are checked already.
 
     A parameter may be an array, and is zero if all entries are; rates and noise of the tasks are
-    among the parameters (``odes/common/tasks.py``).  ``name`` is that of the argument
-    with the state; ``with_P`` asks for P wherever there is an F, whose scaling is
-    ``aligned`` or random; and ``traced`` says that arrays may be traced by JAX, whose shapes alone
-    are checked.
+    among the parameters.  ``name`` is that of the argument with the state; ``with_P`` asks for P
+    wherever there is an F, whose scaling is ``aligned`` or random; and ``traced`` says that arrays
+    may be traced by JAX, whose shapes alone are checked.
 
     Raises ValueError, which names the argument, what it must be and what it was.
     """
@@ -307,6 +306,8 @@ def prepare(
     of_labels = is_several(initial.v) and not predicts_by_readout(rule)
     apart = not (set(FACTORS) & set(rule.needs) or of_labels)
     streams = streams_of(tasks, initial.v, units_apart=apart)
+    for part in (part for stream in streams for part in stream or ()):
+        rule.check(len(part.units[0]), len(part.outputs), activation)
     if teacher.inputs is not None and "S" in rule.needs and overrides(rule, "feedback"):
         raise ValueError(
             "Argument `rule` must leave `feedback` as it is with inputs in groups, where B is the "

@@ -118,12 +118,13 @@ def test_solutions_stop_where_they_are_told_to(until):
     else:
         assert_allclose(generalization_error(found.final, start[1]), until, rtol=1e-9)
     with jax.enable_x64(True):
-        solution = flow(*start, until=until, **given)
+        solution = flow(*start, until=until, **given | {"times": [0.0, 60.0]})
     assert STATUS[int(solution.status)] == "reached"
     assert_allclose(float(solution.stopped), found.stopped, rtol=1e-6)
-    swept = sweep(*start, until=until, **given | {"lr": [0.5, 1e-3]})
-    assert swept.status.values.tolist() == ["reached", "ok"]
-    assert_allclose(swept.stopped[0], found.stopped, rtol=1e-6)
+    if not callable(until):
+        swept = sweep(*start, until=until, **given | {"lr": [0.5, 1e-3]})
+        assert swept.status.values.tolist() == ["reached", "ok"]
+        assert_allclose(swept.stopped[0], found.stopped, rtol=1e-6)
 
 
 def test_the_time_of_stopping_has_a_derivative():
@@ -203,7 +204,7 @@ def test_what_is_recorded_is_a_function_of_the_networks(run):
 def test_many_starts_are_an_axis_of_both_sweeps():
     networks = [network_of(seed=seed) for seed in range(4)]
     pairs = [each.overlaps("afa") for each in networks]
-    given = {"rule": ["bp", "afa"], "lr": [0.3, 0.5], "times": [1.0, 4.0]}
+    given = {"rule": ["afa"], "lr": [0.3, 0.5], "times": [1.0, 4.0]}
     states, teachers = map(list, zip(*pairs, strict=True))
     swept = sweep(states, teachers, order_parameters="R", **given)
     assert swept.generalization_error.dims == ("rule", "initial", "lr", "time")
@@ -212,7 +213,7 @@ def test_many_starts_are_an_axis_of_both_sweeps():
     assert_allclose(at.generalization_error, one.generalization_error, rtol=0, atol=1e-7)
     assert_allclose(at.R, one.order_parameters.R, rtol=0, atol=1e-7)
     quantiles = swept.generalization_error.quantile([0.1, 0.9], "initial")
-    assert quantiles.shape == (2, 2, 2, 2)
+    assert quantiles.shape == (2, 1, 2, 2)
     measured = sweep_networks(networks, n_test=50, n_runs=2, **given)
     assert measured.generalization_error.dims == ("rule", "initial", "lr", "run", "time")
     alone = simulate(networks[2], rule="afa", lr=0.5, times=[1.0, 4.0], n_runs=2, n_test=50)
@@ -222,13 +223,16 @@ def test_many_starts_are_an_axis_of_both_sweeps():
     ended = simulate(
         networks[0], rule="afa", lr=0.5, times=[1.0], n_runs=3, return_networks=True
     ).final
-    again = sweep(*ended.overlaps("afa"), rule="afa", lr=0.5, times=[0.0])
+    again, spread = (
+        sweep(*start, rule="bp", lr=0.5, times=[1.0, 4.0])
+        for start in (ended.overlaps("bp"), (states, teachers[0]))
+    )
     assert again.generalization_error.dims == ("initial", "time")
-    spread = sweep(states, teachers[0], rule="bp", lr=0.5, times=[1.0])
-    other = solve(states[3], teachers[0], rule="bp", lr=0.5, times=[1.0]).generalization_error
-    assert_allclose(spread.generalization_error[3], other, rtol=0, atol=1e-7)
+    other = solve(states[3], teachers[0], rule="bp", lr=0.5, times=[4.0]).generalization_error
+    assert_allclose(spread.generalization_error[3, 1:], other, rtol=0, atol=1e-7)
 
 
+@pytest.mark.long
 def test_a_loop_over_phases_is_the_same_on_both_sides():
     """Two learning rates and a switch of rule, theory against 12 networks; 4.5 standard errors."""
     network = network_of(N=500)

@@ -122,7 +122,7 @@ def optimal_schedule(
     )
     arguments.apply_defaults()
     with jax.enable_x64(True):
-        solved, (untuned, times, jumps) = solution_of(*arguments.args, **arguments.kwargs)
+        solved, (untuned, times, jumps, _) = solution_of(*arguments.args, **arguments.kwargs)
     tuned = _tuned(given, checked)
     start = np.log(np.concatenate([each.values for each in tuned.values()]))
     ends = np.cumsum([len(each.values) for each in tuned.values()])[:-1]

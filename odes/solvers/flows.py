@@ -118,7 +118,7 @@ def flow(
             activation, times, max_steps, points, tasks: as for :func:`odes.solve`, schedules
             included.  The values of a PiecewiseConstant, and rates and noise of tasks, may be
             traced, and be differentiated by; its jumps must not.
-        until: as for :func:`odes.solve`, of what JAX can trace; ``stopped`` has derivatives.
+        until: as for :func:`odes.solve`, in JAX; ``stopped`` has derivatives.
         rtol, atol: relative and absolute accuracy.  The steps of the integrator (Tsit5) are held to
             0.03 times these, or to 1e-4 where the rule or the activation is not smooth.
 
@@ -172,10 +172,11 @@ def solution_of(
     parts = (part for each in parameters for part in layers_of(each))
     anew = any(isinstance(part, Converted) for part in parts)  # of this call: not to be kept
     solved = problem.jitted(
-        _by_columns, rtol=rtol, atol=atol, max_steps=max_steps, until=until,
-        anew=anew or callable(until),
+        _by_columns, rtol=rtol, atol=atol, max_steps=max_steps,
+        until=until if callable(until) else None, anew=anew or callable(until),
     )  # fmt: skip
-    return solved, (parameters, times, jumps)
+    level = until if isinstance(until, float) else None
+    return solved, (parameters, times, jumps, level)
 
 
 class Converted(NamedTuple):
@@ -218,19 +219,27 @@ def _as_arrays(value: Any) -> Any:
 
 
 def _by_columns(
-    problem: Problem, parameters: Hyperparameters, times: Array, jumps: Array, **static: Any
+    problem: Problem,
+    parameters: Hyperparameters,
+    times: Array,
+    jumps: Array,
+    level: Array | None = None,
+    *,
+    until: Any,
+    **static: Any,
 ) -> tuple[tuple, tuple]:
-    """The arrays of a Flow that have derivatives, and the two counts."""
+    """The arrays of a Flow that have derivatives, and the two counts; ``level`` is an error."""
 
     def solution(given: tuple) -> tuple[tuple, tuple]:
-        initial, teacher, points, parameters, times, jumps = given
+        initial, teacher, points, parameters, times, jumps, level = given
         around = replace(problem, initial=initial, teacher=teacher, points=points)
-        curve = integrate(around, parameters, times, jumps=jumps, **static)
+        stop = until if level is None else level
+        curve = integrate(around, parameters, times, jumps=jumps, until=stop, **static)
         others = curve.output_errors, curve.stopped, curve.final
         return (*curve[:3], *others), (curve.status, curve.n_steps)
 
     arrays = problem.initial, problem.teacher, problem.points
-    return by_columns(solution)((*arrays, parameters, times, jumps))
+    return by_columns(solution)((*arrays, parameters, times, jumps, level))
 
 
 def by_columns(function: Callable[[Any], tuple[Any, Any]]) -> Callable[[Any], tuple[Any, Any]]:

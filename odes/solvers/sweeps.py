@@ -60,6 +60,7 @@ class TheoryJob(NamedTuple):
     equations: list[partial[Problem]]  # that make the problem of each rule
     times: np.ndarray
     static: dict[str, Any]  # further arguments of :func:`_solve_chunk`
+    level: float | None  # the error at which points stop
 
     def prepare(self) -> Any:
         """A function of the index of a rule and of the numbers at its points, (points, n)."""
@@ -79,7 +80,8 @@ class TheoryJob(NamedTuple):
                 nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
             ):
                 try:
-                    result = jax.tree.map(np.asarray, solvers[index](self.times, values))
+                    found = solvers[index](self.times, values, self.level)
+                    result = jax.tree.map(np.asarray, found)
                     is_compiled[index] = True
                     return result
                 except jax.errors.JaxRuntimeError as error:
@@ -201,7 +203,9 @@ def sweep(
     batch_size = fast if batch_size is None else check_count("batch_size", batch_size)
     plan = chunks_of(problems, scalars, batch_size, machine)
     static = tolerances | {"symbols": symbols, "batch_size": batch_size, "schedules": schedules}
-    job = TheoryJob(equations, times, static | {"tasks": tasks, "until": until})
+    level = until if isinstance(until, float) else None
+    static |= {"tasks": tasks, "until": until if level is None else None}
+    job = TheoryJob(equations, times, static, level)
     given = starts.known and starts.known | {"initial": _union(problems)}
     optional = {"tasks": tasks, "until": until, "starts": starts if starts.are_axis else None}
     results = run_chunks(
@@ -279,6 +283,7 @@ def _solve_chunk(
     problem: Problem,
     times: Any,
     values: Any,
+    level: Any,
     *,
     rtol: float,
     atol: float,
@@ -294,7 +299,7 @@ def _solve_chunk(
     They are the parameters and, if points have their own, those of state and teacher.
     """
 
-    def one(values: Any, arrays: Any, times: Any) -> dict[str, Any]:
+    def one(values: Any, arrays: Any, times: Any, level: Any) -> dict[str, Any]:
         initial, teacher, points = arrays
         values, own = values[: len(AXES)], values[len(AXES) :]
         if own.size:
@@ -309,7 +314,7 @@ def _solve_chunk(
             rtol=rtol,
             atol=atol,
             max_steps=max_steps,
-            until=until,
+            until=until if level is None else level,
         )
         kept = {symbol: getattr(flow.order_parameters, symbol, None) for symbol in symbols}
         B: Any = kept.get("B")
@@ -320,7 +325,7 @@ def _solve_chunk(
             "status": flow.status.astype("int8"),
             "n_steps": flow.n_steps.astype("int32"),
             **({} if tasks is None else {"output_errors": flow.output_errors}),
-            **({} if until is None else {"stopped": flow.stopped}),
+            **({} if until is None and level is None else {"stopped": flow.stopped}),
             **by_layers({name: each for name, each in kept.items() if each is not None}),
         }
 
@@ -332,8 +337,8 @@ def _solve_chunk(
         batch = jax.shard_map(
             batch,
             mesh=jax.make_mesh((len(devices),), ("devices",), axis_types=(AxisType.Auto,)),
-            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 2),
+            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 3),
             out_specs=PartitionSpec("devices"),
             check_vma=False,
         )
-    return batch(values, (problem.initial, problem.teacher, problem.points), times)
+    return batch(values, (problem.initial, problem.teacher, problem.points), times, level)

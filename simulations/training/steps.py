@@ -95,9 +95,7 @@ def changes(
 
         after = by_parts(which, streams, {"W": jnp.zeros_like(network.W), **start}, of_part)
         return after.pop("W"), after
-    lr, lr_v, decay_v, scale = (
-        getattr(parameters, name) for name in ("lr", "lr_v", "weight_decay_v", "feedback_scale")
-    )
+    lr, lr_v, _, _, decay_v, scale, _ = parameters
     n = x.size
     fed_back = network if scale is None else scaled(network, scale)
     dW, dv, *others = rule.update(fed_back, see(fed_back, x, y, g, lr * n / N, xi))
