@@ -282,7 +282,7 @@ SWITCH = [
 
 
 @pytest.mark.computes
-@pytest.mark.parametrize("how", quick_and_long([({"block": 8},), ({},)], {"block": 1}))
+@pytest.mark.parametrize("how", quick_and_long([{"block": 8}, {}], {"block": 1}))
 def test_networks_learn_tasks_as_the_theory_says(how):
     """AFA, a switch with replay: 24 networks, or 100 chains; false alarms up to 1e-4."""
     network = sample_network(N=400, K=3, M=2, O=2, seed=2, v_star=np.eye(2) + 0.2)
