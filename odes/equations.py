@@ -246,7 +246,7 @@ def averaged(
     def at(tau: Array) -> Moments:
         return moments(tau * C, state, of_length(teacher, tau), parameters, rule, activation)
 
-    if xp is np and moments is closed_moments:  # which takes any leading axes
+    if xp is np and getattr(moments, "func", moments) is closed_moments:  # of any leading axes
         each = moments(
             inputs.factors[:, None, None] * C, state, teacher, parameters, rule, activation
         )

@@ -114,13 +114,17 @@ def simulate_chain(
     units, streams, steps, n_runs = begun.units, begun.streams, begun.steps, begun.n_runs
     _check_chain(begun.rule, rule, begun.network)
     chosen, weights = going_on(begun.before, begun.rule, begun.parameters, turned=True)
-    base, parameters = with_scale(in_eigenbasis(begun.network), begun.parameters)
+    unscaled = in_eigenbasis(begun.network)
+    base, parameters = with_scale(unscaled, begun.parameters)
+    base = base._replace(F=unscaled.F)
     (K, N), M, O = base.W.shape, len(base.W_star), base.F.shape[1]
     saved, done, at_end = list[Any](), 0, dict[str, Any]()
     state, seed = state_before(begun.before, begun.seed), begun.seed
     stopped = np.full(n_runs, NEVER)
     with jax.enable_x64(True), shown(begun.progress, steps[-1], "samples", delay=1) as advance:
         networks = compressed(base, weights, chosen, n_runs, state)
+        scale = begun.parameters.feedback_scale
+        networks = networks._replace(F=(1.0 if callable(scale) else scale) * networks.F)
         coordinates = Coordinates(tuple(sizes_of(base)), K + M + O)
         on_device = (
             not streams and _has_kernels() and can_be_in_lanes(networks, coordinates, chosen, units)
@@ -157,7 +161,8 @@ def simulate_chain(
     reached = begun.seen[0] + done, begun.seen[1] + len(saved)
     final = ended(begun.given, expanded(base, at_end), *reached, turned=True)
     if isinstance(chain, OnHost):
-        final = final._replace(chain=ChainState(final.weights, at_end, chain.drawn, seed))
+        exact = ChainState(final.weights, at_end, begun.given, chain.drawn, seed)
+        final = final._replace(chain=exact)
     return trajectory._replace(final=final)
 
 

@@ -20,6 +20,7 @@ class ChainState(NamedTuple):
 
     weights: Arrays  # the same in all N inputs: what this belongs to
     small: Arrays  # in the coordinates of the chain
+    network: Network  # whose teacher and F these coordinates are along
     drawn: Any  # the generators of all runs
     seed: int
 
@@ -29,7 +30,8 @@ def state_before(before: Networks | None, seed: int) -> ChainState | None:
     if before is None or before.chain is None:
         return None
     state = before.chain
-    return state if state.weights is before.weights and state.seed == seed else None
+    fits = state.weights is before.weights and state.network is before.network
+    return state if fits and state.seed == seed else None
 
 
 def sizes_of(network: Network) -> list[int]:
@@ -44,7 +46,7 @@ def compressed(
     """The networks on D + 1 inputs: teacher and F in the first M + O, nothing in the last.
 
     So it is in every group of inputs.  All runs have the weights of the network, or their own, by
-    name (runs, ...), or are where a chain ended.
+    name (runs, ...), or are where a chain ended.  F is as it is before its scale multiplies it.
     """
     (K, N), M = network.W.shape, len(network.W_star)
     coordinates = _coordinates(network, network.W)

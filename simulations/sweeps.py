@@ -26,6 +26,7 @@ from odes.common.machine import this_machine
 from odes.common.order_parameters import STATUS
 from odes.common.store import Arrays
 from simulations.activations import choose_activation
+from simulations.ensembles import Networks
 from simulations.networks import Network, check_network
 from simulations.rules import Rule, choose_rule, direct_feedback, known_name
 from simulations.training.checks import whole_steps
@@ -101,8 +102,9 @@ def sweep(
     are those of :func:`odes.sweep`, so that theory and simulation can be subtracted as they are.
 
     Args:
-        network: a Network; a list of them, of as many inputs, which make a dimension ``initial``
-            before the others; or a function ``network(N=..., seed=...)`` that returns one, such as
+        network: a Network; a list of them, of as many inputs, or Networks that a simulation
+            returned, which make a dimension ``initial`` before the others; or a function
+            ``network(N=..., seed=...)`` that returns one, such as
             ``functools.partial(sample_network, K=2, M=2)``, called at every point.  Further
             arguments of it that are numbers >= 0, such as the exponent of a spectrum, may be axes.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
@@ -192,6 +194,8 @@ def sweep(
 def _networks(network: Any, axes: dict[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The checked network or networks, the axes that there may be, and those of the network."""
     known: dict[str, Any] = {**AXES, "seed": lambda _, seed: check_seed(seed)}
+    if isinstance(network, Networks):
+        network = [network.run(index) for index in range(network.n_runs)]
     if callable(network):
         known["N"] = check_count
         own = axes_of(network, axes, known)

@@ -62,6 +62,20 @@ def test_networks_of_a_chain_have_all_inputs(inputs):
         assert_allclose(at_once.order_parameters.Q[:, 0], states.Q, rtol=1e-5, atol=1e-6)
 
 
+def test_a_phase_without_feedback_keeps_the_overlap_with_F():
+    """The coordinates of a chain are along F, also while its scale is 0."""
+    network = network_of()
+    given = {"rule": "afa", "lr": 0.4, "n_runs": 3, "n_test": 50, "weight_decay": 0.3}
+    silent = simulate_chain(
+        network, times=[2.0], feedback_scale=0.0, return_networks=True, **given
+    ).final
+    expected = silent.overlaps("afa")[0].B
+    assert_allclose(expected, np.exp(-0.6) * network.overlaps("afa")[0].B + 0 * expected, rtol=0.02)
+    for seed in (0, 1):
+        loud = simulate_chain(silent, times=[0.0], seed=seed, **given)
+        assert_allclose(loud.order_parameters.B[:, 0], expected, rtol=0, atol=1e-12)
+
+
 def test_networks_in_turned_coordinates_come_back():
     """Inputs with eigenvectors: W is that of the caller's coordinates."""
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(60, 60)))[0]
@@ -81,6 +95,8 @@ def test_another_rule_goes_on_with_the_feedback_that_was_learned():
     fixed = simulate(learned, rule="fa", lr=0.4, times=[2.0], return_networks=True).final
     assert_array_equal(fixed.weights["B"], learned.weights["B"])
     assert np.ptp(fixed.weights["B"], axis=0).max() > 1e-3
+    halved = simulate(learned, rule="kolen-pollack", lr=0.0, times=[0.0], feedback_scale=0.5)
+    assert_allclose(halved.order_parameters.B[:, 0], learned.weights["B"] / 2, rtol=1e-6)
     factors = simulate(
         network, rule="afa-mirror", lr=0.4, times=[1.0], n_runs=2, return_networks=True
     ).final
@@ -99,6 +115,7 @@ def test_a_solution_goes_on_from_its_final_state(rule):
     second = solve(first.final, start[1], times=[0.0, 5.0], feedback_scale=scale, **given)
     assert_allclose(second.generalization_error, whole.generalization_error, rtol=0, atol=1e-9)
     assert_allclose(second.final.Q, whole.final.Q, rtol=0, atol=1e-9)
+    assert_allclose(whole.final.Q, whole.order_parameters.Q[-1], rtol=1e-14)
 
 
 @pytest.mark.parametrize("until", [0.0166, lambda state, teacher: 0.43 - state.R[0, 0]])
@@ -155,6 +172,10 @@ def test_what_is_never_reached_and_what_is_at_once():
     assert np.isnan(np.asarray(flows[1].generalization_error)).tolist() == [False, True]
 
 
+def first_weight(network):
+    return network.v[0, 0]
+
+
 @pytest.mark.parametrize("run", [simulate, simulate_chain])
 def test_runs_stop_each_on_its_own(run, tmp_path):
     network = network_of(student_scale=0.3)
@@ -162,7 +183,8 @@ def test_runs_stop_each_on_its_own(run, tmp_path):
     given = {"rule": "bp", "lr": 0.5, "times": times, "n_runs": 6, "n_test": 200}
     whole = run(network, **given)
     more = {"path": tmp_path / "kept"} if run is simulate else {}
-    found = [run(network, until=0.05, return_networks=True, **given, **more) for _ in (1, 2)]
+    more |= {"until": 0.05, "return_networks": True, "record": first_weight}
+    found = [run(network, **given, **more) for _ in (1, 2)]
     for each in found:
         first = np.argmax(whole.generalization_error <= 0.05, axis=1)
         assert len(set(first)) > 1
@@ -172,6 +194,7 @@ def test_runs_stop_each_on_its_own(run, tmp_path):
             kept = each.generalization_error[r]
             assert_array_equal(kept[: index + 1], whole.generalization_error[r, : index + 1])
             assert np.all(np.isnan(kept[index + 1 :]))
+            assert np.array_equal(np.isnan(each.recorded[r]), np.isnan(kept))
         states, _ = each.final.overlaps("bp")
         rows = np.arange(6)
         assert_allclose(states.Q, whole.order_parameters.Q[rows, first], rtol=1e-5, atol=1e-6)
@@ -220,6 +243,11 @@ def test_many_starts_are_an_axis_of_both_sweeps():
     assert_array_equal(
         measured.generalization_error.sel(rule="afa", lr=0.5, initial=2), alone.generalization_error
     )
+    one_run = {"rule": "afa", "lr": 0.5, "times": [1.0], "n_test": 50}
+    phases = sweep_networks(
+        simulate(networks[2], n_runs=2, return_networks=True, **one_run).final, **one_run
+    )
+    assert phases.sizes["initial"] == 2
     ended = simulate(
         networks[0], rule="afa", lr=0.5, times=[1.0], n_runs=3, return_networks=True
     ).final
@@ -256,6 +284,7 @@ def test_a_loop_over_phases_is_the_same_on_both_sides():
         ({"until": "soon"}, "`until` must be a finite number > 0"),
         ({"until": -1.0}, "`until` must be a finite number > 0"),
         ({"until": lambda state, teacher: "much"}, "`until` must return a number"),
+        ({"until": lambda state, teacher: np.nan}, "`until` must return a number"),
         ({"record": 3}, "`record` must be None or a function"),
         ({"record": lambda *given: 1 / 0}, "`record` must return"),
     ],

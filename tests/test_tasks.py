@@ -11,6 +11,7 @@ from odes import (
     RULES,
     OrderParameters,
     PiecewiseConstant,
+    Spectrum,
     Task,
     fixed_point,
     flow,
@@ -29,7 +30,8 @@ from odes.common.layers import layers_of, over_layers
 from odes.common.schedules import check_scheduled
 from odes.common.tasks import streams_of, with_tasks
 from odes.problem import prepare
-from odes.rules import Mirrored
+from odes.rules import Mirrored, Rule, Update
+from simulations import Rule as SimulatedRule
 from simulations import sample_network, simulate, simulate_chain
 from simulations.activations import choose_activation
 from simulations.rules import choose_rule, outputs
@@ -192,6 +194,25 @@ def test_a_mixture_has_the_weighted_drifts_of_its_tasks(rule):
     assert np.all(first.v[:, 0] != 0)
 
 
+@pytest.mark.parametrize("rule", ["bp", "afa", "kolen-pollack"])
+def test_what_a_task_does_not_train_stays_and_its_noise_is_its_own(rule):
+    state, teacher = network_of(3).overlaps(rule)
+    tasks = [Task([0], units=[0, 2], noise=0.2), Task([1], 0.0, noise=0.9)]
+    found = drift_with(state, teacher, rule, tasks, **DECAYS)
+    plain = [each._replace(noise=None) for each in tasks]
+    expected = drift_with(state, teacher, rule, plain, **DECAYS, noise=0.2)
+    for name, each in found._asdict().items():
+        if each is not None:
+            assert_allclose(each, getattr(expected, name), rtol=1e-13)
+    assert found.Q[1, 1] == 0
+    assert found.Q[0, 1] != 0
+    assert np.all(found.R[1] == 0)
+    assert np.all(found.v[1] == 0)
+    assert np.all(found.v[:, 1] == 0)
+    if rule != "bp":
+        assert np.all(found.B[1] == 0)
+
+
 def head(state, teacher, o):
     """State and teacher with one output alone."""
     own = {
@@ -274,6 +295,72 @@ def test_forgetting_is_largest_at_intermediate_similarity():
     assert forgotten("fa", 0.0) > 2 * between > 2 * forgotten("afa", 0.45)
 
 
+@pytest.mark.parametrize("how", [{"block": 1}, {"block": 8}, None])
+def test_in_networks_too_what_is_not_trained_stays_and_noise_is_its_own(how):
+    network = network_of(3, N=60)
+    run = simulate_chain if how is None else simulate
+    given = {"rule": "kolen-pollack", "lr": 0.5, "times": [0.0, 2.0], "n_test": 10, **DECAYS}
+    tasks = [Task([0], units=[0, 2], noise=0.2), Task([1], 0.0, noise=0.9)]
+    plain = [each._replace(noise=None) for each in tasks]
+    found = run(network, tasks=tasks, **given, **(how or {})).order_parameters
+    same = run(network, tasks=plain, noise=0.2, **given, **(how or {})).order_parameters
+    np.testing.assert_array_equal(found.Q, same.Q)
+    start, end = ([getattr(found, name)[0, t] for name in ("Q", "R", "v", "B")] for t in (0, 1))
+    for before, after in zip(start, end, strict=True):
+        assert_allclose(after[1, 1:2], before[1, 1:2], rtol=0, atol=1e-6)
+        assert np.max(np.abs(after[0] - before[0])) > 1e-2
+    assert_allclose(end[2][:, 1], start[2][:, 1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rates", quick_and_long([(0.5, 0.5)], ((1.0, 0.7),), ((0.3, 0.0),)))
+def test_fluctuations_of_samples_that_come_by_chance(rates):
+    """Against 2000 chains; 5 standard errors."""
+    network = sample_network(N=300, K=1, M=1, O=2, seed=3)
+    tasks = [Task([o], rate) for o, rate in enumerate(rates)]
+    given = {"rule": "bp", "lr": 0.5, "noise": 0.1, "times": [2.0], "tasks": tasks}
+    theory = solve(*network.overlaps("bp"), fluctuations=True, **given)
+    runs = simulate_chain(network, n_runs=2000, n_test=1, **given)
+    for name in ("R", "v"):
+        each = getattr(runs.order_parameters, name)[:, 0]
+        expected = getattr(theory.fluctuations.order_parameters, name)[0]
+        off = 5 * (2 / len(each)) ** 0.5
+        assert_allclose(300 * each.var(axis=0, ddof=1), expected, rtol=off, atol=1e-12)
+
+
+class Shaken(Rule):
+    """BP whose hidden units are shaken, each by a normal of its own."""
+
+    needs = ()
+    draws = ("K",)
+
+    def feedback(self, state):
+        return state.v
+
+    def update(self, sample):
+        return Update(sample.xi * sample.h, sample.h[:, None] * sample.error)
+
+    algorithm = SimulatedRule(
+        lambda network, sample: (
+            [(sample.xi * sample.forward(sample.x), sample.x)],
+            jnp.outer(sample.forward(sample.x), sample.forward(sample.x) @ network.v - sample.y),
+        ),
+        lambda network: None,
+        equivariant=True,
+        draws=("K",),
+    )
+
+
+def test_what_a_rule_draws_is_that_of_the_units_at_hand():
+    """Q of two students of the same samples, against 400 chains; 5 standard errors."""
+    network = network_of(3, N=200)
+    tasks = [Task([[0], [1]], units=[[0, 2], [1]])]
+    given = {"rule": Shaken(), "lr": 0.5, "times": [1.0], "tasks": tasks}
+    theory = solve(*network.overlaps("bp"), points=2**13, **given).order_parameters.Q[0]
+    each = simulate_chain(network, n_runs=400, n_test=1, **given).order_parameters.Q[:, 0]
+    error = each.std(axis=0, ddof=1) / len(each) ** 0.5
+    assert np.all(np.abs(each.mean(axis=0) - theory) < 5 * error + 2e-3)
+
+
 SWITCH = [
     Task([0], PiecewiseConstant([3.0], [0.8, 0.1])),
     Task([1], PiecewiseConstant([3.0], [0.0, 0.9]), noise=0.3),
@@ -314,6 +401,19 @@ def test_fluctuations_and_paths_of_tasks():
     given |= {"rule": "afa", "n_paths": 2, "dt": 0.1}
     paths = [solve_paths(*start, tasks=tasks, **given) for tasks in (None, halves)]
     assert_allclose(*(each.order_parameters.B for each in paths), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("rule", ["bp", "afa"])
+def test_tasks_of_inputs_with_factors(rule):
+    """Closed forms over groups and factors, with units apart, against averages over nodes."""
+    inputs = Spectrum([0.5, 1.5], [0.4, 0.6], (0.5, 1.75), (0.6, 0.4))
+    network = sample_network(N=50, K=2, M=1, O=2, seed=2, student_scale=0.4, inputs=inputs)
+    given = *network.overlaps(rule), rule, HALVES["units"]
+    exact = drift_with(*given, noise=0.0)
+    over_nodes = drift_with(*given, noise=0.0, points=tensor_rule(30, 30, 30))
+    for name, each in exact._asdict().items():
+        if each is not None:
+            assert_allclose(getattr(over_nodes, name), each, rtol=0, atol=2e-6)
 
 
 def test_flows_sweeps_and_fixed_points_take_tasks():
@@ -406,8 +506,8 @@ def test_what_a_rule_cannot_train_alone_is_named():
         simulate(network, rule="afa-mirror", lr=0.1, times=[1.0], tasks=units)
     with pytest.raises(ValueError, match="must be None or all units for a rule that learns an F"):
         solve(*network.overlaps("afa-mirror"), rule="afa-mirror", lr=0.1, times=[1.0], tasks=units)
-    rates = [Task([0], PiecewiseConstant([1.0], [0.5, 0.5])), Task([1], 0.5)]
-    with pytest.raises(ValueError, match="`tasks` must have two or more rates that are"):
+    rates = [Task([i], PiecewiseConstant([1.0 + i], [0.5, 0.5])) for i in (0, 1)]
+    with pytest.raises(ValueError, match="`tasks` must have rates of the same jumps"):
         optimal_schedule(*network.overlaps("bp"), rule="bp", lr=0.1, t=2.0, tasks=rates)
 
 
@@ -474,6 +574,7 @@ def test_matching_finds_a_permutation(K):
     [
         ([[0, 1], [2]], [0.5, 0.5], "`groups` must have as many units for each student"),
         ([[0, 1], [2, 4]], [0.5, 0.5], r"`groups\[1\]` must be distinct whole numbers from 0 to 3"),
+        ([[0, 1], [1, 2]], [0.5, 0.5], "`groups` must hold every unit once at most"),
         ([[0, 1], [2, 3]], [0.5], "`weights` must have a number for each of 2 students"),
         ([], [], "`groups` must be a list of units for each student"),
     ],

@@ -32,7 +32,7 @@ from odes.common.order_parameters import (
     is_state,
     over_parts,
 )
-from odes.common.tasks import Part, by_layer, chosen
+from odes.common.tasks import Part, by_layer, chosen, units_by_layer
 
 MAX_ROUNDS = 100
 """Rounds of matching over all hidden layers, at most."""
@@ -142,13 +142,15 @@ def over_parts_of(function: Callable[..., Any], states: Sequence[OrderParameters
 def _students(groups: Any, state: OrderParameters) -> list[Part]:
     """The units of every student, in the order in which they are merged."""
     widths = widths_of(state.v)
+    if isinstance(groups, np.ndarray) and groups.ndim == 2:
+        groups = groups.tolist()
     if not isinstance(groups, (list, tuple)) or not groups:
         raise ValueError(
             f"Argument `groups` must be a list of units for each student, but is {quoted(groups)}."
         )
     found = []
     for index, group in enumerate(groups):
-        layers = group if is_several(group) else (group,)
+        layers = units_by_layer(group)
         if len(layers) != len(widths):
             raise ValueError(
                 f"Argument `groups[{index}]` must be a tuple of units of each of {len(widths)} "
@@ -164,6 +166,12 @@ def _students(groups: Any, state: OrderParameters) -> list[Part]:
         raise ValueError(
             f"Argument `groups` must have as many units for each student, but has {sorted(sizes)}."
         )
+    for level in range(len(widths)):
+        together = [unit for each in found for unit in each.units[level]]
+        if len(set(together)) < len(together):
+            raise ValueError(
+                f"Argument `groups` must hold every unit once at most, but is {quoted(groups)}."
+            )
     return found
 
 

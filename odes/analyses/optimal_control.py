@@ -77,7 +77,8 @@ def optimal_schedule(
             ``lr``.
         tasks: as for :func:`odes.solve`.  Where the rates of two or more are PiecewiseConstant,
             with the same jumps and positive values, samples are shared out among them anew: the
-            best curriculum, or the best replay, of as many samples as before at any time.
+            best curriculum, or the best replay, of as many samples as before at any time.  Other
+            rates stay as they are.
         within: factor by which values may become larger or smaller than at the start.  Some
             directions have no best value: AFA with a readout as fast as can be, by a large lr and a
             small feedback scale, is one.
@@ -209,21 +210,11 @@ def _in_place(parameters: Hyperparameters, found: dict[str, Any]) -> Hyperparame
 def _tuned(given: dict[str, Any], checked: Hyperparameters) -> dict[str, PiecewiseConstant]:
     """Those of these parameters that are to be tuned, by name, and rates of tasks besides."""
     found = {name: getattr(checked, name) for name in given if callable(given[name])}
-    found |= {f"tasks[{i}].rate": rate for i, rate in enumerate(checked.rates or ())}
     tuned: dict[str, PiecewiseConstant] = {
         name: each.function
         for name, each in found.items()
         if isinstance(getattr(each, "function", None), PiecewiseConstant)
-    }
-    rates = [name for name in tuned if name.endswith(".rate")]
-    if len(rates) == 1 or any(
-        not np.array_equal(tuned[name].jumps, tuned[rates[0]].jumps) for name in rates
-    ):
-        raise ValueError(
-            "Argument `tasks` must have two or more rates that are a PiecewiseConstant of the same "
-            f"jumps, to share samples out among them, or none, but has {[*map(tuned.get, rates)]}; "
-            "a function of t stays as it is."
-        )
+    } | _tunable_rates(checked)
     if not tuned:
         listed = "{lr!r}, {lr_v!r} and {feedback_scale!r}".format(**given)
         raise ValueError(
@@ -234,6 +225,23 @@ def _tuned(given: dict[str, Any], checked: Hyperparameters) -> dict[str, Piecewi
         if np.any(each.values <= 0):
             raise ValueError(f"Argument `{name}` must have values > 0, but has {each.values}.")
     return tuned
+
+
+def _tunable_rates(checked: Hyperparameters) -> dict[str, PiecewiseConstant]:
+    """Rates of tasks among which samples can be shared out anew, two or more, by name."""
+    rates = {
+        f"tasks[{i}].rate": rate.function
+        for i, rate in enumerate(checked.rates or ())
+        if isinstance(getattr(rate, "function", None), PiecewiseConstant)
+        and np.all(rate.function.values > 0)
+    }
+    jumps = {tuple(np.asarray(each.jumps).tolist()) for each in rates.values()}
+    if len(jumps) > 1:
+        raise ValueError(
+            "Argument `tasks` must have rates of the same jumps to share samples out among them, "
+            f"but has {[*rates.values()]}; a function of t stays as it is."
+        )
+    return rates if len(rates) > 1 else {}
 
 
 def _minimum(

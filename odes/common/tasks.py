@@ -7,6 +7,7 @@ by it either.  Several students that learn from the same samples are as many par
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -24,6 +25,10 @@ from odes.common.layers import (
     widths_of,
 )
 from odes.common.order_parameters import Array, Hyperparameters
+from odes.common.schedules import PiecewiseConstant
+
+MOST_PROBES = 100_000
+"""Times, at most, at which rates that are functions are tried for how many samples there are."""
 
 
 class Task(NamedTuple):
@@ -79,7 +84,7 @@ class Part(NamedTuple):
             sizes = array.shape[-len(names) :]
             pairs = zip(self.indices(names), sizes, strict=True)
             chosen = np.ix_(*(np.arange(n) if index is None else index for index, n in pairs))
-            return array.at[(..., *chosen)].set(own)
+            return array.at[(..., *chosen)].set(own.astype(array.dtype))
 
         return over_layers(whole, weights, changed, by_layer(dimensions, weights))
 
@@ -150,6 +155,29 @@ def with_tasks(
     )
 
 
+def room_for(parameters: Hyperparameters, N: float, end: float) -> int:
+    """How many samples there is room for in 1 / N of time: as many as all tasks may have together.
+
+    Rates that are functions are tried at the times of samples, or at 100,000 of them.
+    """
+    if parameters.rates is None:
+        return 1
+    jumps = [each for rate in parameters.rates for each in getattr(rate, "jumps", ())]
+    times = np.array([0.0, *(t for t in jumps if t < end)])
+    if any(_varies(rate) for rate in parameters.rates):
+        times = np.union1d(times, np.linspace(0.0, end, min(MOST_PROBES, 1 + math.ceil(end * N))))
+    total = sum(
+        np.array([rate(t) if callable(rate) else rate for t in times.tolist()])
+        for rate in parameters.rates
+    )
+    return max(1, math.ceil(np.max(total) - 1e-9))
+
+
+def _varies(rate: Any) -> bool:
+    """Whether a rate changes between its jumps."""
+    return callable(rate) and not isinstance(getattr(rate, "function", rate), PiecewiseConstant)
+
+
 def is_task(value: Any) -> bool:
     """Whether this is a Task, and no state or other tuple."""
     return isinstance(value, Task)
@@ -189,17 +217,17 @@ def _parts(name: str, task: Task, widths: tuple[int, ...], O: int) -> list[Part]
     """The students of a task."""
     several = _is_nested(task.outputs)
     outputs = list(task.outputs) if several else [task.outputs]
-    units = list(task.units) if several and isinstance(task.units, list) else [task.units]
-    if len(units) != len(outputs) or (several and None in units):
+    units = [task.units]
+    if several and isinstance(task.units, (list, tuple, np.ndarray)):
+        units = list(task.units)
+    if len(units) != len(outputs) or (several and any(each is None for each in units)):
         raise ValueError(
             f"Argument `{name}.units` must be a list of units for each of {len(outputs)} students, "
             f"as `outputs` has, but is {task.units!r}."
         )
     found = []
     for own, head in zip(units, outputs, strict=True):
-        layers = own if isinstance(own, tuple) else (own,)
-        if own is None:
-            layers = (None,) * len(widths)
+        layers = (None,) * len(widths) if own is None else units_by_layer(own)
         if len(layers) != len(widths):
             raise ValueError(
                 f"Argument `{name}.units` must be a tuple of units of each of {len(widths)} hidden "
@@ -221,9 +249,16 @@ def _parts(name: str, task: Task, widths: tuple[int, ...], O: int) -> list[Part]
     return found
 
 
+def units_by_layer(units: Any) -> tuple[Any, ...]:
+    """Units of each hidden layer, of a tuple of them, or of one layer."""
+    layered = isinstance(units, tuple) and any(np.ndim(each) > 0 for each in units)
+    return units if layered else (units,)
+
+
 def _is_nested(outputs: Any) -> bool:
     """Whether there are outputs for each of several students."""
-    return isinstance(outputs, (list, tuple)) and any(np.ndim(each) > 0 for each in outputs)
+    several = isinstance(outputs, (list, tuple, np.ndarray))
+    return several and any(np.ndim(each) > 0 for each in outputs)
 
 
 def chosen(name: str, given: Any, count: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,13 @@ class Trajectory(NamedTuple):
     final: Any = None  # the last state: of theory OrderParameters, of simulations Networks
 
 
+def _each(function: Callable[[np.ndarray], np.ndarray], recorded: Any) -> Any:
+    """``function`` of what was recorded, an array, several by name, or None."""
+    if isinstance(recorded, dict):
+        return {name: function(each) for name, each in recorded.items()}
+    return None if recorded is None else function(recorded)
+
+
 def trajectory_of_runs(
     times: np.ndarray,
     states: OrderParameters,
@@ -132,5 +140,5 @@ def trajectory_of_runs(
         averages=averages,
         output_errors=output_errors,
         stopped=stopped,
-        recorded=recorded,
+        recorded=_each(up_to_there, recorded),
     )

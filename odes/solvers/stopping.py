@@ -37,11 +37,15 @@ def distance(problem: Problem, until: Any) -> Callable[[Array], Array]:
     def of_function(y: Array) -> Array:
         try:
             value = until(problem.unpack(y), problem.teacher)
-            return float(value) if isinstance(y, np.ndarray) else value * 1.0
+            if not isinstance(y, np.ndarray):
+                return value.reshape(()) * 1.0
+            if np.isnan(number := float(value)):
+                raise ValueError("NaN")
+            return number
         except Exception as error:
             raise ValueError(
-                "Argument `until` must return a number for order parameters and a teacher, but "
-                f"raised {error!r}."
+                "Argument `until` must return a number for order parameters and a teacher, in JAX "
+                f"for flow() and sweep(), but raised {error!r}."
             ) from error
 
     return of_function if callable(until) else of_error

@@ -127,7 +127,7 @@ def solve(
             positive at first: the solution stops where the error has come down to the one, or the
             other to 0, with the status "reached", and at the time ``stopped``.
         record: a function of an OrderParameters and the teacher whose values at the times are to be
-            kept as ``recorded``, (n, ...): a number or an array.
+            kept as ``recorded``, (n, ...): a number, an array, or several by name.
 
     Returns:
         A Trajectory with n times.  B is what the rule sends back, and None where that is v.  The
@@ -197,7 +197,7 @@ def solve(
     return trajectory._replace(fluctuations=scatter)
 
 
-def _recorded(record: Any, states: OrderParameters, teacher: Teacher) -> np.ndarray | None:
+def _recorded(record: Any, states: OrderParameters, teacher: Teacher) -> Any:
     """What a function returns at each of the states, NaN where there is none; None without it."""
     if record is None:
         return None
@@ -205,17 +205,23 @@ def _recorded(record: Any, states: OrderParameters, teacher: Teacher) -> np.ndar
     if not known.size:
         return None
     try:
-        each = [
-            np.asarray(record(over_parts(lambda a, i=i: a[i], states), teacher), float)
-            for i in known.tolist()
-        ]
-        found = np.full((len(states.Q), *each[0].shape), np.nan)
-        found[known] = np.stack(each)
+        each = [record(over_parts(lambda a, i=i: a[i], states), teacher) for i in known.tolist()]
+        if not isinstance(each[0], dict):
+            return _placed(each, known, len(states.Q))
+        return {name: _placed([at[name] for at in each], known, len(states.Q)) for name in each[0]}
     except Exception as error:
         raise ValueError(
-            "Argument `record` must return a number or an array of the same shape at all times for "
-            f"order parameters and a teacher, but raised {error!r}."
+            "Argument `record` must return numbers of the same shape at all times, an array or a "
+            "dictionary of arrays, for order parameters and a teacher, but raised "
+            f"{error!r}."
         ) from error
+
+
+def _placed(values: list[Any], known: np.ndarray, n: int) -> np.ndarray:
+    """The values at times that are known, of n, and NaN at the others."""
+    stacked = np.stack([np.asarray(each, float) for each in values])
+    found = np.full((n, *stacked.shape[1:]), np.nan)
+    found[known] = stacked
     return found
 
 

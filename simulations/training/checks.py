@@ -14,7 +14,7 @@ from odes.common.layers import as_weights, check_rates, layers_of, shapes_of, wi
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import check_scale
 from odes.common.spectrum import check_data
-from odes.common.tasks import Stream
+from odes.common.tasks import Stream, room_for
 from simulations.activations import Activation, check_activation, choose_activation
 from simulations.networks import (
     Network,
@@ -26,7 +26,7 @@ from simulations.networks import (
 )
 from simulations.rules import Rule, as_matrix, choose_rule, see, shape_drawn
 from simulations.training.inputs import Data
-from simulations.training.streams import choose_streams, samples_per_time
+from simulations.training.streams import choose_streams
 
 
 def check_training(
@@ -55,7 +55,7 @@ def check_training(
     network = check_network(network)
     check_activation(units, len(network.W))
     times, N = check_times(times), network.W.shape[1]
-    per_time = samples_per_time(parameters, N, times[-1])
+    per_time = N * room_for(parameters, N, times[-1])
     steps = whole_steps(times, per_time)
     check_learned(network, chosen)
     check_rates(parameters, network.v)

@@ -25,7 +25,7 @@ def check_record(record: Any, network: Network) -> None:
         )
     try:
         found = jax.eval_shape(lambda: called(record, jax.tree.map(jnp.asarray, network)))
-        fine = all(hasattr(each, "shape") for each in found.values())
+        fine = bool(found) and all(hasattr(each, "shape") for each in found.values())
     except Exception as error:
         raise ValueError(
             "Argument `record` must return an array, or a dictionary of arrays by name, of a "

@@ -97,7 +97,7 @@ def start(
     for i, (numbers, own) in enumerate(zip(runs, keys, strict=True)):
         device = devices[i % len(devices)]
         if weights:
-            pick = partial(np.take, indices=numbers, axis=0, mode="clip")
+            pick = partial(_picked, numbers, dtype)
             begun = jax.tree.map(pick, weights)
         else:
             alike = {name: network.get(name) for name in learned(rule)}
@@ -109,6 +109,11 @@ def start(
         group = group._replace(networks=group.networks.put(**begun), data=held[i % len(devices)])
         groups.append(group)
     return groups
+
+
+def _picked(numbers: np.ndarray, dtype: str, weights: Any) -> Any:
+    """The weights of these runs; of the last one where there are no more."""
+    return np.take(np.asarray(weights, dtype), numbers, axis=0, mode="clip")
 
 
 def _repeated(runs: int, weights: Any) -> Any:

@@ -44,7 +44,10 @@ def stopping_at(until: Any, network: Network, rule: Any) -> Callable[[Arrays], n
         runs = len(measured["generalization_error"])
         each_run = (over_parts(lambda a, r=r: a[r], states) for r in range(runs))
         try:
-            return np.array([float(until(state, teacher)) <= 0 for state in each_run])
+            values = np.array([float(until(state, teacher)) for state in each_run])
+            if np.any(np.isnan(values) & np.isfinite(measured["generalization_error"])):
+                raise ValueError("NaN")
+            return values <= 0
         except Exception as error:
             raise ValueError(
                 "Argument `until` must return a number for order parameters and a teacher, but "

@@ -8,7 +8,6 @@ runs as it stands.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +18,6 @@ import numpy as np
 
 from odes.common.layers import DIRECT, LAYERED, is_several
 from odes.common.order_parameters import Hyperparameters
-from odes.common.schedules import PiecewiseConstant
 from odes.common.tasks import Part, Stream, mask_of, streams_of
 from simulations.networks import Network
 from simulations.rules import Rule
@@ -36,9 +34,6 @@ DIMENSIONS: dict[str, tuple[Any, ...]] = {
 }
 """Of the weights of a network, in terms of what a part has."""
 
-MOST_PROBES = 100_000
-"""Times, at most, at which rates that are functions are tried for how many samples there are."""
-
 
 def choose_streams(tasks: Any, network: Network, rule: Rule) -> tuple[Stream | None, ...]:
     """What each task trains of a network; ValueError for what a rule cannot train alone."""
@@ -53,26 +48,6 @@ def choose_streams(tasks: Any, network: Network, rule: Rule) -> tuple[Stream | N
             f"its own, such as {own[0]}, whose parts are not known."
         )
     return streams
-
-
-def samples_per_time(parameters: Hyperparameters, N: int, end: float) -> int:
-    """How many samples there is room for in a unit of time, a multiple of N."""
-    if parameters.rates is None:
-        return N
-    total: Any = 0.0
-    jumps = [each for rate in parameters.rates for each in getattr(rate, "jumps", ())]
-    times = np.array([0.0, *(t for t in jumps if t < end)])
-    if any(_varies(rate) for rate in parameters.rates):
-        count = min(MOST_PROBES, 1 + math.ceil(end * N))
-        times = np.union1d(times, np.linspace(0.0, end, count))
-    for rate in parameters.rates:
-        total = total + np.array([rate(t) if callable(rate) else rate for t in times.tolist()])
-    return N * max(1, math.ceil(np.max(total) - 1e-9))
-
-
-def _varies(rate: Any) -> bool:
-    """Whether a rate changes between its jumps."""
-    return callable(rate) and not isinstance(getattr(rate, "function", rate), PiecewiseConstant)
 
 
 def chosen_streams(uniform: Any, parameters: Hyperparameters, room: int) -> Any:
