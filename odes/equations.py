@@ -50,7 +50,7 @@ from odes.common.order_parameters import (
     scale_feedback,
 )
 from odes.common.overlaps import check_arrays
-from odes.common.tasks import Stream, mask_of
+from odes.common.tasks import Stream, mask_of, trained_units
 from odes.rules import (
     FACTORS,
     RULES,
@@ -153,7 +153,7 @@ def unchecked_drift(
     xp = state.R.__array_namespace__()
     if stream is not None:
         moments = partial(moments, stream=stream)
-        decay = decay * xp.asarray(mask_of(stream, state.R, ("K", "M")).max(axis=1, keepdims=True))
+        decay = decay * trained_units(stream, K)[:, None]
         learned = mask_of(stream, state.v, LAYERED)
         parameters = parameters._replace(
             weight_decay_v=over_layers(operator.mul, parameters.weight_decay_v, learned)

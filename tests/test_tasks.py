@@ -261,7 +261,7 @@ def test_students_apart_are_solutions_apart_and_their_overlap_is_that_of_network
     groups = [[0, 1], [2, 3]]
     apart = [Task([o], units=groups[o]) for o in (0, 1)]
     together = [Task([[0], [1]], units=groups)]
-    how = {"rule": "bp", "lr": 1.5, "noise": 0.3, "times": TIMES}
+    how = {"rule": "bp", "lr": 1.5, "noise": 0.3, "times": TIMES, "weight_decay": 0.05}
     both = [solve(state, teacher, tasks=tasks, **how) for tasks in (apart, together)]
     for o, units in enumerate(groups):
         own, theirs = head(state, teacher, o)
@@ -305,6 +305,9 @@ def test_in_networks_too_what_is_not_trained_stays_and_noise_is_its_own(how):
     found = run(network, tasks=tasks, **given, **(how or {})).order_parameters
     same = run(network, tasks=plain, noise=0.2, **given, **(how or {})).order_parameters
     np.testing.assert_array_equal(found.Q, same.Q)
+    if how == {"block": 8}:
+        one_by_one = run(network, tasks=tasks, **given, block=1).order_parameters
+        assert_allclose(found.Q, one_by_one.Q, rtol=0, atol=1e-5)
     start, end = ([getattr(found, name)[0, t] for name in ("Q", "R", "v", "B")] for t in (0, 1))
     for before, after in zip(start, end, strict=True):
         assert_allclose(after[1, 1:2], before[1, 1:2], rtol=0, atol=1e-6)

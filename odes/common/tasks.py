@@ -8,8 +8,8 @@ by it either.  Several students that learn from the same samples are as many par
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,16 +91,21 @@ class Part(NamedTuple):
     def mask(self, weights: Any, dimensions: tuple[Any, ...]) -> Any:
         """1 at the part's own of such weights and 0 elsewhere, without leading axes."""
 
-        def ones(array: Array, names: tuple[Any, ...]) -> np.ndarray:
-            sizes = array.shape[-len(names) :]
-            found = np.ones(sizes)
-            for axis, (index, n) in enumerate(zip(self.indices(names), sizes, strict=True)):
-                if index is not None:
-                    there = np.isin(np.arange(n), index)
-                    found = found * there.reshape(-1, *(1,) * (len(sizes) - 1 - axis))
-            return found
+        def ones(array: Array, names: list[Any]) -> np.ndarray:
+            return _mask(self, array.shape[-len(names) :], tuple(names))
 
         return over_layers(ones, weights, by_layer(dimensions, weights))
+
+
+@cache
+def _mask(part: Part, sizes: tuple[int, ...], names: tuple[Any, ...]) -> np.ndarray:
+    """The mask of an array of these sizes, with dimensions of these names."""
+    found = np.ones(sizes)
+    for axis, (index, n) in enumerate(zip(part.indices(names), sizes, strict=True)):
+        if index is not None:
+            there = np.isin(np.arange(n), index)
+            found = found * there.reshape(-1, *(1,) * (len(sizes) - 1 - axis))
+    return found
 
 
 Stream = tuple[Part, ...]
@@ -124,10 +129,25 @@ def by_layer(dimensions: tuple[Any, ...], weights: Any) -> Any:
     return tuple(list(pair) for pair in zip(below, above, strict=True))
 
 
-def mask_of(stream: Iterable[Part], weights: Any, dimensions: tuple[Any, ...]) -> Any:
+def mask_of(stream: Stream, weights: Any, dimensions: tuple[Any, ...]) -> Any:
     """1 at what any of the parts of a stream has of such weights, and 0 elsewhere."""
-    masks = (part.mask(weights, dimensions) for part in stream)
-    return reduce(lambda one, other: over_layers(np.maximum, one, other), masks)
+
+    def ones(array: Array, names: list[Any]) -> np.ndarray:
+        return _mask_of(stream, array.shape[-len(names) :], tuple(names))
+
+    return over_layers(ones, weights, by_layer(dimensions, weights))
+
+
+@cache
+def _mask_of(stream: Stream, sizes: tuple[int, ...], names: tuple[Any, ...]) -> np.ndarray:
+    """The largest of the masks of all parts."""
+    return np.max([_mask(part, sizes, names) for part in stream], axis=0)
+
+
+@cache
+def trained_units(stream: Stream, K: int) -> np.ndarray:
+    """1 for the units of the first layer that a stream trains, and 0 for the others, (K,)."""
+    return _mask_of(stream, (K,), ("K",))
 
 
 def with_tasks(

@@ -18,7 +18,7 @@ import numpy as np
 
 from odes.common.layers import DIRECT, LAYERED, is_several
 from odes.common.order_parameters import Hyperparameters
-from odes.common.tasks import Part, Stream, mask_of, streams_of
+from odes.common.tasks import Part, Stream, streams_of, trained_units
 from simulations.networks import Network
 from simulations.rules import Rule
 
@@ -67,8 +67,7 @@ def noise_of(which: Any, parameters: Hyperparameters) -> Any:
 def decay_of(which: Any, streams: Sequence[Stream | None], decay: Any, W: Any) -> Any:
     """The decay of every unit by a sample of this task, (K,)."""
     trained = [
-        np.ones(len(W)) if stream is None else mask_of(stream, W, ("K", "N")).max(axis=1)
-        for stream in streams
+        np.ones(len(W)) if stream is None else trained_units(stream, len(W)) for stream in streams
     ]
     return decay * jnp.asarray([*trained, np.zeros(len(W))], W.dtype)[which]
 
