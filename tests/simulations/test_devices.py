@@ -521,7 +521,11 @@ def test_a_sweep_that_runs_out_of_memory_goes_on_with_fewer_points(monkeypatch, 
 
     def short_of_memory(self, *given, **named):
         solver = jitted(self, *given, **named)
-        return lambda times, values: out_of_memory() if len(values) > 4 else solver(times, values)
+
+        def solved(times, values, level):
+            return out_of_memory() if len(values) > 4 else solver(times, values, level)
+
+        return solved
 
     monkeypatch.setattr(Problem, "jitted", short_of_memory)
     with pytest.warns(RuntimeWarning, match="ran out of memory"):
