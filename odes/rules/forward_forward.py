@@ -91,7 +91,7 @@ class ForwardForward(Rule):
     layers are taken in pairs, in turn: for each sample a coin says whether the losses of the first,
     third, ... layer count or those of the others.  There is no readout, and the last of the weights
     above the first layer are u, (K, 1), as with one hidden layer; all goodness is added up to tell
-    the class.  Overlapping gradients through normalised activities grow as 1 / |h| where these
+    the class.  Overlapping gradients through normalised activities grow as ``1 / |h|`` where these
     vanish: with two units their variance is infinite, and with few their averages over points
     converge slowly.
     """
