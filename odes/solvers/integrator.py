@@ -95,9 +95,9 @@ def integrated(
                 if not np.all(np.isfinite(velocity(solver.t, solver.y))):
                     return Integrated(y, "nonfinite", float(solver.t), solver.y)
                 break
-            until_then = solver.t
+            until_then, crossed = solver.t, False
             if until is not None and until(solver.y) <= 0:
-                until_then = _crossing(until, solver)
+                until_then, crossed = _crossing(until, solver), True
             if steps is not None:
                 middle = (solver.t_old + solver.t) / 2
                 steps.append(Step(solver.t_old, solver.t, solver.dense_output()(middle)))
@@ -105,7 +105,7 @@ def integrated(
                 reached = np.searchsorted(times, until_then, side="right")
                 y[done:reached] = solver.dense_output()(times[done:reached]).T
                 done = reached
-            if until_then < solver.t:
+            if crossed:
                 end = solver.dense_output()(until_then)
                 return Integrated(y, "reached", until_then, end)
             if size > MAGNITUDE_LIMIT:
