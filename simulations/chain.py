@@ -38,7 +38,6 @@ from simulations.chain_coordinates import (
     ChainState,
     compressed,
     expanded,
-    kept_where,
     sizes_of,
     state_before,
 )
@@ -46,13 +45,13 @@ from simulations.chain_kernel import Coordinates, OnDevice, can_be_in_lanes, one
 from simulations.ensembles import Networks, ended, going_on
 from simulations.networks import Network, in_eigenbasis, overlaps_of
 from simulations.rules import Rule, outputs, shape_drawn
-from simulations.training.beginning import begin
+from simulations.training.arguments import begin
 from simulations.training.checks import learned, per_run
 from simulations.training.errors import errors_of, mistakes
 from simulations.training.inputs import rates
 from simulations.training.recording import called
 from simulations.training.steps import scaled, with_scale
-from simulations.training.stopping import NEVER, measured_curves
+from simulations.training.stopping import NEVER, kept_where, measured_curves
 from simulations.training.streams import chosen_streams, noise_of
 
 NUMBERS = 2**21
@@ -149,12 +148,12 @@ def simulate_chain(
             saved.append(found)
             if begun.stops is not None:
                 now = (stopped == NEVER) & begun.stops(found)
-                at_end = kept_where(stopped == NEVER, chain.networks, at_end, chosen)
+                at_end = kept_where(stopped == NEVER, at_end, _weights(chain.networks, chosen))
                 stopped = np.where(now, index, stopped)
                 if np.all(stopped < NEVER):
                     break
         if begun.look:
-            at_end = kept_where(stopped == NEVER, chain.networks, at_end, chosen)
+            at_end = kept_where(stopped == NEVER, at_end, _weights(chain.networks, chosen))
     trajectory = measured_curves(saved, begun.times, stopped, begun.n_test)
     if not begun.look:
         return trajectory
@@ -164,6 +163,11 @@ def simulate_chain(
         exact = ChainState(final.weights, at_end, begun.given, chain.drawn, seed)
         final = final._replace(chain=exact)
     return trajectory._replace(final=final)
+
+
+def _weights(networks: Network, rule: Rule) -> dict[str, Any]:
+    """The weights that learn, by name (runs, ...)."""
+    return jax.tree.map(np.asarray, {name: networks.get(name) for name in learned(rule)})
 
 
 def _check_chain(chosen: Rule, rule: Any, network: Network) -> None:

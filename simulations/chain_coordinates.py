@@ -95,14 +95,3 @@ def expanded(network: Network, small: Arrays) -> Arrays:
         start += size
     scale = np.sqrt(network.W.shape[1] / (width * len(parts)))
     return {**small, "W": scale * np.concatenate(parts, axis=-1)}
-
-
-def kept_where(going: np.ndarray, networks: Network, kept: Arrays, rule: Rule) -> Arrays:
-    """The weights of runs that are still going on, and what was kept of the others."""
-    current = jax.tree.map(np.asarray, {name: networks.get(name) for name in learned(rule)})
-    if not kept or np.all(going):
-        return current
-    return jax.tree.map(
-        lambda old, new: np.where(going.reshape(-1, *(1,) * (new.ndim - 1)), new, old),
-        kept, current,
-    )  # fmt: skip

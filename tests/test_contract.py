@@ -8,8 +8,8 @@ from odes import Spectrum, drift, hyperparameters, sobol, solve
 from odes.common.overlaps import check_overlaps
 from odes.problem import prepare
 from odes.rules import Mirrored, learns_feedback
+from odes.solvers.diffusion_matrix import diffusion
 from odes.solvers.fluctuations import _of_all
-from odes.solvers.kicks import diffusion
 from simulations import RULES as ALGORITHMS
 from simulations import sample_network, simulate
 from simulations.rules import choose_rule

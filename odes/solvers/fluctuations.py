@@ -49,8 +49,8 @@ from odes.common.schedules import parameters_at
 from odes.common.tasks import room_for
 from odes.common.trajectory import Fluctuations
 from odes.problem import Problem
+from odes.solvers.diffusion_matrix import diffusion, of_factor, squared_updates
 from odes.solvers.integrator import Step
-from odes.solvers.kicks import diffusion, of_factor, squared_updates
 from odes.state_vector import packing
 
 POINTS = 2**13

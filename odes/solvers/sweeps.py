@@ -43,7 +43,7 @@ from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
 from odes.solvers.batches import chunks_of, default_batch_size
 from odes.solvers.flows import check_shape, integrate
-from odes.solvers.starts import grid_of
+from odes.solvers.initial_conditions import grid_of
 from odes.solvers.stopping import check_until, distance
 from odes.solvers.trajectory import check_tolerances
 

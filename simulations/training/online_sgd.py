@@ -24,7 +24,7 @@ from odes.common.trajectory import Trajectory
 from simulations.ensembles import Networks, ended, going_on
 from simulations.networks import Network
 from simulations.rules import Rule, known_name
-from simulations.training.beginning import Beginning, begin
+from simulations.training.arguments import Beginning, begin
 from simulations.training.checkpoints import (
     CHECKPOINT,
     CHECKPOINT_SECONDS,
@@ -37,7 +37,7 @@ from simulations.training.plan import Piece, Plan, pieces_of, plan_of
 from simulations.training.resident import can_be_resident
 from simulations.training.runs import Job, advance, precision, start, weights_of
 from simulations.training.steps import with_scale
-from simulations.training.stopping import NEVER, measured_curves, stopped_at
+from simulations.training.stopping import NEVER, kept_where, measured_curves, stopped_at
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
@@ -251,14 +251,8 @@ class Course:
 
     def look(self, groups: Any, rule: Rule) -> None:
         """Keep the weights of all runs that have not stopped."""
-        current, going = weights_of(groups, rule, self.n_runs), self.stopped == NEVER
-        if not self.weights or np.all(going):
-            self.weights = current
-        else:
-            self.weights = jax.tree.map(
-                lambda old, new: np.where(going.reshape(-1, *(1,) * (new.ndim - 1)), new, old),
-                self.weights, current,
-            )  # fmt: skip
+        current = weights_of(groups, rule, self.n_runs)
+        self.weights = kept_where(self.stopped == NEVER, self.weights, current)
 
     def go_on(
         self,

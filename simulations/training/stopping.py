@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from odes.common.checks import check_number
@@ -66,6 +67,20 @@ def stopped_at(
         for index, each in enumerate(measured):
             found = np.where((found == NEVER) & reached(each), index, found)
     return found
+
+
+def kept_where(going: np.ndarray, kept: Arrays, current: Arrays) -> Arrays:
+    """The current weights of runs that are going on, and what was kept of the others, if anything.
+
+    By name (runs, ...); ``going`` is (runs,).
+    """
+    if not kept or np.all(going):
+        return current
+
+    def chosen(old: Any, new: Any) -> np.ndarray:
+        return np.where(going.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(chosen, kept, current)
 
 
 def measured_curves(

@@ -24,8 +24,8 @@ from odes.averages.quadrature import mirrored_sobol
 from odes.averages.sampled import roots
 from odes.problem import prepare
 from odes.rules import RULES
+from odes.solvers.diffusion_matrix import diffusion
 from odes.solvers.fluctuations import POINTS, _drives, propagate
-from odes.solvers.kicks import diffusion
 from odes.state_vector import packing
 from simulations import network_with_overlaps, sample_network, simulate_chain
 from tests.conftest import random_problem, tensor_rule
