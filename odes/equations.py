@@ -253,7 +253,10 @@ def averaged(
     else:
         import jax
 
-        each = jax.vmap(at)(inputs.factors)
+        if xp is np:
+            each = jax.tree.map(lambda *parts: np.stack(parts), *map(at, inputs.factors))
+        else:
+            each = jax.vmap(at)(inputs.factors)
     return mean_over_factors(each, inputs)
 
 

@@ -104,6 +104,13 @@ class Problem:
 
         return partial(sampled_moments, points=self.points)
 
+    @cached_property
+    def node_averages(self) -> Any:
+        """Averages over the points, of NumPy arrays."""
+        from odes.averages.node_sums import NodeAverages
+
+        return NodeAverages(self)
+
     def drift(
         self, y: Array, parameters: Hyperparameters, moments: Callable[..., Moments] | None = None
     ) -> Array:
@@ -147,22 +154,13 @@ class Problem:
 
     def velocity(self) -> Callable[[float, np.ndarray], np.ndarray]:
         """The drift of a packed NumPy state at time t, of those tasks alone that are on."""
-        drifts: dict[Any, Callable[..., Any]] = {}
-        for stream in self.streams or (None,):
-            static: dict[str, Any] = {} if stream is None else {"stream": stream}
-            if self.points is None:
-                drifts[stream] = partial(self.drift_by, **static)
-            else:
-                drifts[stream] = self.compiled(Problem.drift_by, **static)
+        moments = self.moments if self.points is None else self.node_averages.moments
 
         def at(t: float, y: np.ndarray) -> np.ndarray:
-            now = parameters_at(self.parameters, t)
-            if now.rates is None:
-                return drifts[None](y, now)
-            found = np.zeros_like(y)
+            now, found = parameters_at(self.parameters, t), 0 * y
             for stream, rate, own in self.by_stream(now):
                 if rate != 0:
-                    found = found + rate * drifts[stream](y, own)
+                    found = found + rate * self.drift_by(y, own, stream=stream, moments=moments)
             return found
 
         return at
@@ -193,7 +191,7 @@ class Problem:
         """The errors of all outputs of NumPy states with leading axis n, (n, O)."""
         if self.has_closed_error:
             return self.output_errors(states)
-        return self.compiled(Problem.output_errors)(states)
+        return self.node_averages.errors(states)
 
     def sent_back(self, states: OrderParameters, times: Any = None) -> OrderParameters:
         """The states with B what the rule sends back; None where that is v.
@@ -243,10 +241,11 @@ class Problem:
         given = function, self.rule, self.activation, self.moving, self.streams
         if known and not anew:
             run = _kept(*given, **static)
-        elif anew or static:
+        elif anew:
             run = _jitted(*given, **static)
         else:
-            run = self.own_code.setdefault(function, _jitted(*given))
+            key = function, tuple(static.items())
+            run = self.own_code.setdefault(key, _jitted(*given, **static))
         return partial(run, (self.initial, self.teacher, self.points))
 
 

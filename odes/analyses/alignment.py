@@ -49,7 +49,7 @@ from odes.common.order_parameters import (
 from odes.common.overlaps import check_overlaps, check_states
 from odes.equations import mean_over_factors
 from odes.problem import Problem, check_feedback, choose, has_closed_form
-from odes.rules import RULES, draws_of, is_smooth, needs_of
+from odes.rules import RULES, draws_of, needs_of
 
 ROUNDING = 1e-12
 """Updates smaller than this, squared and relative to what cancels in them, have no direction.
@@ -298,7 +298,7 @@ def _averaged(
     for width in widths_of(given[0][0].v):
         RULES["bp"].check(width, O, activation)
     dimensions = K + M + (O if parameters.noise > 0 else 0) + draws_of(rule, K, O)
-    nodes = choose_points(points, dimensions, is_smooth(rule, activation), K)
+    nodes = choose_points(points, given[0][0], rule, activation, dimensions)
     found = []
     for state, teacher in given:
         problem = Problem(state, teacher, rule, activation, nodes, moving=())

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.averages.activations import ACTIVATIONS, Linear
-from odes.averages.quadrature import MAX_AXES, Points, default_points, gauss_hermite, mirrored_sobol
+from odes.averages.quadrature import MAX_AXES, Ladder, Points, gauss_hermite, mirrored_sobol
 from odes.averages.sampled import SampleUpdate, activities, misclassified
 from odes.common.checks import check_array, check_count
 from odes.common.layers import (
-    have_layers,
     is_several,
     outputs_of,
     over_layers,
@@ -72,12 +71,100 @@ def points_of(
     fed_back = (rule.feedback(initial), *rule.feedback_matrix(initial, teacher))
     if has_gamma and any(overlap is None for overlap in fed_back):
         raise ValueError('Argument `rule` must need "B", "S" and "P", since it has a gamma.')
-    smooth = is_smooth(rule, activation) and not rule.classifies
     dimensions = K + M + (O if noisy else 0) + draws_of(rule, K, O)
-    exact = have_layers(initial.v, teacher.v_star) and is_polynomial(rule, activation)
-    if points is None and exact and dimensions <= MAX_AXES:
+    if points is None and is_polynomial(rule, activation) and dimensions <= MAX_AXES:
         return gauss_hermite(dimensions, EXACT_PER_AXIS)
-    return choose_points(points, dimensions, smooth, K)
+    return choose_points(points, initial, rule, activation, dimensions)
+
+
+def ladder_of(problem: Any) -> Ladder:
+    """The rules among which to choose nodes for a problem that has points."""
+    dimensions = problem.points.nodes.shape[1]
+    return _ladder(problem.initial, problem.rule, problem.activation, dimensions)
+
+
+def reference_for(problem: Any) -> Points:
+    """Nodes to hold those of a problem against: finer ones, or as many Sobol points of others."""
+    ladder, points = ladder_of(problem), problem.points
+    if is_polynomial(problem.rule, problem.activation) and ladder.dimensions <= MAX_AXES:
+        return gauss_hermite(ladder.dimensions, EXACT_PER_AXIS + 1)
+    for level in ladder.levels:
+        if np.array_equal(ladder.points(level).nodes, points.nodes):
+            return ladder.finer(level)
+    return ladder.finer(ladder.default if ladder.lattices else len(points.weights))
+
+
+def _ladder(like: OrderParameters, rule: Any, activation: Any, dimensions: int) -> Ladder:
+    ladder = Ladder(
+        dimensions=dimensions,
+        smooth=is_smooth(rule, activation) and not rule.classifies,
+        even=False,
+        students=like.R.shape[-2],
+    )
+    return ladder._replace(even=ladder.lattices and is_even(rule, activation, like))
+
+
+def is_even(rule: Any, activation: Any, like: OrderParameters) -> bool:
+    """Whether all that is averaged is even in the fields and in what is drawn, taken together.
+
+    True of the packages' own rules and activations that are smooth; of others it is tried, with
+    random fields, weights, labels and draws, for a student like this state.
+    """
+    known = is_own(rule) and any(activation is own for own in ACTIVATIONS.values())
+    if known and is_smooth(rule, activation) and not rule.classifies:
+        return True
+    rng = np.random.default_rng(0)
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        for scale in (0.1, 1.0, 10.0):
+
+            def normals(shape: tuple[int, ...], scale: float = scale) -> Any:
+                return scale * jnp.array(rng.normal(size=shape))
+
+            sample = _sample(rule, activation, like, normals)
+            flipped = sample._replace(
+                fields=-sample.fields,
+                label=-sample.label,
+                xi=None if sample.xi is None else -sample.xi,
+            )
+            odd, even = [], []
+            for each in (sample, flipped):
+                update = rule.update(each)
+                prediction = rule.predict(each.fields, each.v, each.g)
+                odd.append((update.delta, update.gamma, prediction, activation.g(each.fields)))
+                even.append((update.readout, rule.learn(each)))
+            if not _are_close(odd[0], jax.tree.map(jnp.negative, odd[1])):
+                return False
+            if not _are_close(*even):
+                return False
+    return True
+
+
+def _are_close(one: Any, other: Any) -> bool:
+    """Whether two trees of arrays are the same but for rounding."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(bool(jnp.allclose(a, b, rtol=1e-9, atol=1e-12)) for a, b in pairs)
+
+
+def _sample(
+    rule: Any,
+    activation: Any,
+    like: OrderParameters,
+    entries: Callable[[tuple[int, ...]], Any],
+    kind: Callable[..., Sample] = Sample,
+) -> Sample:
+    """A sample of a ``kind`` with these entries, for a student like this state."""
+    v = over_layers(lambda layer: entries(layer.shape), like.v)
+    K, O = widths_of(v)[0], outputs_of(v)
+    return kind(
+        fields=entries((K,)),
+        v=v,
+        label=entries((O,)),
+        B=over_layers(lambda layer: entries(layer.shape[-2:]), rule.feedback(like)),
+        g=activities(activation),
+        lr=jnp.ones(()),
+        xi=entries(shape_of(rule.draws, K, O)) if rule.draws else None,
+        weights={name: entries(shape_of(each, K, O)) for name, each in rule.keeps.items()},
+    )
 
 
 def is_polynomial(rule: Any, activation: Any) -> bool:
@@ -96,13 +183,18 @@ def check_averaged(rule: Any, activation: Any, like: OrderParameters) -> bool:
 
 
 def choose_points(
-    points: int | Points | None, dimensions: int, smooth: bool, students: int
+    points: int | Points | None,
+    like: OrderParameters,
+    rule: Any,
+    activation: Any,
+    dimensions: int,
 ) -> Points:
-    """Points in so many dimensions, as the caller of ``solve`` asked for, K ``students`` first."""
+    """Points in so many dimensions, as the caller of ``solve`` asked for, K students first."""
     if points is None:
-        return default_points(dimensions, smooth, students)
+        ladder = _ladder(like, rule, activation, dimensions)
+        return ladder.points(ladder.default)
     if not isinstance(points, Points):
-        return mirrored_sobol(dimensions, check_count("points", points), students)
+        return mirrored_sobol(dimensions, check_count("points", points), like.R.shape[-2])
     nodes = check_array("points.nodes", points.nodes)
     weights = check_array("points.weights", points.weights)
     if nodes.ndim != 2 or nodes.shape[1] != dimensions or weights.shape != nodes.shape[:1]:
@@ -147,26 +239,15 @@ def tried(
     rule: Any, activation: Any, like: OrderParameters, kind: Callable[..., Sample] = Sample
 ) -> SampleUpdate:
     """The update of a rule on a sample of ones, of a ``kind``, for a student like this state."""
-    ones = over_layers(lambda layer: jnp.ones(layer.shape), like.v)
-    K, O = widths_of(ones)[0], outputs_of(ones)
-    sample = kind(
-        fields=jnp.ones(K),
-        v=ones,
-        label=jnp.ones(O),
-        B=over_layers(lambda layer: jnp.ones(layer.shape[-2:]), rule.feedback(like)),
-        g=activities(activation),
-        lr=jnp.ones(()),
-        xi=jnp.ones(shape_of(rule.draws, K, O)) if rule.draws else None,
-        weights={name: jnp.ones(shape_of(each, K, O)) for name, each in rule.keeps.items()},
-    )
+    sample = _sample(rule, activation, like, jnp.ones, kind)
     try:
         update = rule.update(sample)
     except (AttributeError, TypeError, ValueError) as error:
-        if not is_several(ones):
+        if not is_several(sample.v):
             raise
         raise ValueError(
-            f"Argument `rule` must be written for {len(ones)} hidden layers, of which v has one "
-            f"array each, but {rule!r} failed with {error}"
+            f"Argument `rule` must be written for {len(sample.v)} hidden layers, of which v has "
+            f"one array each, but {rule!r} failed with {error}"
         ) from error
     if not isinstance(update, Update):
         raise ValueError(f"Argument `rule` must return an Update, but returned {update!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import combinations_with_replacement, permutations
 from typing import Any, NamedTuple
 
@@ -25,6 +26,31 @@ MAX_AXES = 10
 MAX_NODES = 2**26
 """Nodes in all, at most: more have no place in memory."""
 
+LATTICE_SPACINGS = tuple(0.87**j for j in range(-5, 7))
+"""Of the lattices among which to choose, the coarsest first, from 2 to 0.4."""
+
+LATTICE_DECAY = 16.0
+"""What a lattice of spacing a adds falls as ``exp(-16 / a^2)``, for products of three erfs of
+fields of variance about 1 (``python benchmarks/quadrature.py``)."""
+
+MIN_ORBITS = 40
+"""Distinct weights of a lattice from which on they are corrected."""
+
+MIN_TAIL = 1e-9
+"""Weight beyond the nodes of a lattice, at least."""
+
+MAX_LATTICE_AXES = 5
+"""In more dimensions, lattices fill more nodes than Sobol points take for errors of interest."""
+
+MAX_LADDER_NODES = 2**19
+"""Nodes, at most, of the rules among which to choose."""
+
+SOBOL_SIZES = tuple(2**j for j in range(11, 20, 2))
+"""Sobol points among which to choose."""
+
+DEFAULT_NODES = 2**15
+"""Nodes, at most, unless an accuracy was asked for."""
+
 MAX_COARSE_NODES = 4096
 """Nodes of a coarse rule, at most."""
 
@@ -45,6 +71,15 @@ class Points(NamedTuple):
     def kind(self) -> str:
         """The name by which a result says how it was averaged."""
         return "points"
+
+
+class Lattice(Points):
+    """Points of :func:`lattice`."""
+
+    @property
+    def kind(self) -> str:
+        """The name by which a result says how it was averaged."""
+        return "lattice nodes"
 
 
 class GaussHermite(Points):
@@ -146,14 +181,68 @@ def sobol(dimensions: int, n: int, seed: int = 0) -> Points:
     return Sobol(ndtri(uniform), np.full(len(uniform), 1 / len(uniform)))
 
 
-def mirrored_sobol(dimensions: int, n: int, students: int) -> Points:
+def mirrored_sobol(dimensions: int, n: int, students: int, seed: int = 0) -> Points:
     """Sobol points, and as many again with the first ``students`` coordinates negated.
 
     Averages of what is odd in these coordinates vanish.  n is rounded up to a power of two.
     """
-    nodes, _ = sobol(dimensions, (n + 1) // 2)
+    nodes, _ = sobol(dimensions, (n + 1) // 2, seed)
     signs = np.where(np.arange(dimensions) < students, -1, 1)
     return Sobol(np.concatenate([nodes, signs * nodes]), np.full(2 * len(nodes), 0.5 / len(nodes)))
+
+
+def lattice(dimensions: int, spacing: float, *, halved: bool = False) -> Points:
+    """The trapezoidal rule on a body-centred lattice, inside a ball: for smooth integrands.
+
+    Its nodes are ``a Z^D`` and ``a (Z^D + 1/2)``, with weights ``exp(-|z|^2 / 2)``.  The waves that
+    it takes for constants have at least the wavenumber ``2 pi sqrt(2) / a``, the length of the
+    shortest vectors of the dual lattice: a cubic lattice takes ``2^(D/2 - 1)`` times as many nodes
+    for that (Conway & Sloane, Sphere Packings, Lattices and Groups, chapter 4).
+
+    Args:
+        dimensions: D, 2 or more.
+        spacing: a; what those waves add falls as ``exp(-c / a^2)``, where c is smaller the steeper
+            the integrand.  The weight outside the ball is about as large as it is for erf; weights
+            near the rim are corrected for it as those of :func:`gauss_hermite`.
+        halved: whether to leave out one of each pair z and -z, and to count the other twice, for
+            integrands that are even in z.
+    """
+    square = _squared_radius(dimensions, spacing)
+    nodes = np.concatenate([_in_ball(dimensions, square / spacing**2, s) for s in (0.0, 0.5)])
+    counted = np.ones(len(nodes))
+    if halved:
+        first = np.argmax(nodes != 0, axis=1)
+        sign = np.sign(np.take_along_axis(nodes, first[:, None], axis=1)[:, 0])
+        nodes, counted = nodes[sign >= 0], 1 + sign[sign >= 0]
+    doubled = np.sort(np.rint(2 * np.abs(nodes)).astype(int), axis=1)  # equal within an orbit
+    bases = (doubled.max() + 1) ** np.arange(dimensions)
+    _, where, member = np.unique(doubled @ bases, return_index=True, return_inverse=True)
+    orbits = spacing / 2 * doubled[where]
+    count = np.bincount(member, weights=counted)
+    total = count * np.exp(-np.sum(orbits**2, axis=1) / 2)
+    degree = EXACT_DEGREE if len(orbits) > MIN_ORBITS else 0
+    total = _corrected(total / total.sum(), orbits, degree)
+    return Lattice(spacing * nodes, counted * (total / count)[member])
+
+
+def _squared_radius(dimensions: int, spacing: float) -> float:
+    """Of the ball that the nodes of a lattice of this spacing fill."""
+    from scipy.special import chdtri  # takes longer to import than everything else here
+
+    return chdtri(dimensions, max(math.exp(-LATTICE_DECAY / spacing**2), MIN_TAIL))
+
+
+def _in_ball(dimensions: int, square: float, shift: float) -> np.ndarray:
+    """The integer vectors, shifted along all axes, whose squared length is at most this."""
+    reach = math.ceil(math.sqrt(square))
+    axis = np.arange(-reach - 1, reach + 1) + shift
+    found, squares = np.zeros((1, 0)), np.zeros(1)
+    for _ in range(dimensions):
+        longer = squares[:, None] + axis**2
+        row, column = np.nonzero(longer <= square)
+        found = np.concatenate([found[row], axis[column, None]], axis=1)
+        squares = longer[row, column]
+    return found
 
 
 def coarse_points(points: Points) -> Points:
@@ -165,18 +254,52 @@ def coarse_points(points: Points) -> Points:
     return gauss_hermite(dimensions, per_axis)
 
 
-def default_points(dimensions: int, smooth: bool, students: int) -> Points:
-    """Tensor Gauss-Hermite up to four dimensions if the integrand is smooth, else Sobol points.
+class Ladder(NamedTuple):
+    """The rules among which to choose for an integrand, by accuracy."""
 
-    What error to expect: the largest one of any entry of the drift with erf, at unit learning rate
-    and over random states with fields of variance about 1, was 1e-5 for PEPITA and 2e-5 for
-    PEPITA-Hebbian at K = M = 1 and 2, and 2e-7 and 5e-7 for AFA, all by Gauss-Hermite; by Sobol
-    points 3e-4 at K = 2, M = 3 and 5e-3 at K = M = 4 for AFA.  Label noise adds O dimensions, so
-    that K = M = 2 is left to Sobol points then (``python benchmarks/quadrature.py``).
+    dimensions: int
+    smooth: bool  # lattices in few dimensions, else Sobol points
+    even: bool  # under z -> -z, so that one node of each pair will do
+    students: int  # in so many dimensions, the first, Sobol points are mirrored
 
-    The first ``students`` dimensions are those in which Sobol points are mirrored.
-    """
-    per_axis = {2: 64, 3: 40, 4: 32}
-    if smooth and dimensions in per_axis:
-        return gauss_hermite(dimensions, per_axis[dimensions])
-    return mirrored_sobol(dimensions, 2**15, students)
+    @property
+    def lattices(self) -> bool:
+        """Whether the rules are lattices."""
+        return self.smooth and 2 <= self.dimensions <= MAX_LATTICE_AXES
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """What the rules are made by, the coarsest first: a spacing, or a number of points."""
+        if not self.lattices:
+            return SOBOL_SIZES
+        return tuple(a for a in LATTICE_SPACINGS if self._size(a) <= MAX_LADDER_NODES)
+
+    def points(self, level: float) -> Points:
+        """The rule of a level."""
+        return _of_ladder(self, level)
+
+    def finer(self, level: float) -> Points:
+        """What to hold the rule of a level against: a finer lattice, whole; or other points."""
+        if self.lattices:
+            return _of_ladder(self._replace(even=False), level * 0.87)
+        return mirrored_sobol(self.dimensions, int(level), self.students, seed=1)
+
+    @property
+    def default(self) -> float:
+        """The level of the finest rule that has few enough nodes."""
+        return [level for level in self.levels if self._size(level) <= DEFAULT_NODES][-1]
+
+    def _size(self, level: float) -> float:
+        """How many nodes the rule of a level has, of a lattice about."""
+        if not self.lattices:
+            return level
+        D = self.dimensions
+        ball = (math.pi * _squared_radius(D, level)) ** (D / 2) / math.gamma(D / 2 + 1)
+        return ball * (1 if self.even else 2) / level**D
+
+
+@lru_cache(maxsize=32)
+def _of_ladder(ladder: Ladder, level: float) -> Points:
+    if ladder.lattices:
+        return lattice(ladder.dimensions, level, halved=ladder.even)
+    return mirrored_sobol(ladder.dimensions, int(level), ladder.students)

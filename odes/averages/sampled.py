@@ -252,8 +252,15 @@ def sampled_moments(
     update, error, inverse = updates_at(
         points.nodes, C, state, teacher, parameters, rule, activation, stream
     )
+    return moments_of(update, error, inverse, points, stream)
+
+
+def moments_of(
+    update: SampleUpdate, error: Any, inverse: Any, points: Points, stream: Stream | None
+) -> Moments:
+    """The moments from what :func:`updates_at` returns at these points."""
     weighted = points.weights[:, None] * update.delta
-    with_z = weighted.T @ points.nodes[:, : len(C)]
+    with_z = weighted.T @ points.nodes[:, : len(inverse)]
     gamma_error = None
     if update.gamma is not None:
         weighted_gamma = points.weights[:, None] * update.gamma
@@ -359,12 +366,19 @@ def predictions(problem: Any, state: OrderParameters, tau: Any = 1.0) -> tuple[A
 
     For inputs of the factor tau.
     """
-    K = state.R.shape[-2]
     C = joint_covariance(*pooled(state, problem.teacher))
-    fields = jnp.sqrt(tau) * (problem.points.nodes[:, : len(C)] @ field_roots(C, K)[0].T)
+    return predictions_at(problem, problem.points.nodes, tau * C, state, problem.teacher)
+
+
+def predictions_at(
+    problem: Any, nodes: Any, C: Any, state: OrderParameters, teacher: Teacher
+) -> tuple[Any, Any]:
+    """What student and noiseless teacher put out at nodes (n, D) for fields of covariance C."""
+    K = state.R.shape[-2]
+    fields = nodes[:, : len(C)] @ field_roots(C, K)[0].T
     g = activities(problem.activation)
     student = jax.vmap(lambda each: problem.rule.predict(each, state.v, g))
-    label = jax.vmap(lambda each: taught(each, problem.teacher, problem.activation))(fields[:, K:])
+    label = jax.vmap(lambda each: taught(each, teacher, problem.activation))(fields[:, K:])
     return student(fields[:, :K]), label
 
 

@@ -65,8 +65,10 @@ class Trajectory(NamedTuple):
     where to go on from: the state at the last time, or where a solution was stopped by ``until``,
     and otherwise the last that was reported, with the feedback before its scale multiplies it.
 
-    ``averages`` says how the averages over inputs were taken: "closed forms"; over points, such as
-    "32768 Sobol points"; or, in simulations, errors alone, over "2000 test inputs".
+    ``averages`` says how the averages over inputs were taken: "closed forms"; over nodes, such as
+    "28465 lattice nodes"; or, in simulations, errors alone, over "2000 test inputs".
+    ``average_error`` is the largest error of averages over nodes along the solution, as estimated
+    from other nodes, relative to the root mean square of what is averaged.
     """
 
     times: np.ndarray  # (n,) samples / N
@@ -80,6 +82,7 @@ class Trajectory(NamedTuple):
     output_errors: Any = None  # (n, O), which add up to the generalization error
     recorded: Any = None  # what `record` returned, with leading axes (n,) or (n_runs, n)
     final: Any = None  # the last state: of theory OrderParameters, of simulations Networks
+    average_error: float | None = None  # of averages over nodes; None for closed forms
 
 
 def _each(function: Callable[[np.ndarray], np.ndarray], recorded: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,7 @@ def solve(
     atol: float = 1e-10,
     max_steps: int = 10_000,
     points: int | Points | None = None,
+    average_rtol: float | None = None,
     fluctuations: bool = False,
     misclassification: bool = False,
     tasks: Any = None,
@@ -103,14 +105,18 @@ def solve(
             integrator (LSODA) are held to 0.03 times these, or to 1e-4 where the rule or the
             activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
-        points: how to average what a sample does.  None: closed forms where there are any, else a
-            default good to about 2e-5 in the drift at K = M = 2 and to 5e-3 at K = M = 4
-            (``odes/averages/quadrature.py``).  A number: so many Sobol points, right for rules
-            with jumps, half of them mirrored in the student's own part of the fields.  Or
-            points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
+        points: how to average what a sample does.  None: closed forms where there are any, else up
+            to 2^15 nodes of a lattice or Sobol points (``odes/averages/quadrature.py``); the
+            ``average_error`` of the Trajectory says how good they were.  A number: so many Sobol
+            points, right for rules with jumps, half of them mirrored in the student's own part of
+            the fields.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
             K + M dimensions, and O more if there is noise.  Points that are given are used also
             where there are closed forms, as a check on either; but the error of erf or linear units
             that a readout weighs is in closed form all the same.
+        average_rtol: the error that averages over nodes may have, relative to the root mean square
+            of what is averaged: the fewest nodes are taken with which the estimate of it stays
+            below this all along the solution.  A RuntimeWarning says so if no nodes reach it.  Not
+            with ``points``; closed forms take no notice.
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``fluctuations.py`` beside this; imports JAX).  Then rules
             that feed back through F need P, and rule and activation have to be smooth, as the drift
@@ -145,6 +151,7 @@ def solve(
     times = check_times(times)
     rtol, atol, max_steps = check_tolerances(rtol, atol, max_steps)
     until, record = check_until(until), check_function("record", record)
+    average_rtol = check_average_rtol(average_rtol, points)
     fluctuations = check_flag("fluctuations", fluctuations)
     misclassification = check_flag("misclassification", misclassification)
     parameters = with_tasks(parameters, tasks, check_scheduled)
@@ -155,32 +162,22 @@ def solve(
     if fluctuations:
         check_scatter(problem)
     problem = problem.with_scaled_start()
-    coarse = problem
-    if problem.points is not None:
-        coarse = replace(problem, points=coarse_points(problem.points))
     rtol, atol = attainable(problem, rtol, atol)
-
-    steps: list[Step] = []
+    run = partial(_integrate, times=times, rtol=rtol, atol=atol, max_steps=max_steps, until=until)
     with np.errstate(all="ignore"):
-        found = integrated(
-            problem.velocity(),
-            problem.pack(problem.initial),
-            times,
-            jumps_of(problem.parameters, times[-1]),
-            LOCAL_ERROR_FRACTION * rtol,
-            LOCAL_ERROR_FRACTION * atol,
-            max_steps,
-            steps if fluctuations else None,
-            coarse.velocity(),
-            None if until is None else distance(problem, until),
-        )
+        if problem.points is None:
+            (found, steps), average_error = run(problem), None
+        else:
+            from odes.solvers.average_errors import solved_over_nodes  # imports JAX
+
+            problem, found, steps, average_error = solved_over_nodes(problem, average_rtol, run)
         states = restore_positivity(problem.unpack(found.y), problem.teacher, rtol, atol)
         errors = problem.measured_errors(states)
         trajectory = Trajectory(
             times, problem.sent_back(states, times), problem.total(errors), found.status,
             averages=way_of_averaging(problem.points), stopped=found.stopped, output_errors=errors,
             final=_last(problem, states, found, rtol, atol),
-            recorded=_recorded(record, states, problem.teacher),
+            recorded=_recorded(record, states, problem.teacher), average_error=average_error,
         )  # fmt: skip
     if problem.rule.classifies:
         trajectory = trajectory._replace(misclassification=trajectory.generalization_error)
@@ -195,6 +192,29 @@ def solve(
 
     scatter = linear_noise(problem, points=points, steps=steps, times=times, y=found.y)
     return trajectory._replace(fluctuations=scatter)
+
+
+def _integrate(
+    problem: Problem, *, times: np.ndarray, rtol: float, atol: float, max_steps: int, until: Any
+) -> tuple[Integrated, list[Step]]:
+    """The solution of a problem, and the steps that led to it."""
+    coarse = problem
+    if problem.points is not None:
+        coarse = replace(problem, points=coarse_points(problem.points))
+    steps: list[Step] = []
+    found = integrated(
+        problem.velocity(),
+        problem.pack(problem.initial),
+        times,
+        jumps_of(problem.parameters, times[-1]),
+        LOCAL_ERROR_FRACTION * rtol,
+        LOCAL_ERROR_FRACTION * atol,
+        max_steps,
+        steps,
+        coarse.velocity(),
+        None if until is None else distance(problem, until),
+    )
+    return found, steps
 
 
 def _recorded(record: Any, states: OrderParameters, teacher: Teacher) -> Any:
@@ -247,6 +267,19 @@ def attainable(problem: Problem, rtol: float, atol: float) -> tuple[float, float
         return rtol, atol
     least = MIN_RTOL_NONSMOOTH / LOCAL_ERROR_FRACTION
     return max(rtol, least), max(atol, least / 100)
+
+
+def check_average_rtol(average_rtol: Any, points: Any) -> float | None:
+    """``average_rtol`` as a plain number, or None; ValueError if it cannot be used."""
+    if average_rtol is None:
+        return None
+    average_rtol = check_number("average_rtol", average_rtol, positive=True)
+    if points is not None:
+        raise ValueError(
+            "Argument `average_rtol` must be None with `points` that are given, but is "
+            f"{average_rtol:g}."
+        )
+    return average_rtol
 
 
 class Tolerances(NamedTuple):

@@ -1,0 +1,140 @@
+"""The stated error of averages over nodes is true, and what was asked for is reached."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from odes import RULES, Activation, Rule, Update, hyperparameters, solve
+from odes.averages.activations import Erf
+from odes.averages.nodes import ladder_of
+from odes.averages.quadrature import lattice, mirrored_sobol
+from odes.problem import has_closed_form, prepare
+from odes.solvers import average_errors
+from odes.solvers.average_errors import SAFETY, average_error
+from tests.conftest import factored_problem, needed, quick_and_long, random_problem
+
+SAMPLED = [name for name, rule in RULES.items() if not has_closed_form(rule, Erf)]
+FACTORED = [name for name in SAMPLED if "S1" in RULES[name].needs]
+PARAMETERS = hyperparameters(lr=0.5, noise=0.0)
+
+
+def sampled_problem(rule, activation, seed, points=None, O=1):
+    """A random state of two units and two teachers, with weights of a scale from 0.3 to 1.5."""
+    if rule in FACTORED:
+        state, teacher = factored_problem(2, 2, O, seed)
+    else:
+        scale = 0.3 * 5 ** np.random.default_rng(seed).uniform()
+        state, teacher = random_problem(2, 2, O, seed=seed, scale=scale)
+        state = needed(state, rule)
+    return prepare(
+        state, teacher, rule=rule, activation=activation, points=points, parameters=PARAMETERS
+    )
+
+
+def true_error(problem, monkeypatch):
+    """The largest relative difference to averages over at least ten times as many nodes."""
+    ladder = ladder_of(problem)
+    if ladder.lattices:
+        finer = lattice(ladder.dimensions, 0.55 * 1.149)
+    else:
+        finer = mirrored_sobol(ladder.dimensions, 16 * len(problem.points.weights), 2, seed=2)
+    with monkeypatch.context() as other:
+        other.setattr(average_errors, "reference_for", lambda _: finer)
+        return stated_error(problem) / SAFETY
+
+
+def stated_error(problem):
+    return average_error(problem, [(0.0, problem.pack(problem.initial))])
+
+
+@pytest.mark.computes
+@pytest.mark.parametrize(
+    ("rule", "activation", "n"),
+    quick_and_long(
+        [("pepita", "erf", 12), ("bp", "relu", 6)],
+        *((rule, "erf", 50) for rule in SAMPLED),
+        ("bp", "tanh", 50),
+        ("pepita-modulated", "tanh", 50),
+        ("afa", "relu", 50),
+    ),
+)
+def test_the_stated_error_is_above_the_true_one_and_not_far_above(rule, activation, n, monkeypatch):
+    """Random states, each with 1043 lattice nodes or so, or 2^11 Sobol points.
+
+    The states are seeded; that one in twenty may be missed is in the promise, not in the draw.
+    """
+    ratios = []
+    for seed in range(n):
+        problem = sampled_problem(rule, activation, seed)
+        ladder = ladder_of(problem)
+        level = ladder.levels[4] if ladder.lattices else ladder.levels[0]
+        problem = replace(problem, points=ladder.points(level))
+        ratios.append(stated_error(problem) / true_error(problem, monkeypatch))
+    assert np.mean(np.array(ratios) > 1) >= 0.95
+    assert np.mean(np.array(ratios) < 30) >= 0.95
+
+
+def pepita(**more):
+    """PEPITA at a large step from small weights, and its curve."""
+    state, teacher = random_problem(2, 2, 1, seed=3, scale=0.5)
+    times = np.linspace(0.0, 4.0, 5)
+    return solve(state, teacher, rule="pepita", lr=0.5, times=times, **more)
+
+
+def test_nodes_are_chosen_for_the_accuracy_that_was_asked_for():
+    coarse, fine = pepita(average_rtol=1e-2), pepita(average_rtol=1e-5)
+    assert fine.average_error < 1e-5 < coarse.average_error < 1e-2
+    n_coarse, n_fine = (int(each.averages.split()[0]) for each in (coarse, fine))
+    assert n_coarse < n_fine / 4
+    exact = pepita(points=lattice(4, 0.6)).generalization_error
+    np.testing.assert_allclose(fine.generalization_error, exact, rtol=1e-5)
+    off = np.max(abs(coarse.generalization_error / exact - 1))
+    assert 1e-5 < off < 1e-1
+
+
+def test_an_accuracy_out_of_reach_is_said_to_be_so(monkeypatch):
+    monkeypatch.setattr("odes.averages.quadrature.SOBOL_SIZES", (2**8, 2**10))
+    state, teacher = random_problem(2, 2, 1)
+    with pytest.warns(RuntimeWarning, match=r"1024 Sobol points .* above `average_rtol`, 1.0e-06"):
+        curve = solve(
+            needed(state, "ff"), teacher, rule="ff", lr=0.5, times=[0.5], average_rtol=1e-6
+        )
+    assert curve.average_error > 1e-6
+
+
+class Lopsided(Rule):
+    """Backpropagation that learns more from one half of the fields."""
+
+    def update(self, sample):
+        made = super().update(sample)
+        return Update(made.delta * (2 + np.e ** -((sample.fields[0] - 1) ** 2)), made.readout)
+
+    def feedback(self, state):
+        return state.v
+
+    needs = ()
+
+
+def test_what_is_not_even_is_averaged_over_all_nodes():
+    state, teacher = random_problem(1, 1, 1)
+    curves = [
+        solve(needed(state, "bp"), teacher, rule=rule, activation=activation, lr=0.1, times=[1.0])
+        for rule, activation in (
+            ("bp", "tanh"),
+            (Lopsided(), "tanh"),
+            ("bp", Activation(lambda z: z + z**2 / 10)),
+        )
+    ]
+    sizes = [int(curve.averages.split()[0]) for curve in curves]
+    assert sizes[1] == sizes[2] == 2 * sizes[0] - 1
+    assert all(curve.average_error < 1e-8 for curve in curves)
+
+
+def test_polynomials_are_averaged_exactly_and_closed_forms_have_no_error():
+    state, teacher = random_problem(2, 2, 1)
+    common = {"lr": 0.1, "times": [0.0, 0.2]}
+    curve = solve(state, teacher, rule="pepita", activation="linear", **common)
+    assert curve.averages == "81 Gauss-Hermite nodes"
+    assert curve.average_error < 1e-12
+    assert solve(state, teacher, rule="afa", **common).average_error is None
