@@ -7,9 +7,11 @@ mean happens to be small, as on a plateau.  Importing this module imports JAX.
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +23,9 @@ from odes.averages.quadrature import Points
 from odes.common.schedules import parameters_at
 from odes.problem import Problem
 from odes.solvers.integrator import Integrated, Step
+
+MAX_CORNERS = 16
+"""Corners of a grid at which nodes are chosen, at most."""
 
 SAFETY = 2.0
 """What the largest difference found is multiplied by: the other nodes have errors, too, and the
@@ -43,21 +48,25 @@ class Solved(NamedTuple):
 
 
 def solved_over_nodes(
-    problem: Problem, average_rtol: float | None, run: Callable[[Problem], tuple[Integrated, list]]
+    problem: Problem,
+    average_rtol: float | None,
+    run: Callable[[Problem], tuple[Integrated, list[Step]]],
+    levels: Sequence[float] | None = None,
 ) -> Solved:
     """What ``run`` returns for a problem with points, or with others that are accurate enough.
 
-    These are the coarsest of the rules there are whose error is below ``average_rtol`` all along
-    the solution.  A RuntimeWarning says so if the finest is not accurate enough.
+    These are the coarsest of the rules there are, or of these ``levels``, whose error is below
+    ``average_rtol`` all along the solution.  A RuntimeWarning says so if none is.
     """
     if average_rtol is None:
         found, steps = run(problem)
         return Solved(problem, found, steps, average_error(problem, _looked_at(found, steps)))
     ladder = ladder_of(problem)
     states = [(0.0, problem.pack(problem.initial))]
-    for level in ladder.levels:
+    levels = levels or ladder.levels
+    for level in levels:
         problem = replace(problem, points=ladder.points(level))
-        is_last = level == ladder.levels[-1]
+        is_last = level == levels[-1]
         if average_error(problem, states) > average_rtol and not is_last:
             continue
         found, steps = run(problem)
@@ -66,11 +75,62 @@ def solved_over_nodes(
         if not error > average_rtol:
             break
     else:
-        warn_of_inaccuracy(error, average_rtol, problem.points)
+        _warn(problem.points, error, average_rtol)
     return Solved(problem, found, steps, error)
 
 
-def warn_of_inaccuracy(error: float, average_rtol: float, points: Points) -> None:
+def nodes_for_grid(
+    equations: list[partial[Problem]], average_rtol: float | None, shape: tuple[int, ...], run: Any
+) -> tuple[list[partial[Problem]], list[float | None]]:
+    """What makes problems, with nodes that are accurate at the corners of a grid; and their errors.
+
+    The parameters of the problems are numbers or schedules, or arrays of all points of a grid of
+    this shape.  Problems with closed forms, and all without a tolerance, stay as they are and have
+    no error.
+    """
+    if average_rtol is None:
+        return equations, [None for _ in equations]
+    corners = itertools.product(*({0, n - 1} for n in shape))
+    indices = [int(np.ravel_multi_index(each, shape)) if each else 0 for each in corners]
+    found, errors = [], []
+    for make in equations:
+        problem, error = make(), None
+        if problem.points is not None:
+            at_corners = [_at_point(problem, index) for index in indices[:MAX_CORNERS]]
+            points, error = _accurate_for_all(at_corners, average_rtol, run)
+            make = partial(make, points=points)
+        found.append(make)
+        errors.append(error)
+    return found, errors
+
+
+def _at_point(problem: Problem, index: int) -> Problem:
+    """The problem at one point of a grid, of its parameters there."""
+    of_points = problem.parameters._asdict().items()
+    numbers = {n: float(each[index]) for n, each in of_points if isinstance(each, np.ndarray)}
+    return replace(problem, parameters=problem.parameters._replace(**numbers))
+
+
+def _accurate_for_all(
+    problems: list[Problem], average_rtol: float, run: Any
+) -> tuple[Points, float]:
+    """The nodes that are accurate enough for all problems, and the largest error with them."""
+    ladder, coarsest, errors = ladder_of(problems[0]), 0, []
+    sizes = [len(ladder.points(level).weights) for level in ladder.levels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # said once, of all problems
+        for problem in problems:
+            levels = ladder.levels[coarsest:]
+            solved = solved_over_nodes(problem.with_scaled_start(), average_rtol, run, levels)
+            coarsest = sizes.index(len(solved.problem.points.weights))
+            errors.append(solved.error)
+    points, error = ladder.points(ladder.levels[coarsest]), float(np.nanmax(errors))
+    if error > average_rtol:
+        _warn(points, error, average_rtol)
+    return points, error
+
+
+def _warn(points: Points, error: float, average_rtol: float) -> None:
     """RuntimeWarning that averages are less accurate than was asked for."""
     warnings.warn(
         f"Averages over {len(points.weights)} {points.kind} have an estimated error of {error:.1e},"

@@ -41,11 +41,12 @@ from odes.common.store import Arrays
 from odes.common.tasks import Task, with_tasks
 from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
+from odes.solvers.average_errors import nodes_for_grid
 from odes.solvers.batches import chunks_of, default_batch_size
 from odes.solvers.flows import check_shape, integrate
 from odes.solvers.initial_conditions import grid_of
 from odes.solvers.stopping import check_until, distance
-from odes.solvers.trajectory import check_tolerances
+from odes.solvers.trajectory import check_average_rtol, check_tolerances, integrate_problem
 
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "generalization_error": ("time",), "output_errors": ("time", "o"), "status": (),
@@ -109,6 +110,7 @@ def sweep(
     atol: float = 1e-10,
     max_steps: int = 10_000,
     points: int | Points | None = None,
+    average_rtol: float | None = None,
     tasks: Any = None,
     until: Any = None,
     order_parameters: Any = (),
@@ -134,6 +136,9 @@ def sweep(
             arrays have a first axis more, such as of many sampled networks, which make a dimension
             ``initial`` before the others.
         activation, times, max_steps, points, tasks: as for :func:`odes.solve`.
+        average_rtol: as for :func:`odes.solve`, at the corners of the grid and for the first of
+            several initial states; all points are averaged over the nodes that the most demanding
+            corner needs.  Adds an attribute ``average_error``, the largest one there.
         until: as for :func:`odes.flow`, point by point; adds ``stopped`` (axes), the time.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
@@ -179,20 +184,20 @@ def sweep(
     times = check_times(times)
     tolerances = check_tolerances(rtol, atol, max_steps)._asdict()
     symbols = check_symbols(order_parameters)
-    progress = check_progress(progress)
-    until = check_until(until)
+    progress, until = check_progress(progress), check_until(until)
     grid, starts = grid_of(initial, teacher, inputs, axes)
     columns = _columns(grid)
     schedules = _schedules(grid, columns, times[-1])
     parameters = with_tasks(columns._replace(**grid.schedules), tasks, check_scheduled)
     tasks = tasks and _as_given(tasks, parameters, times[-1])
-    equations = [
-        partial(
-            prepare, *starts.first, rule=one, activation=activation, points=points,
-            parameters=parameters, tasks=tasks,
-        )
-        for one in rules.values()
-    ]  # fmt: skip
+    average_rtol = check_average_rtol(average_rtol, points)
+    make = partial(
+        prepare, *starts.first, activation=activation, points=points, parameters=parameters,
+        tasks=tasks,
+    )  # fmt: skip
+    run = partial(integrate_problem, times=times, until=None, **tolerances)
+    equations = [partial(make, rule=one) for one in rules.values()]
+    equations, errors = nodes_for_grid(equations, average_rtol, grid.shape, run)
     problems = [make() for make in equations]
     if until is not None:
         distance(problems[0], until)(problems[0].pack(problems[0].initial))
@@ -202,12 +207,13 @@ def sweep(
     fast = default_batch_size(problems, len(scalars), len(times), machine)
     batch_size = fast if batch_size is None else check_count("batch_size", batch_size)
     plan = chunks_of(problems, scalars, batch_size, machine)
+    level, condition = (until, None) if isinstance(until, float) else (None, until)
     static = tolerances | {"symbols": symbols, "batch_size": batch_size, "schedules": schedules}
-    level = until if isinstance(until, float) else None
-    static |= {"tasks": tasks, "until": until if level is None else None}
+    static |= {"tasks": tasks, "until": condition}
     job = TheoryJob(equations, times, static, level)
     given = starts.known and starts.known | {"initial": _union(problems)}
-    optional = {"tasks": tasks, "until": until, "starts": starts if starts.are_axis else None}
+    optional = {"tasks": tasks, "until": until, "average_rtol": average_rtol}
+    optional["starts"] = starts if starts.are_axis else None
     results = run_chunks(
         job, [(index, tables[index][chosen]) for index, chosen in plan],
         arguments={
@@ -230,7 +236,7 @@ def sweep(
         grid, rule, list(rules), activation, times,
         dimensions | dict.fromkeys(of_inputs, ("group",)),
         gather(plan, results, len(rules), len(scalars)) | of_inputs,
-        {**tolerances, "averages": _averages(rule, rules, problems), **given},
+        {**tolerances, **_averages(rule, rules, problems, errors), **given},
     )  # fmt: skip
 
 
@@ -239,10 +245,16 @@ def _name_of(rule: Any) -> str:
     return known_name(rule) or type(rule).__name__
 
 
-def _averages(rule: Any, rules: dict[str, Any], problems: list[Problem]) -> Any:
-    """How averages were taken, by rule if there are several."""
-    ways = [way_of_averaging(each.points) for each in problems]
-    return ways[0] if is_single(rule) else dict(zip(rules, ways, strict=True))
+def _averages(
+    rule: Any, rules: dict[str, Any], problems: list[Problem], errors: list[float | None]
+) -> dict[str, Any]:
+    """How averages were taken, and their error where asked for; by rule if there are several."""
+    found: dict[str, list[Any]] = {"averages": [way_of_averaging(each.points) for each in problems]}
+    if any(error is not None for error in errors):
+        found["average_error"] = errors
+    if is_single(rule):
+        return {name: each[0] for name, each in found.items()}
+    return {name: dict(zip(rules, each, strict=True)) for name, each in found.items()}
 
 
 def _union(problems: list[Problem]) -> Any:

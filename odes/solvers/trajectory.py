@@ -163,7 +163,9 @@ def solve(
         check_scatter(problem)
     problem = problem.with_scaled_start()
     rtol, atol = attainable(problem, rtol, atol)
-    run = partial(_integrate, times=times, rtol=rtol, atol=atol, max_steps=max_steps, until=until)
+    run = partial(
+        integrate_problem, times=times, rtol=rtol, atol=atol, max_steps=max_steps, until=until
+    )
     with np.errstate(all="ignore"):
         if problem.points is None:
             (found, steps), average_error = run(problem), None
@@ -194,7 +196,7 @@ def solve(
     return trajectory._replace(fluctuations=scatter)
 
 
-def _integrate(
+def integrate_problem(
     problem: Problem, *, times: np.ndarray, rtol: float, atol: float, max_steps: int, until: Any
 ) -> tuple[Integrated, list[Step]]:
     """The solution of a problem, and the steps that led to it."""

@@ -34,6 +34,7 @@ from simulations.training.checkpoints import (
 from simulations.training.checks import with_data
 from simulations.training.inputs import rates
 from simulations.training.plan import Piece, Plan, pieces_of, plan_of
+from simulations.training.precision import check_precision, precise_mean
 from simulations.training.resident import can_be_resident
 from simulations.training.runs import Job, advance, precision, start, weights_of
 from simulations.training.steps import with_scale
@@ -67,6 +68,7 @@ def simulate(
     until: Any = None,
     record: Any = None,
     return_networks: bool = False,
+    until_standard_error: float | None = None,
 ) -> Trajectory:
     """Train copies of a network on different data and measure them as they learn.
 
@@ -115,6 +117,11 @@ def simulate(
             ``recorded``: an array, or a dictionary of them.
         return_networks: whether to return the networks at the end, or where they stopped, as
             ``final``.
+        until_standard_error: runs are added, to ``n_runs`` or 8 if that is less, until the standard
+            error of the mean generalization error is at most this times the mean, at all times at
+            which half of the runs are still there (``precision.py`` beside this has the rule).
+            They are the runs that a larger ``n_runs`` has.  A RuntimeWarning says so if 16,384 are
+            not enough.  Not for Networks, nor with ``return_networks``.
         progress: True shows how far it is, by a bar on a terminal and by a line after each tenth
             elsewhere; None by the bar alone; False not at all.
 
@@ -129,12 +136,47 @@ def simulate(
     Raises:
         ValueError: names the argument, what it must be and what it was.
     """
+    train = partial(
+        _trained, network, rule=rule, lr=lr, lr_v=lr_v, feedback_scale=feedback_scale, noise=noise,
+        weight_decay=weight_decay, weight_decay_v=weight_decay_v, activation=activation,
+        times=times, seed=seed, n_test=n_test, dtype=dtype, block=block, data=data, labels=labels,
+        progress=progress, tasks=tasks, until=until, record=record,
+        return_networks=return_networks,
+    )  # fmt: skip
+    if until_standard_error is None:
+        return train(n_runs=n_runs, path=path)
+    check_precision(until_standard_error, network, return_networks)
+    return precise_mean(train, until_standard_error, n_runs, path)
+
+
+def _trained(
+    network: Network | Networks,
+    *,
+    rule: Any,
+    activation: Any,
+    times: Any,
+    n_runs: int,
+    seed: int,
+    n_test: int,
+    dtype: str,
+    block: int | None,
+    data: Any,
+    labels: Any,
+    path: Any,
+    progress: bool | None,
+    tasks: Any,
+    until: Any,
+    record: Any,
+    return_networks: bool,
+    first_run: int = 0,
+    **scalars: Any,
+) -> Trajectory:
+    """:func:`simulate` of the runs from ``first_run`` on."""
     lookup("dtype", DTYPES, dtype)
     begun = begin(
-        network, rule, activation, times, lr=lr, lr_v=lr_v, noise=noise, n_runs=n_runs,
-        weight_decay=weight_decay, weight_decay_v=weight_decay_v, feedback_scale=feedback_scale,
-        n_test=n_test, seed=seed, progress=progress, tasks=tasks, until=until, record=record,
-        return_networks=return_networks,
+        network, rule, activation, times, n_runs=n_runs, n_test=n_test, seed=seed,
+        progress=progress, tasks=tasks, until=until, record=record,
+        return_networks=return_networks, **scalars,
     )  # fmt: skip
     base, rows = with_data(begun.network, begun.rule, data, labels, dtype)
     machine = this_machine()
@@ -148,7 +190,7 @@ def simulate(
     plan = chosen_plan(machine)
     arguments = _arguments(
         begun, network=base, data=rows, activation=activation, times=times, dtype=dtype,
-        until=until, record=record,
+        until=until, record=record, first_run=first_run or None,
     )  # fmt: skip
     layout = {"device": machine.kind, "devices": machine.devices, **plan._asdict()}
     turned = rows is None
@@ -156,7 +198,7 @@ def simulate(
     base, parameters = with_scale(base, begun.parameters)
     job = Job(
         chosen, begun.units, plan, begun.n_test, dtype, begun.streams, begun.room, record,
-        *begun.seen,
+        *begun.seen, first_run,
     )  # fmt: skip
     course = Course(begun.steps, parameters, begun.n_runs, begun.stops, 0, [], weights)
     with (

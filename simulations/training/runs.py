@@ -75,6 +75,7 @@ class Job(NamedTuple):
     record: Any = None  # a function of a network
     samples: int = 0  # that runs have seen before
     tests: int = 0  # sets of test inputs that they have been tested on before
+    first_run: int = 0  # the number of the first of them
 
 
 def start(
@@ -90,14 +91,15 @@ def start(
     held = [jax.device_put(data, device) for device in devices]
     basis = None if plan.how == "in turn" else basis_of(network, rule, job.units.hidden)
     root = jax.random.key(seed, impl="threefry2x32")
-    runs = np.arange(plan.groups * plan.abreast).reshape(plan.groups, plan.abreast)
+    numbered = np.arange(job.first_run, job.first_run + plan.groups * plan.abreast)
+    runs = numbered.reshape(plan.groups, plan.abreast)
     keys = jax.vmap(jax.vmap(lambda run: jax.random.split(jax.random.fold_in(root, run))))(runs)
     key = jnp.asarray(counters.key_of(seed))
     groups = []
     for i, (numbers, own) in enumerate(zip(runs, keys, strict=True)):
         device = devices[i % len(devices)]
         if weights:
-            pick = partial(_picked, numbers, dtype)
+            pick = partial(_picked, numbers - job.first_run, dtype)
             begun = jax.tree.map(pick, weights)
         else:
             alike = {name: network.get(name) for name in learned(rule)}

@@ -1,11 +1,12 @@
 """The stated error of averages over nodes is true, and what was asked for is reached."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from odes import RULES, Activation, Rule, Update, hyperparameters, solve
+from odes import RULES, Activation, Rule, Update, hyperparameters, solve, sweep
 from odes.averages.activations import Erf
 from odes.averages.nodes import ladder_of
 from odes.averages.quadrature import lattice, mirrored_sobol
@@ -138,3 +139,28 @@ def test_polynomials_are_averaged_exactly_and_closed_forms_have_no_error():
     assert curve.averages == "81 Gauss-Hermite nodes"
     assert curve.average_error < 1e-12
     assert solve(state, teacher, rule="afa", **common).average_error is None
+
+
+def test_a_sweep_takes_the_nodes_that_its_most_demanding_corner_needs():
+    state, teacher = random_problem(1, 1, 1, seed=3)
+    swept = sweep(
+        state, teacher, rule=["afa", "pepita"], lr=[0.1, 1.5], feedback_scale=[0.1, 1.0, 5.0],
+        times=[1.0], average_rtol=1e-6, rtol=1e-6,
+    )  # fmt: skip
+    averages, errors = (json.loads(swept.attrs[name]) for name in ("averages", "average_error"))
+    assert averages["afa"] == "closed forms"
+    assert errors["afa"] is None
+    alone = {
+        (lr, scale): solve(
+            state, teacher, rule="pepita", lr=lr, feedback_scale=scale, times=[1.0],
+            average_rtol=1e-6,
+        )
+        for lr in (0.1, 1.5) for scale in (0.1, 5.0)
+    }  # fmt: skip
+    sizes = {corner: int(each.averages.split()[0]) for corner, each in alone.items()}
+    assert averages["pepita"] == f"{max(sizes.values())} lattice nodes"
+    assert max(sizes.values()) > min(sizes.values())
+    assert 0 < errors["pepita"] < 1e-6
+    for (lr, scale), each in alone.items():
+        point = swept.generalization_error.sel(rule="pepita", lr=lr, feedback_scale=scale)
+        np.testing.assert_allclose(point, each.generalization_error, rtol=1e-5)
