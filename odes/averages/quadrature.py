@@ -26,8 +26,11 @@ MAX_AXES = 10
 MAX_NODES = 2**26
 """Nodes in all, at most: more have no place in memory."""
 
-LATTICE_SPACINGS = tuple(0.87**j for j in range(-5, 7))
-"""Of the lattices among which to choose, the coarsest first, from 2 to 0.4."""
+LATTICE_SPACINGS = tuple(0.87**j for j in range(-5, 21))
+"""Of the lattices among which to choose, the coarsest first, from 2 to 0.06."""
+
+DEFAULT_SPACING = 0.43
+"""Of the lattices that are taken unless an accuracy was asked for, at least."""
 
 LATTICE_DECAY = 16.0
 """What a lattice of spacing a adds falls as ``exp(-16 / a^2)``, for products of three erfs of
@@ -287,7 +290,9 @@ class Ladder(NamedTuple):
     @property
     def default(self) -> float:
         """The level of the finest rule that has few enough nodes."""
-        return [level for level in self.levels if self._size(level) <= DEFAULT_NODES][-1]
+        least = DEFAULT_SPACING if self.lattices else 0
+        fitting = (a for a in self.levels if a >= least and self._size(a) <= DEFAULT_NODES)
+        return list(fitting)[-1]
 
     def _size(self, level: float) -> float:
         """How many nodes the rule of a level has, of a lattice about."""

@@ -13,6 +13,7 @@ from odes.averages.quadrature import lattice, mirrored_sobol
 from odes.problem import has_closed_form, prepare
 from odes.solvers import average_errors
 from odes.solvers.average_errors import SAFETY, average_error
+from simulations import sample_network
 from tests.conftest import factored_problem, needed, quick_and_long, random_problem
 
 SAMPLED = [name for name, rule in RULES.items() if not has_closed_form(rule, Erf)]
@@ -142,10 +143,11 @@ def test_polynomials_are_averaged_exactly_and_closed_forms_have_no_error():
 
 
 def test_a_sweep_takes_the_nodes_that_its_most_demanding_corner_needs():
-    state, teacher = random_problem(1, 1, 1, seed=3)
+    network = sample_network(N=100, K=1, M=1, v_star=[2.0], seed=3)
+    state, teacher = network.overlaps("pepita")
     swept = sweep(
-        state, teacher, rule=["afa", "pepita"], lr=[0.1, 1.5], feedback_scale=[0.1, 1.0, 5.0],
-        times=[1.0], average_rtol=1e-6, rtol=1e-6,
+        state, teacher, rule=["afa", "pepita"], lr=[0.1, 1.5], feedback_scale=[0.1, 1.0, 4.0],
+        times=[1.0], average_rtol=1e-4, rtol=1e-4,
     )  # fmt: skip
     averages, errors = (json.loads(swept.attrs[name]) for name in ("averages", "average_error"))
     assert averages["afa"] == "closed forms"
@@ -153,14 +155,14 @@ def test_a_sweep_takes_the_nodes_that_its_most_demanding_corner_needs():
     alone = {
         (lr, scale): solve(
             state, teacher, rule="pepita", lr=lr, feedback_scale=scale, times=[1.0],
-            average_rtol=1e-6,
+            average_rtol=1e-4,
         )
-        for lr in (0.1, 1.5) for scale in (0.1, 5.0)
+        for lr in (0.1, 1.5) for scale in (0.1, 4.0)
     }  # fmt: skip
     sizes = {corner: int(each.averages.split()[0]) for corner, each in alone.items()}
     assert averages["pepita"] == f"{max(sizes.values())} lattice nodes"
     assert max(sizes.values()) > min(sizes.values())
-    assert 0 < errors["pepita"] < 1e-6
+    assert 0 < errors["pepita"] < 1e-4
     for (lr, scale), each in alone.items():
         point = swept.generalization_error.sel(rule="pepita", lr=lr, feedback_scale=scale)
-        np.testing.assert_allclose(point, each.generalization_error, rtol=1e-5)
+        np.testing.assert_allclose(point, each.generalization_error, rtol=1e-3)
