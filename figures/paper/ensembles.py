@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -79,7 +80,11 @@ def random_feedback(
         t_max = lr_times_t_max / lr
         training: dict[str, Any] = {"rule": "afa", "lr": lr}
         times = np.geomspace(t_max / 200, t_max, 60)
-        curves[f"theory/ode/{lr}"] = solve(initial, teacher, times=times, **TOLERANCES, **training)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "B, S and P are those of a random F", RuntimeWarning)
+            curves[f"theory/ode/{lr}"] = solve(
+                initial, teacher, times=times, **TOLERANCES, **training
+            )
         curves[f"theory/sde/{lr}"] = solve_paths(
             initial, teacher, times=times, n_paths=n_paths, seed=seed, dt=0.01 / lr, **training
         )

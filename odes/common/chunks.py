@@ -67,7 +67,8 @@ def run_chunks(
             done = {index: arrays for index, arrays in found if arrays is not None}
         futures: dict[Future, int] = {}
         failure: Exception | None = None
-        with shown(progress, len(chunks), "chunks", done=len(done)) as advance:
+        abreast = getattr(executor, "_max_workers", 1) if executor else threads or processors()
+        with shown(progress, len(chunks), "chunks", done=len(done), abreast=abreast) as advance:
             try:
                 try:
                     for index, chunk in enumerate(chunks):

@@ -31,7 +31,9 @@ def test_a_bar_is_for_terminals_and_lines_are_for_whoever_asks(monkeypatch, term
         assert "4/4" in said
         assert "% of" not in said
     elif progress:
-        lines = [line.split(",")[0] for line in said.splitlines()]
+        first, *others = said.splitlines()
+        assert first == "some 0 s for all, as the first went"
+        lines = [line.split(",")[0] for line in others]
         assert lines == [f"{percent} % of 4 chunks" for percent in (25, 50, 75, 100)]
     else:
         assert said == ""
@@ -41,8 +43,18 @@ def test_lines_are_ten_at_most_and_go_on_where_work_does(capsys):
     with shown(True, 2000, "samples", done=500) as advance:
         for _ in range(1500):
             advance(1)
-    percents = [int(line.split(" %")[0]) for line in capsys.readouterr().err.splitlines()]
+    lines = capsys.readouterr().err.splitlines()[1:]
+    percents = [int(line.split(" %")[0]) for line in lines]
     assert percents == [30, 40, 50, 60, 70, 80, 90, 100]
+
+
+def test_the_first_of_what_is_done_side_by_side_tells_how_long_all_takes(monkeypatch, capsys):
+    """5 s for the first of ten that are left, two at a time."""
+    clock = iter([100.0, 105.0, 105.0, *range(110, 200)])
+    monkeypatch.setattr("odes.common.progress.time.monotonic", lambda: next(clock))
+    with shown(True, 12, "chunks", done=2, abreast=2) as advance:
+        advance(1)
+    assert capsys.readouterr().err.splitlines()[0] == "some 25 s for all, as the first went"
 
 
 def test_a_bar_does_not_outlive_work_that_fails(monkeypatch):

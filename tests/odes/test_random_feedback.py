@@ -33,6 +33,17 @@ def test_without_diffusion_a_path_is_the_solution():
     assert 1.8 < gaps[0] / gaps[1] < 2.2
 
 
+def test_solve_warns_of_what_it_leaves_out_at_large_learning_rates():
+    """Not of an aligned F, nor where nothing diffuses, nor of rules without F."""
+    for rule in ("afa", "pepita"):
+        overlaps = NETWORK.overlaps(rule)
+        with pytest.warns(RuntimeWarning, match=r"`lr` is 0.5: use solve_paths\(\)"):
+            solve(*overlaps, **TRAINING | {"rule": rule, "times": [0.0]})
+        solve(*overlaps, **TRAINING | {"rule": rule, "lr": 0.1, "times": [0.0]})
+    aligned = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], seed=0).overlaps("afa")
+    solve(*aligned, **TRAINING | {"times": [0.0]})
+
+
 @pytest.mark.computes
 def test_weak_order_of_the_step_on_shared_brownian_paths():
     """Means over the same 64 paths differ by amounts that halve with the step.
