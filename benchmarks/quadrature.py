@@ -12,8 +12,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
 from odes import drift, gauss_hermite, hyperparameters, sobol
-from odes.averages.quadrature import default_points
+from odes.averages.quadrature import LATTICE_SPACINGS, Ladder, lattice
 from odes.problem import prepare
 from simulations import sample_network
 
@@ -23,7 +25,8 @@ from odes import solve, solve_paths
 from simulations import sample_network
 network = sample_network(N=1000, K=2, M=2, v_star=[1.2, 0.6], feedback="{feedback}")
 times = np.geomspace(0.1, {t}, 20)
-{call}(*network.overlaps("{rule}"), rule="{rule}", lr=0.5, times=times{more})
+found = {call}(*network.overlaps("{rule}"), rule="{rule}", lr=0.5, times=times{more})
+print(found.averages, found.average_error)
 """
 
 
@@ -53,13 +56,21 @@ def error(rule, K, M, points, reference=None):
 
 def main():
     for K, M in ((1, 1), (1, 2), (2, 2), (2, 3), (4, 4)):
-        points = default_points(K + M, smooth=True, students=K)
-        print(f"afa K = {K}, M = {M}, {len(points.nodes)} points: {error('afa', K, M, points):.1e}")
+        ladder = Ladder(K + M, smooth=True, even=True, students=K)
+        points = ladder.points(ladder.default)
+        print(f"afa K = {K}, M = {M}, {len(points.nodes)} nodes: {error('afa', K, M, points):.1e}")
     for rule in ("pepita", "pepita-hebbian"):
         for K, fine in ((1, 128), (2, 44)):
-            points = default_points(2 * K, smooth=True, students=K)
+            ladder = Ladder(2 * K, smooth=True, even=True, students=K)
             reference = gauss_hermite(2 * K, fine)
+            points = ladder.points(ladder.default)
             print(f"{rule} K = M = {K}, default: {error(rule, K, K, points, reference):.1e}")
+    for spacing in LATTICE_SPACINGS[2:8]:
+        points = lattice(4, spacing, halved=True)
+        print(
+            f"K = M = 2  lattice of spacing {spacing:.2f}, {len(points.nodes)} nodes: "
+            f"{error('afa', 2, 2, points):.1e}; exp(-16 / a^2) = {np.exp(-16 / spacing**2):.1e}"
+        )
     for m in (16, 24, 32, 40):
         points = gauss_hermite(4, m)
         print(
@@ -72,6 +83,8 @@ def main():
         print(f"Sobol, 2^15 points: <z^{k}> off by {odd:.1e}")
     for rule, call, feedback, t, more in (
         ("pepita", "solve", "aligned", 100, ""),
+        ("pepita", "solve", "aligned", 100, ", average_rtol=1e-4"),
+        ("pepita", "solve", "aligned", 100, ", average_rtol=1e-6"),
         ("pepita-tl", "solve", "aligned", 100, ""),
         ("afa", "solve_paths", "random", 20, ", n_paths=256"),
         ("pepita", "solve_paths", "random", 20, ", n_paths=256"),
@@ -79,7 +92,7 @@ def main():
         script = COLD.format(rule=rule, call=call, feedback=feedback, t=t, more=more)
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", script], check=True)
-        print(f"{call} {rule} to t = {t}: {time.perf_counter() - start:.1f} s")
+        print(f"{call} {rule} to t = {t}{more}: {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":

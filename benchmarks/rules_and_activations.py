@@ -11,7 +11,6 @@ after a first solution, the two in turn.
 import time
 import warnings
 
-
 from odes import RULES, solve
 from odes.averages.activations import ACTIVATIONS
 from odes.averages.nodes import is_polynomial

@@ -32,7 +32,7 @@ from odes.common.tasks import Stream
 BLOCK = 2**11
 """Nodes that are taken at once."""
 
-HELD = 2**15
+HELD = 2**16
 """Nodes that are handed over at once, at most."""
 
 ZERO_MEAN_SQUARE = 1e-20

@@ -51,7 +51,7 @@ MAX_LADDER_NODES = 2**19
 SOBOL_SIZES = tuple(2**j for j in range(11, 20, 2))
 """Sobol points among which to choose."""
 
-DEFAULT_NODES = 2**15
+DEFAULT_NODES = 36_000
 """Nodes, at most, unless an accuracy was asked for."""
 
 MAX_COARSE_NODES = 4096
