@@ -3,7 +3,7 @@
 Prints the table of docs/averages.md: "closed"; "exact", where few nodes average polynomials; or the
 largest error that a solution with the default nodes states, K = M = 2, up to t = 5 from three
 networks; and how many times as long that takes as backpropagation with erf, in processor time
-after a first solution, the two in turn.
+after a first solution, the two in turn.  The last column is what solve is for a random F.
 
     python benchmarks/rules_and_activations.py
 """
@@ -15,6 +15,7 @@ from odes import RULES, solve
 from odes.averages.activations import ACTIVATIONS
 from odes.averages.nodes import is_polynomial
 from odes.problem import has_closed_form
+from simulations import RULES as ALGORITHMS
 from simulations import sample_network
 
 NAMES = ("erf", "linear", "tanh", "relu")
@@ -54,16 +55,25 @@ def entry(rule, activation):
     return f"{error:.0e}, {own / reference:.0f}"
 
 
+def with_random_feedback(rule):
+    """What solve is for a random F."""
+    if ALGORITHMS[rule].aligned_only:
+        return "refused"
+    return "leading order" if "S" in RULES[rule].needs else "no F"
+
+
 def main():
     warnings.simplefilter("ignore", RuntimeWarning)
-    print("| rule | " + " | ".join(NAMES) + " |")
-    print("|---|" + "---|" * len(NAMES))
+    print("| rule | " + " | ".join(NAMES) + " | random F |")
+    print("|---|" + "---|" * (len(NAMES) + 1))
     for rule in RULES:
         cells = []
         for activation in NAMES:
             how = kind(rule, activation)
             cells.append(entry(rule, activation) if how == "nodes" else how)
-        print(f"| `{rule}` | " + " | ".join(cells) + " |", flush=True)
+        print(
+            f"| `{rule}` | " + " | ".join(cells) + f" | {with_random_feedback(rule)} |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def solve(
             activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
         points: how to average what a sample does.  None: closed forms where there are any, else up
-            to 2^15 nodes of a lattice or Sobol points (``odes/averages/quadrature.py``); the
+            to 36,000 nodes of a lattice or Sobol points (``odes/averages/quadrature.py``); the
             ``average_error`` of the Trajectory says how good they were.  A number: so many Sobol
             points, right for rules with jumps, half of them mirrored in the student's own part of
             the fields.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
