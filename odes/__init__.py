@@ -4,6 +4,7 @@ Importing this package imports NumPy and SciPy only; JAX follows when it is need
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from odes.analyses.alignment import (
@@ -63,7 +64,9 @@ IN_JAX = {
 
 
 def __getattr__(name: str) -> Any:
-    """The functions that need JAX and diffrax, which are imported on first use."""
+    """The version, and the functions that need JAX and diffrax, which are imported on first use."""
+    if name == "__version__":
+        return version("topdown-odes")
     if name in IN_JAX:
         return getattr(import_module(IN_JAX[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
