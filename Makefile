@@ -9,15 +9,16 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
 PICTURES := learning_curves natural_images depth continual_learning merged_models
 
-.PHONY: figures all-figures paper picture test test-all test-portable check bench bench-device docs
+.PHONY: figures all-figures paper picture explore test test-all test-portable test-explorer check \
+	bench bench-device docs
+
+COMPILING := figures all-figures paper picture explore test test-all test-portable test-explorer
 
 # What JAX compiles is kept in the environment for later runs, without diffrax's checks, for whose sake
 # it would not be kept.  Not for benchmarks, which count compilation.
-figures all-figures paper picture test test-all test-portable: \
-	export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
-figures all-figures paper picture test test-all test-portable: \
-	export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
-figures all-figures paper picture test test-all test-portable: export EQX_ON_ERROR := off
+$(COMPILING): export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV)/compiled
+$(COMPILING): export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+$(COMPILING): export EQX_ON_ERROR := off
 
 # The figures that show what this is for, on small networks.
 figures: $(READY)
@@ -29,6 +30,10 @@ all-figures: $(IMAGES)
 # All figures at full size.
 paper: $(IMAGES)
 	$(VENV)/bin/python paper_figs.py
+
+# Curves by sliders, in a browser on this machine.
+explore: $(VENV)/.explore
+	$(VENV)/bin/python -m figures.explorer
 
 test: $(TOOLS)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not long"
@@ -48,6 +53,10 @@ test-portable: $(TOOLS)
 	tests/odes/test_quadrature.py tests/odes/test_averages.py tests/odes/test_drift.py \
 	tests/odes/test_known_answers.py tests/odes/test_end_of_learning.py tests/test_round_trip.py
 
+# The explorer in Chromium, which has to be installed.
+test-explorer: $(VENV)/.browser
+	$(VENV)/bin/python -m pytest tests/explorer_in_chromium.py
+
 check: $(TOOLS)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -66,6 +75,14 @@ bench-device: $(READY)
 
 docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -M html docs docs/_build -W --keep-going --fresh-env
+
+$(VENV)/.explore: $(READY)
+	$(INSTALL) '.[explore]'
+	touch $@
+
+$(VENV)/.browser: $(READY)
+	$(INSTALL) '.[explore,browser]'
+	touch $@
 
 $(VENV)/.docs: $(READY)
 	$(INSTALL) '.[docs]'
