@@ -185,6 +185,14 @@ def test_views_and_the_script_of_what_is_seen(page, tmp_path):
         page.get_by_role("radio", name=view).click()
         page.get_by_role("img", name=f"{view} of bp, fa, afa").wait_for()
         page.get_by_text(word, exact=len(word) == 1).first.wait_for()
+    page.locator("marimo-dropdown", has_text=re.compile("^y")).get_by_role(
+        "combobox"
+    ).select_option("v_2")
+    slide(page, "label noise", "End")
+    page.get_by_role("cell", name=final_error(Choices(noise=1.0), "fa"), exact=True).wait_for()
+    link = page.get_by_role("link", name="Link to this page").get_attribute("href")
+    assert "view=phase+plane" in link
+    assert "x=R_11&y=v_2" in link
     with page.expect_download() as given:
         page.get_by_role("link", name="explored.py").click()
     given.value.save_as(tmp_path / "explored.py")

@@ -53,9 +53,13 @@ def training(choices: Choices) -> dict[str, Any]:
 
 
 def network_of(choices: Choices) -> Network:
-    """The network that all rules start from."""
-    c = choices
-    return sample_network(N=c.N, K=c.K, M=c.M, feedback_scale=c.feedback_scale, seed=c.seed)
+    """The network that all rules start from; ValueError if there is none."""
+    return _network(choices.N, choices.K, choices.M, choices.feedback_scale, choices.seed)
+
+
+@lru_cache(2)
+def _network(N: int, K: int, M: int, feedback_scale: float, seed: int) -> Network:
+    return sample_network(N=N, K=K, M=M, feedback_scale=feedback_scale, seed=seed)
 
 
 @lru_cache(LATEST)

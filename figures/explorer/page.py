@@ -36,7 +36,8 @@ def begin(choices, mo):
     except ValueError as error:
         first, first_view = choices.Choices(), choices.View()
         refused = [f"The link cannot be followed. {error}"]
-    return first, first_view, refused
+    axes = first_view._asdict()  # as last chosen: the menus are made anew when sliders move
+    return axes, first, first_view, refused
 
 
 @app.cell
@@ -50,7 +51,7 @@ def controls(RULES, choices, first, first_view, mo):
 
     labels = {label: rule for rule, (label, *_) in RULES.items()}
     names = {rule: label for label, rule in labels.items()}
-    units = range(1, choices.MAX_UNITS + 1)
+    units = range(1, 7)
     rates = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
     control = mo.ui.dictionary(
         {
@@ -69,39 +70,43 @@ def controls(RULES, choices, first, first_view, mo):
             ),
             "noise": slider("noise", "label noise", 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
             "t_max": slider("t_max", "final time", 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
-            "N": mo.ui.number(value=first.N, step=1, label="inputs N"),
-            "n_runs": mo.ui.number(value=first.n_runs, step=1, label="runs"),
-            "seed": mo.ui.number(value=first.seed, step=1, label="seed"),
+            "N": mo.ui.number(value=first.N, step=1, label="inputs N", full_width=True),
+            "n_runs": mo.ui.number(value=first.n_runs, step=1, label="runs", full_width=True),
+            "seed": mo.ui.number(value=first.seed, step=1, label="seed", full_width=True),
         }
     )
     seen = mo.ui.radio(choices.VIEWS, first_view.view, inline=True, label="")
+    parameter = mo.ui.dropdown(list("QRvB"), first_view.parameter, label="order parameter")
     button = mo.ui.run_button(label="Simulate")
-    return button, control, seen
+    return button, control, parameter, seen
 
 
 @app.cell
-def view_controls(choices, control, first_view, mo):
+def menus(axes, choices, control, mo):
     known = choices.quantities(control.value["K"], control.value["M"])
 
-    def axis(name):
-        value = getattr(first_view, name)
-        return mo.ui.dropdown(known, value if value in known else "error", label=name)
+    def menu(name):
+        return mo.ui.dropdown(
+            known, axes[name] if axes[name] in known else "error", label=name,
+            on_change=lambda value: axes.update({name: value}),
+        )  # fmt: skip
 
-    parameter = mo.ui.dropdown(list("QRvB"), first_view.parameter, label="order parameter")
-    across, upwards = axis("x"), axis("y")
-    return across, parameter, upwards
+    across, upwards = menu("x"), menu("y")
+    return across, upwards
 
 
 @app.cell
-def choose(across, choices, control, parameter, refused, seen, upwards):
+def choose(across, choices, control, curves, parameter, refused, seen, upwards):
     wrong, chosen, view = [*refused], None, None
     try:
         chosen, view = choices.checked(
             choices.Choices(**control.value | {"rules": tuple(control.value["rules"])}),
             choices.View(seen.value, parameter.value, across.value, upwards.value),
         )
+        curves.network_of(chosen)
     except ValueError as error:
         wrong.append(str(error))
+        chosen = None
     return chosen, view, wrong
 
 
@@ -130,7 +135,8 @@ def simulate(button, chosen, curves, mo, set_trained, theory, views):
         total=100 * len(theory), title="Simulation", show_rate=False, remove_on_exit=True
     ) as bar:
         for each in theory:
-            bar.update(0, subtitle=f"{views.name_of(each)}, {chosen.n_runs} runs of N = {chosen.N}")
+            what = f"{views.name_of(each)}, {chosen.n_runs} runs of N = {chosen.N}, compiled first"
+            bar.update(0, subtitle=what)
             try:
                 ended = curves.simulation(chosen, each, bar.update)
             except ValueError as error:
@@ -181,8 +187,8 @@ def give(choices, chosen, mo, runs, scripts, theory, view):
 def lay_out(across, button, control, given, mo, parameter, problems, seen, shown, upwards):
     asked = {"order parameters": [parameter], "phase plane": [across, upwards]}.get(seen.value, [])
     slow = mo.md(
-        "*Rules that look at a whole second pass, such as PEPITA, and activations other than erf "
-        "and linear are averaged over nodes, which takes seconds.*"
+        "*PEPITA, Forward-Forward and activations other than erf and linear are averaged over "
+        "nodes, which takes seconds, or minutes for many units. All else is solved at once.*"
     )
     left = mo.vstack([*control.elements.values(), button, slow])
     right = mo.vstack(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -51,13 +50,13 @@ def summary(curves: Curves, runs: Runs) -> list[dict[str, str]]:
             "rule": name_of(rule),
             "status": str(trajectory.status),
             "final error, theory": f"{trajectory.generalization_error[-1]:.4g}",
-            "simulation": "",
+            "final error, simulation": "",
             "averages": str(trajectory.averages),
-            "seconds": f"{seconds:.2g}",
+            "seconds of theory": f"{seconds:.2g}",
         }
         if rule in runs:
             mean, error = mean_and_standard_error(runs[rule].generalization_error[:, -1:])
-            row["simulation"] = f"{mean[0]:.4g}" + (
+            row["final error, simulation"] = f"{mean[0]:.4g}" + (
                 f" ± {error[0]:.1g}" if error is not None else ""
             )
         rows.append(row)
@@ -65,8 +64,8 @@ def summary(curves: Curves, runs: Runs) -> list[dict[str, str]]:
 
 
 def panels(n: int) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels beside each other, up to three in a row."""
-    columns = max(1, min(n, 3))
+    """A figure of so many panels beside each other, up to two in a row."""
+    columns = max(1, min(n, 2))
     rows = -(-max(n, 1) // columns)
     size = (5.4, 3.4) if n < 2 else (2.9 * columns + 0.4, 2.7 * rows)
     fig = Figure(figsize=size, dpi=150, layout="constrained")
@@ -162,6 +161,11 @@ def entry(trajectory: Trajectory, quantity: str) -> Any:
     return getattr(trajectory.order_parameters, name)[..., first, second[0] if second else 0]
 
 
+def mean_of(runs: Any) -> Any:
+    """The mean over runs, of those that are left."""
+    return mean_and_standard_error(runs)[0]
+
+
 def axis_label(quantity: str) -> str:
     """As formulas have it."""
     name, _, units = quantity.partition("_")
@@ -180,11 +184,16 @@ def _phase_plane(
             continue
         x, y = (entry(curve.trajectory, axis) for axis in (view.x, view.y))
         color = rule_color(rule)
-        look = {"color": color, "ls": rule_line(rule), "marker": "s", "markevery": [0]}
+        look: dict[str, Any] = {
+            "color": color,
+            "ls": rule_line(rule),
+            "marker": "s",
+            "markevery": [0],
+        }
         ax.plot(x, y, **look, label=name_of(rule))
         if rule in runs:
-            means = (np.nanmean(entry(runs[rule], axis), axis=0) for axis in (view.x, view.y))
-            ax.plot(*means, ls="", marker="o", mfc="white", mew=0.8, color=color, zorder=3)
+            x, y = (mean_of(entry(runs[rule], axis)) for axis in (view.x, view.y))
+            ax.plot(x, y, ls="", marker="o", mfc="white", mew=0.8, color=color, zorder=3)
     ax.set(xlabel=axis_label(view.x), ylabel=axis_label(view.y))
     for quantity, scale in ((view.x, ax.set_xscale), (view.y, ax.set_yscale)):
         if quantity == "error":

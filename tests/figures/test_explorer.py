@@ -135,8 +135,8 @@ def test_the_table_has_a_row_for_each_rule():
     assert first["status"] == "ok"
     assert first["averages"] == "closed forms"
     assert first["final error, theory"] == f"{error[-1]:.4g}"
-    assert first["simulation"] == ""
-    assert second["simulation"] == f"{error[-1] + 0.5:.4g} ± 0.2"
+    assert first["final error, simulation"] == ""
+    assert second["final error, simulation"] == f"{error[-1] + 0.5:.4g} ± 0.2"
 
 
 def test_progress_is_read_from_lines_however_they_are_cut():
