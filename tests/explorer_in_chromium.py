@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import sync_playwright
 
-from figures.explorer.choices import Choices
+from figures.explorer.choices import Choices, View, to_link
 from figures.explorer.curves import theory
 
 CHROMIUM = "/usr/bin/chromium"
@@ -25,6 +25,10 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run",
 ]  # fmt: skip
 PICTURE = re.compile(" of ")
+OTHER = Choices(
+    rules=("fa",), K=3, M=1, lr=0.37, lr_v=0.15, feedback_scale=0.7, noise=0.3,
+    activation="linear", t_max=4.5, N=300, n_runs=2, seed=4,
+)  # fmt: skip
 SECONDS = 60.0
 """How long to wait for anything."""
 
@@ -166,11 +170,11 @@ def test_a_wrong_link_is_explained_and_a_right_one_followed(page, address):
     opened(page, f"{address}?lr=fast")
     page.get_by_text("Argument lr must be a number, but is 'fast'.").wait_for()
     assert table(page)["BP"][1] == final_error(Choices(), "bp")
-    opened(page, f"{address}?lr=0.37&rules=fa")
-    expected = final_error(Choices(rules=("fa",), lr=0.37), "fa")
+    opened(page, address + to_link(OTHER, View()))
+    expected = final_error(OTHER, "fa")
     assert {rule: row[1] for rule, row in table(page).items()} == {"FA": expected}
     slide(page, "label noise", "End")
-    expected = final_error(Choices(lr=0.37, noise=1.0), "fa")
+    expected = final_error(OTHER._replace(noise=1.0), "fa")
     page.get_by_role("cell", name=expected, exact=True).wait_for()
     page.get_by_role("link", name="Link to this page").click()
     page.wait_for_url(re.compile("noise=1.0"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from figures.explorer.choices import VIEWS, Choices, View, checked, from_link, quantities, to_link
-from figures.explorer.curves import Percentages, simulation, theory
+from figures.explorer.curves import Percentages, key_of, simulation, theory
 from figures.explorer.scripts import script
 from figures.explorer.views import entry, picture, summary
 from tests.conftest import quick_and_long
@@ -72,6 +72,14 @@ def test_quantities_are_entries_by_their_units():
     np.testing.assert_array_equal(named["R_31"], states.R[:, 2, 0])
     np.testing.assert_array_equal(named["v_2"], states.v[:, 1, 0])
     np.testing.assert_array_equal(named["B_3"], states.B[:, 2, 0])
+
+
+@pytest.mark.parametrize("name", [name for name in Choices._fields if name != "rules"])
+def test_networks_trained_otherwise_are_others(name):
+    """Whatever was chosen otherwise; the other rules do not count."""
+    other = OTHER._replace(**{name: getattr(Choices(), name)})
+    assert key_of(other, "bp") != key_of(OTHER, "bp")
+    assert key_of(OTHER, "fa") != key_of(OTHER, "bp") == key_of(OTHER._replace(rules=()), "bp")
 
 
 def lines_of(figure):
