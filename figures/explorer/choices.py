@@ -38,7 +38,7 @@ class View(NamedTuple):
     view: str = VIEWS[0]
     parameter: str = "R"  # of order parameters
     x: str = "R_11"  # of the phase plane
-    y: str = "R_12"
+    y: str = "Q_11"
 
 
 NUMBERS = {"lr": False, "lr_v": False, "feedback_scale": False, "noise": False, "t_max": True}

@@ -25,6 +25,7 @@ def test_a_link_restores_every_choice():
         assert all(a != b for a, b in zip(others, usual, strict=True))
     assert from_link(parse_qs(to_link(*given)[1:])) == given
     assert from_link({"file": "page.py"}) == (Choices(), View())
+    assert from_link({"K": "1", "M": ["9", "1"]}) == (Choices(K=1, M=1), View())
 
 
 @pytest.mark.parametrize(
