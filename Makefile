@@ -76,8 +76,10 @@ bench: $(READY)
 bench-device: $(READY)
 	$(VENV)/bin/python benchmarks/bench_device.py
 
+# The pages, which load nothing from elsewhere: they are read without the internet, too.
 docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -M html docs docs/_build -W --keep-going --fresh-env
+	! grep -rE '<(script|link|img)[^>]*(src|href)="(https?:)?//' docs/_build/html --include='*.html'
 
 $(VENV)/.explore: $(READY)
 	$(INSTALL) '.[explore]'

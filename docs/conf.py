@@ -16,7 +16,13 @@ from build_gallery import build_gallery  # noqa: E402
 
 project = "topdown-odes"
 html_title = "topdown-odes"
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_parser"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "myst_parser",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 highlight_language = "none"
