@@ -29,6 +29,7 @@ highlight_language = "none"
 language = "en_GB"
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "dollarmath"]
+myst_heading_anchors = 2
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"
