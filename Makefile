@@ -8,7 +8,7 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
 PICTURES := learning_curves natural_images depth continual_learning merged_models
-OF_PAGES := training_scripts differences
+OF_PAGES := pictures/training_scripts pictures/differences ../examples/target_projection
 
 .PHONY: figures all-figures paper picture explore test test-all test-portable test-explorer check \
 	bench bench-device docs
@@ -42,12 +42,12 @@ test: $(TOOLS)
 test-all: $(TOOLS)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-# The pictures of the README and of docs/inputs.md, docs/depth.md and docs/tasks.md, and of the pages
-# that have a script of their own in docs/pictures.
+# The pictures of the README and of docs/inputs.md, docs/depth.md and docs/tasks.md, and those
+# that pages draw by scripts of their own.
 picture: $(IMAGES)
 	$(VENV)/bin/python paper_figs.py --only $(PICTURES)
 	cp $(PICTURES:%=out/%.png) docs/
-	cd docs && for page in $(OF_PAGES); do ../$(VENV)/bin/python pictures/$$page.py || exit; done
+	cd docs && for page in $(OF_PAGES); do ../$(VENV)/bin/python $$page.py || exit; done
 
 # A part of the tests as on a processor without AVX-512.
 test-portable: $(TOOLS)
