@@ -8,7 +8,7 @@ AVX512 := 'from numpy._core._multiarray_umath import __cpu_dispatch__ as known, 
 
 CORE := learning_curves alignment pepita_versus_afa phase_diagram
 PICTURES := learning_curves natural_images depth continual_learning merged_models
-OF_PAGES := $(addprefix pictures/,training_scripts differences conventions) \
+OF_PAGES := $(addprefix pictures/,training_scripts differences claims conventions) \
 	../examples/target_projection
 
 .PHONY: figures all-figures paper picture explore test test-all test-portable test-explorer check \
