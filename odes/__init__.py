@@ -28,7 +28,7 @@ from odes.common.overlaps import spread
 from odes.common.schedules import PiecewiseConstant
 from odes.common.spectrum import Spectrum, widening_shares
 from odes.common.tasks import Task
-from odes.common.trajectory import Fluctuations, Trajectory
+from odes.common.trajectory import Fluctuations, Trajectory, load
 from odes.equations import drift, generalization_error, output_errors
 from odes.rules import (
     RULES,
@@ -114,6 +114,7 @@ __all__ = [
     "gauss_hermite",
     "generalization_error",
     "hyperparameters",
+    "load",
     "merge",
     "optimal_schedule",
     "output_errors",

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odes.common.calls import remembered
 from odes.common.order_parameters import Hyperparameters
 from odes.common.progress import shown
 from odes.common.schedules import parameters_at
@@ -61,6 +62,7 @@ TESTED = 4096
 """Runs tested at once."""
 
 
+@remembered
 def simulate_chain(
     network: Network | Networks,
     *,

@@ -77,7 +77,7 @@ UNUSED = {
 
 TAKEN = {
     ("odes.sweep", "path", "text"), ("simulations.sweep", "path", "text"),
-    ("simulations.simulate", "path", "text"),
+    ("simulations.simulate", "path", "text"), ("odes.Trajectory.save", "path", "text"),
     ("odes.drift", "moments", "a class"),  # a function, whose errors are its own
     ("odes.flow", "until", "a class"),  # called last
     *(("odes.PiecewiseConstant", "t", label) for label in (
@@ -211,6 +211,11 @@ CALLS = {
     "odes.ForwardForward": (odes.ForwardForward, {}),
     "odes.TopDownForwardForward": (odes.TopDownForwardForward, {}),
     "odes.Fluctuations.std": (FLUCTUATIONS.std, {"N": 10}),
+    "odes.Trajectory.save": (RUNS.save, {"path": "kept.nc"}),
+    "odes.Trajectory.rerun": (odes.solve(**LEARNING).rerun, {}),
+    "odes.Trajectory.to_xarray": (RUNS.to_xarray, {}),
+    "odes.Trajectory.to_table": (RUNS.to_table, {}),
+    "odes.load": (odes.load, {"path": "absent.nc"}),
     "odes.spread": (odes.spread, {"initial": STATE, "teacher": TEACHER, "inputs": INPUTS}),
     "odes.widening_shares": (odes.widening_shares, {"N": 10, "groups": 3}),
     "odes.Spectrum.power_law": (odes.Spectrum.power_law, {"exponent": 1.0}),
@@ -285,6 +290,7 @@ MORE = {
     "odes.sweep": tuple(AXES),
     "simulations.sweep": (*AXES, "seed", "N"),
     "odes.optimal_schedule": tuple(inspect.signature(odes.flow).parameters),
+    "odes.Trajectory.rerun": ("lr", "times", "rtol"),
     "figures.add_legend": ("loc", "ncols"),
     "figures.plot_schedule": ("color", "marker", "linestyle", "label"),
 }

@@ -90,14 +90,29 @@ def entries_of(
             "by layer beside others that send it straight to every layer."
         )
     labels = any(rule.classifies for rule, _ in found)
+    return {
+        name: each
+        for symbol in symbols
+        for name, each in entries_of_layers(symbol, depth, True in direct, labels).items()
+    }
+
+
+def entries_of_layers(
+    symbol: str, depth: int, direct: bool, labels: bool
+) -> dict[str, tuple[str, ...]]:
+    """Dimensions of an order parameter; of weights of several hidden layers, also those of each.
+
+    ``direct`` says whether B leads from the outputs straight to every layer, and ``labels`` whether
+    the last layer of v leads from a label to the first hidden layer.
+    """
+    dimensions: dict[str, tuple[str, ...]] = {symbol: ENTRIES[symbol]}
+    if depth == 1 or symbol not in ("v", "B", "F2"):
+        return dimensions
     units = ["k", *(f"h{index}" for index in range(1, depth)), "o"]
-    dimensions: dict[str, Any] = {symbol: ENTRIES[symbol] for symbol in symbols}
-    for symbol in symbols if depth > 1 else ():
-        if symbol in ("v", "B", "F2"):
-            above = ["o"] * depth if symbol == "B" and True in direct else units[1:]
-            dimensions |= {f"{symbol}[{i}]": (units[i], above[i]) for i in range(depth)}
-    if labels and depth > 1 and "v" in symbols:
-        dimensions[f"v[{depth - 1}]"] = ("k", "o")  # from the label to the first layer
+    above = ["o"] * depth if symbol == "B" and direct else units[1:]
+    dimensions |= {f"{symbol}[{i}]": (units[i], above[i]) for i in range(depth)}
+    if labels and symbol == "v":
+        dimensions[f"v[{depth - 1}]"] = ("k", "o")
     return dimensions
 
 

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odes.common.checks import quoted
+from odes.common.calls import Call, label_of
+from odes.common.checks import check_flag, quoted
+from odes.common.datasets import FORMAT, dataset_of, parts_of, table_of
+from odes.common.files import kept_in, read, save
 from odes.common.layers import layers_of, over_layers
 from odes.common.order_parameters import MAGNITUDE_LIMIT, OrderParameters, state_of
 
@@ -69,6 +72,9 @@ class Trajectory(NamedTuple):
     "28465 lattice nodes"; or, in simulations, errors alone, over "2000 test inputs".
     ``average_error`` is the largest error of averages over nodes along the solution, as estimated
     from other nodes, relative to the root mean square of what is averaged.
+
+    ``call`` is the call that returned it, with all arguments as they were given: they stay in
+    memory as long as the Trajectory does, unless it is ``_replace(call=None)``.
     """
 
     times: np.ndarray  # (n,) samples / N
@@ -83,6 +89,129 @@ class Trajectory(NamedTuple):
     recorded: Any = None  # what `record` returned, with leading axes (n,) or (n_runs, n)
     final: Any = None  # the last state: of theory OrderParameters, of simulations Networks
     average_error: float | None = None  # of averages over nodes; None for closed forms
+    call: Call | None = None  # what returned it; None of one made by hand
+
+    def __repr__(self) -> str:
+        """What it is of, how it ended, and the last errors: a few lines."""
+        try:
+            return "\n  ".join(_lines(self))
+        except (AttributeError, IndexError, TypeError, ValueError):  # made by hand, of other things
+            return tuple.__repr__(self)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` with the names of those of :func:`odes.sweep`.
+
+        Its dimensions are run, where there are several, time, and the indices of units and outputs:
+        Q is (time, k, l), R (time, k, m), v and B (time, k, o).  Layers of several are variables of
+        their own, ``v[0]`` (time, k, h1), ``v[1]`` (time, h1, o); overlaps in groups of inputs have
+        a dimension ``group`` after the time.  What belongs to the fluctuations, to ``recorded`` and
+        to ``final``, if that is a state, has these names before its own, as
+        ``fluctuations.covariance`` (time, entry, other).  Numbers, such as the learning rate and
+        the status of theory, and names are attributes.
+        """
+        return dataset_of(self)
+
+    def to_table(self) -> Any:
+        """The order parameters as a ``pandas.DataFrame`` with a row for every number.
+
+        Its columns are run, where there are several, time, name, group, where inputs have groups, i
+        and j, counted from 0, and value.  Layers of several have the names ``v[0]``, ``v[1]``, ...
+        """
+        return table_of(self)
+
+    def save(self, path: Any, *, networks: bool = False) -> None:
+        """Write everything to a file, netCDF, from which :func:`odes.load` reads it.
+
+        The file is whole or absent.  It keeps the call as well, for :meth:`rerun`: every argument
+        with its numbers, the weights of the network that was trained among them.  There is no more
+        than a name of functions and rules of one's own, and of arrays above 2^24 entries a hash.
+
+        Args:
+            path: of the file, which is replaced if it exists.
+            networks: whether to keep the networks that a simulation ended with, too, which may be
+                large; without, ``final`` is None when it is read.  Those of ``simulate_chain`` then
+                go on as those of ``simulate``: give another seed.
+
+        Raises:
+            ValueError: for a path that cannot be written.
+        """
+        save(self, path, check_flag("networks", networks))
+
+    def rerun(self, **changes: Any) -> Trajectory:
+        """What the same call returns now: the same numbers, by the same software and machine.
+
+        Args:
+            **changes: arguments to put in place of those of the call, and those of which a file
+                keeps the name alone, such as ``rule=my_rule``.
+
+        Raises:
+            ValueError: names the argument that has to be given, is unknown, or is refused by the
+                function that is called.
+        """
+        if self.call is None:
+            raise ValueError(
+                "Argument `call` of a Trajectory must be the call that made it, to run it again, "
+                "but is None."
+            )
+        return self.call.again(**changes)
+
+
+def _lines(trajectory: Trajectory) -> list[str]:
+    """What a reader wants to know of a Trajectory."""
+    times, errors, call = trajectory.times, trajectory.generalization_error, trajectory.call
+    ended = str(trajectory.status)
+    if np.ndim(trajectory.status):
+        counts = zip(*np.unique(trajectory.status, return_counts=True), strict=True)
+        ended = ", ".join(f"{count} {status}" for status, count in counts)
+    made = rule = ""
+    if call is not None:
+        made, rule = f" of {call.function}", f"rule {label_of(call.arguments['rule'])}, "
+    lines = [
+        f"Trajectory{made}: {rule}{ended}",
+        f"{len(times)} times, from {times[0]:g} to {times[-1]:g}",
+        f"generalisation error at the end: {_at_the_end(np.atleast_2d(errors))}",
+        f"averages: {trajectory.averages}",
+    ]
+    return lines if call is None else [*lines, f"topdown-odes {call.versions['topdown-odes']}"]
+
+
+def _at_the_end(errors: np.ndarray) -> str:
+    """The last known error of one run, or the mean of several with its standard error."""
+    known = [row[np.isfinite(row)] for row in errors]
+    last = np.array([row[-1] for row in known if row.size])
+    if last.size < 2:
+        return f"{last[0]:.4g}" if last.size else "none"
+    error = last.std(ddof=1) / np.sqrt(last.size)
+    return f"{last.mean():.4g} +- {error:.2g} ({last.size} runs)"
+
+
+def load(path: Any) -> Any:
+    """A Trajectory from a file of :meth:`Trajectory.save`; or the Dataset of a sweep from its file.
+
+    The latter is one that ``to_netcdf`` wrote.  A Trajectory is as it was, but for arguments of the
+    call that a file does not keep.
+
+    Raises ValueError, which names the path, for what cannot be read or is something else.
+    """
+    dataset = read(path)
+    if FORMAT not in dataset.attrs:
+        return dataset
+    try:
+        return trajectory_of(dataset)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Argument `path` must be the path of a file of Trajectory.save(), but {path} is "
+            f"damaged: {error!r}"
+        ) from error
+
+
+def trajectory_of(dataset: Any) -> Trajectory:
+    """The Trajectory that :meth:`Trajectory.to_xarray` made this Dataset of."""
+    parts = parts_of(dataset, Trajectory._fields)
+    call, networks = kept_in(dataset)
+    if "fluctuations" in parts:
+        parts["fluctuations"] = Fluctuations(**parts["fluctuations"])
+    return Trajectory(**{"final": networks} | parts | {"call": call})
 
 
 def _each(function: Callable[[np.ndarray], np.ndarray], recorded: Any) -> Any:

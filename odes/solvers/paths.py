@@ -28,6 +28,7 @@ import numpy as np
 from odes.averages.nodes import check_averaged
 from odes.averages.quadrature import Points
 from odes.averages.sampled import roots
+from odes.common.calls import remembered
 from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
 from odes.common.layers import have_layers, outputs_of
 from odes.common.machine import this_machine
@@ -53,6 +54,7 @@ MAX_STEPS = 2**26
 """Steps of a path, at most."""
 
 
+@remembered
 def solve_paths(
     initial: OrderParameters,
     teacher: Teacher,

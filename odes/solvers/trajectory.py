@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.averages.quadrature import Points, coarse_points
+from odes.common.calls import remembered
 from odes.common.checks import check_count, check_flag, check_number, check_times
 from odes.common.order_parameters import OrderParameters, Teacher, over_parts
 from odes.common.schedules import (
@@ -51,6 +52,7 @@ The averages over a fixed set of points then jump as points cross the kinks, and
 resolved the jumps would not get anywhere."""
 
 
+@remembered
 def solve(
     initial: OrderParameters,
     teacher: Teacher,

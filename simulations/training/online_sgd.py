@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from odes.common.calls import remembered
 from odes.common.checks import lookup
 from odes.common.machine import Machine, ran_out_of_memory, this_machine
 from odes.common.order_parameters import Hyperparameters
@@ -43,6 +44,7 @@ from simulations.training.stopping import NEVER, kept_where, measured_curves, st
 DTYPES = {"float32": np.float32, "float64": np.float64}
 
 
+@remembered
 def simulate(
     network: Network | Networks,
     *,
@@ -251,7 +253,7 @@ def _with_less(
         if fewer or (plan.abreast == 1 and smaller.drawn < plan.drawn):
             warnings.warn(
                 "The device ran out of memory; simulate() goes on with less at a time.",
-                RuntimeWarning, stacklevel=3,
+                RuntimeWarning, stacklevel=4,
             )  # fmt: skip
             return machine, smaller
 
