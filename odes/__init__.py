@@ -48,6 +48,7 @@ from odes.rules import (
     TopDownForwardForward,
     Update,
 )
+from odes.rules.citing import cite
 from odes.solvers.trajectory import solve
 
 IN_JAX = {
@@ -104,6 +105,7 @@ __all__ = [
     "TopDownForwardForward",
     "Trajectory",
     "Update",
+    "cite",
     "critical_learning_rate",
     "drift",
     "escape_time",

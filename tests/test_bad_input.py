@@ -215,6 +215,7 @@ CALLS = {
     "odes.Trajectory.rerun": (odes.solve(**LEARNING).rerun, {}),
     "odes.Trajectory.to_xarray": (RUNS.to_xarray, {}),
     "odes.Trajectory.to_table": (RUNS.to_table, {}),
+    "odes.cite": (odes.cite, {"what": "afa"}),
     "odes.load": (odes.load, {"path": "absent.nc"}),
     "odes.spread": (odes.spread, {"initial": STATE, "teacher": TEACHER, "inputs": INPUTS}),
     "odes.widening_shares": (odes.widening_shares, {"N": 10, "groups": 3}),

@@ -24,6 +24,8 @@ class FA(Rule):
     With several hidden layers B has the shapes of v.
     """
 
+    references = ("lillicrap2016random", "refinetti2021align")
+
 
 class DFA(FA):
     """Direct feedback alignment (Noekland 2016): the error goes straight to every hidden layer.
@@ -31,6 +33,8 @@ class DFA(FA):
     ``delta_l = g'(z_l) (B_l e)`` with fixed random B of shapes ((K, O), (H1, O), ...).  With one
     hidden layer it is FA.
     """
+
+    references = ("nokland2016direct", "refinetti2021align")
 
     direct = True
 
@@ -45,6 +49,8 @@ class DFA(FA):
 class SignSymmetry(Rule):
     """Sign symmetry (Liao et al. 2016, uniform): ``B_ko = sign(v_ko)``."""
 
+    references = ("liao2016how",)
+
     needs = ()
 
     def feedback(self, state):
@@ -58,6 +64,8 @@ class RandomSignSymmetry(Rule):
     The b are what B is at the start.
     """
 
+    references = ("liao2016how",)
+
     def feedback(self, state):
         xp = state.R.__array_namespace__()
         return over_layers(lambda v, B: xp.sign(v) * xp.abs(B), state.v, state.B)
@@ -68,6 +76,8 @@ class KolenPollack(FA):
 
     ``d(B - v)/dt = -kappa_v (B - v)``, so that decay makes them one.
     """
+
+    references = ("kolen1994backpropagation",)
 
     def feedback_drift(self, state, teacher, learning):
         given = learning.dv, learning.parameters.weight_decay_v, state.v, state.B
@@ -88,6 +98,8 @@ class TargetPropagation(FA):
     above: the targets miss them by ``d_L = B_L e`` at the last one and ``d_l = B_l d_{l+1}`` below,
     and ``delta_l = g'(z_l) d_l``.
     """
+
+    references = ("lee2015difference", "bengio2020deriving")
 
     lr: float = 0.1
     decay: float = 0.0

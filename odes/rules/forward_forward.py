@@ -32,6 +32,8 @@ class Logistic:
 class SymBa:
     """``softplus(-alpha (G+ - G-))``, of the Trifecta (Dooms et al. 2023)."""
 
+    references = ("dooms2023trifecta",)
+
     alpha: float = 4.0
 
     def __post_init__(self):
@@ -132,6 +134,11 @@ class ForwardForward(Rule):
             )
 
     @property
+    def references(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of Forward-Forward, and of layers that overlap."""
+        return ("hinton2022forward", *("dooms2023trifecta",) * self.overlapping)
+
+    @property
     def draws(self) -> tuple[str, ...]:  # type: ignore[override]
         """A number whose sign is the coin, if layers overlap."""
         return ("O",) if self.overlapping else ()
@@ -223,6 +230,8 @@ class TopDownForwardForward(AFA):
     2024): the feedback lowers the error, so that goodness has to be low where there was none.
     Every hidden layer does so, with the activities of the layer below in place of the inputs.
     """
+
+    references = ("hinton2022forward", "srinivasan2024forward")
 
     loss: Any = Difference()
 

@@ -47,6 +47,8 @@ class Mirrored(Rule):
     it as it is.
     """
 
+    references = ("akrout2019deep",)
+
     rule: Any
     lr: float = 0.1
     noise: float = 1.0

@@ -130,6 +130,9 @@ class Rule:
 
     ``algorithm`` is the same rule as a :class:`simulations.Rule`, with which ``simulate`` and
     ``network.overlaps`` take this object, too; those of the packages have one by themselves.
+
+    ``references`` are the keys, in ``odes/references.bib``, of the papers that the rule is from
+    (:func:`odes.cite`).
     """
 
     needs: tuple[str, ...] = ("B",)
@@ -139,6 +142,7 @@ class Rule:
     draws: tuple[str, ...] = ()
     keeps: dict[str, tuple[str, str]] = {}  # noqa: RUF012
     algorithm: Any = None
+    references: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)

@@ -28,6 +28,8 @@ class AFA(Rule):
     ``B e``: ``delta = g' (B e)``, and above it ``delta_l = g'(z_l) (V_l^T delta_{l-1})``.
     """
 
+    references = ("srinivasan2024forward",)
+
     needs: tuple[str, ...] = ("B", "S")
 
     @differentiating
@@ -53,6 +55,8 @@ class PEPITA(AFA):
     learns by the difference of its activities in the two passes.
     """
 
+    references = ("dellaferrera2022error", "srinivasan2024forward")
+
     def update(self, sample):
         deltas = contrasts(sample)
         return Update(deltas[0], sample.outer([*deltas[1:], sample.error]))
@@ -63,6 +67,8 @@ class ModulatedPEPITA(AFA):
 
     ``(h - h_err)(x - F e)^T``: delta as for PEPITA and ``gamma = -delta``; readout ``h_err e^T``.
     """
+
+    references = ("dellaferrera2022error", "srinivasan2024forward")
 
     needs = ("B", "S", "P")
 
@@ -79,6 +85,8 @@ class HebbianPEPITA(AFA):
     first pass and the label in the second: ``h prediction^T - h_err label^T``; a hidden layer above
     the first ``h_{l-1} h_l^T - h_err,{l-1} h_err,l^T``.
     """
+
+    references = ("dellaferrera2022error", "srinivasan2024forward")
 
     needs = ("B", "S", "P")
 
