@@ -24,7 +24,7 @@ class FA(Rule):
     With several hidden layers B has the shapes of v.
     """
 
-    references = ("lillicrap2016random", "refinetti2021align")
+    references: tuple[str, ...] = ("lillicrap2016random", "refinetti2021align")
 
 
 class DFA(FA):

@@ -28,8 +28,7 @@ class AFA(Rule):
     ``B e``: ``delta = g' (B e)``, and above it ``delta_l = g'(z_l) (V_l^T delta_{l-1})``.
     """
 
-    references = ("srinivasan2024forward",)
-
+    references: tuple[str, ...] = ("srinivasan2024forward",)
     needs: tuple[str, ...] = ("B", "S")
 
     @differentiating
@@ -69,7 +68,6 @@ class ModulatedPEPITA(AFA):
     """
 
     references = ("dellaferrera2022error", "srinivasan2024forward")
-
     needs = ("B", "S", "P")
 
     def update(self, sample):
@@ -87,7 +85,6 @@ class HebbianPEPITA(AFA):
     """
 
     references = ("dellaferrera2022error", "srinivasan2024forward")
-
     needs = ("B", "S", "P")
 
     def second_fields(self, sample: Sample) -> Array:
