@@ -5,6 +5,7 @@
     python paper_figs.py --list             their names
     python paper_figs.py --only alignment   one of them
     python paper_figs.py --jobs 2           in two processes
+    python paper_figs.py --format svg,pdf   in other formats
     python paper_figs.py --only natural_images --data mnist.npz     with images of one's own
 
 Each figure is written as PDF and PNG with its data beside it (.npz), and ``manifest.json`` says
@@ -39,8 +40,18 @@ from figures.paper.keeping import commit, fingerprint, load_data, save_data
 from figures.paper.registry import TOLERANCES
 from odes.common.store import atomic, versions
 
+Task = tuple[str, dict[str, Any]]  # the name of a figure, and its parameters
 
-def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[str, Any]:
+FORMATS: dict[str, dict[str, None]] = {
+    "pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}
+}  # fmt: skip
+"""What a figure can be written as, and what has to be left out for equal figures to be equal
+files."""
+
+
+def make(
+    name: str, parameters: dict[str, Any], out: Path, force: bool, formats: tuple[str, ...]
+) -> dict[str, Any]:
     """Compute or reload, draw and write one figure; returns its entry in the manifest."""
     figure = FIGURES[name]
     wanted = fingerprint(figure, parameters)
@@ -60,9 +71,9 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
         curves, origin = stored
     with paper_style():
         drawn = figure.draw(curves)
-        for suffix in (".pdf", ".png"):
-            with atomic(out / f"{name}{suffix}") as beside:
-                drawn.savefig(beside, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+        for each in formats:
+            with atomic(out / f"{name}.{each}") as beside:
+                drawn.savefig(beside, metadata=FORMATS[each])
         plt.close(drawn)
     return {
         "parameters": parameters,
@@ -72,38 +83,50 @@ def make(name: str, parameters: dict[str, Any], out: Path, force: bool) -> dict[
     }
 
 
-def attempt(tasks: list[tuple[str, dict[str, Any]]], out: Path, force: bool) -> dict[str, Any]:
-    """The entries of figures in the manifest; for one that fails, the words of its failure."""
+def attempt(tasks: list[Task], *how: Any) -> dict[str, Any]:
+    """The entries of figures in the manifest; for one that fails, the words of its failure.
+
+    ``how`` is what :func:`make` takes besides.
+    """
     entries: dict[str, Any] = {}
     for name, parameters in tasks:
         try:
-            entries[name] = make(name, parameters, out, force)
+            entries[name] = make(name, parameters, *how)
         except Exception:  # one figure's failure, whatever it is, must not lose the others
             entries[name] = traceback.format_exc()
     return entries
 
 
-def attempts(
-    tasks: list[tuple[str, dict[str, Any]]], out: Path, force: bool, jobs: int
-) -> Iterator[tuple[str, Any]]:
+def attempts(tasks: list[Task], jobs: int, *how: Any) -> Iterator[tuple[str, Any]]:
     """(name, entry or words of failure) of each figure as it ends, in one process or several.
 
     Figures of the same parameters, which share curves, are left to one process.
     """
     if jobs == 1:
         for task in tasks:
-            yield from attempt([task], out, force).items()
+            yield from attempt([task], *how).items()
         return
-    alike: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    alike: dict[str, list[Task]] = {}
     for task in tasks:
         alike.setdefault(json.dumps(task[1]), []).append(task)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(attempt, each, out, force): each for each in alike.values()}
+        futures = {pool.submit(attempt, each, *how): each for each in alike.values()}
         for done in as_completed(futures):
             if (lost := done.exception()) is not None:  # a process that died
                 yield from ((name, f"{lost!r}\n") for name, _ in futures[done])
             else:
                 yield from done.result().items()
+
+
+def formats_in(text: str) -> tuple[str, ...]:
+    """The formats of a list with commas, each once."""
+    formats = tuple(dict.fromkeys(each.strip() for each in text.split(",")))
+    for each in formats:
+        if each not in FORMATS:
+            raise argparse.ArgumentTypeError(
+                f"must be one or several of {', '.join(FORMATS)}, with commas, but is {text!r}"
+            )
+    return formats
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -118,6 +141,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", metavar="FILE", help="an .npz with x_train, for natural_images besides its own"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes; default: 1")
+    parser.add_argument(
+        "--format", type=formats_in, default="pdf,png", metavar="F,...",
+        help=f"one or several of {', '.join(FORMATS)}, with commas; default: pdf,png",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="compute even what is unchanged")
     options = parser.parse_args(arguments)
     if options.list:
@@ -149,14 +176,15 @@ def main(arguments: list[str] | None = None) -> int:
         own = each.quick if options.quick else each.full
         if name in names:
             tasks.append((name, own | {k: v for k, v in chosen.items() if k == "seed" or k in own}))
-    done = attempts(tasks, options.out, options.force, options.jobs)
+    done = attempts(tasks, options.jobs, options.out, options.force, options.format)
+    written = ", ".join(f".{each}" for each in (*options.format, "npz"))
     for name, entry in tqdm(done, total=len(tasks), unit="figure", disable=None):
         if isinstance(entry, str):
             failed += 1
             print(f"{name} failed:\n{entry}", file=sys.stderr)
             continue
         entries[name] = entry
-        print(f"{options.out / name}.pdf, .png, .npz")
+        print(f"{options.out / name}{written}")
         with atomic(manifest_path) as beside:
             beside.write_text(json.dumps({"figures": entries}, indent=2) + "\n")
     return min(failed, 1)

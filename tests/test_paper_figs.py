@@ -11,6 +11,7 @@ import xarray
 import paper_figs
 from figures import plot_overlay
 from figures.paper.curves import FAMILIES
+from figures.paper.keeping import computing_code
 from odes import RULES
 from odes.common.store import atomic
 from tests.conftest import quick_and_long
@@ -111,6 +112,22 @@ def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_p
         assert data["theory/fa/generalization_error"].shape == (200,)
 
 
+def test_figures_are_written_in_the_formats_asked_for_with_their_fonts(tiny, tmp_path):
+    run = ["--only", "learning_curves", "--out", str(tmp_path), "--format"]
+    assert paper_figs.main([*run, "svg, pdf,svg"]) == 0
+    assert {name.partition(".")[2] for name in os.listdir(tmp_path)} == {
+        "svg", "pdf", "npz", "json"
+    }  # fmt: skip
+    pdf = (tmp_path / "learning_curves.pdf").read_bytes()
+    assert b"/FontFile2" in pdf  # whole outlines, where Type 3 has procedures
+    assert b"/Type3" not in pdf
+    svg = (tmp_path / "learning_curves.svg").read_bytes()
+    assert b"<text" not in svg  # letters are outlines
+    (tmp_path / "learning_curves.svg").unlink()
+    assert paper_figs.main([*run, "svg"]) == 0
+    assert (tmp_path / "learning_curves.svg").read_bytes() == svg
+
+
 def test_images_of_ones_own_are_drawn_beside_the_others(tiny, tmp_path, capsys):
     """One panel more than none; and a file that has no images is named."""
     figure = tiny["natural_images"]
@@ -208,6 +225,19 @@ def test_changed_code_is_computed_again(tiny, tmp_path, monkeypatch):
     assert len(calls) == 3
 
 
+def test_what_computing_code_calls_belongs_to_it_and_what_draws_does_not():
+    def code(name):
+        return "\n".join(computing_code(paper_figs.FIGURES[name].compute))
+
+    assert "def plateaus_of" in code("input_spectra")  # in the same file
+    assert "FEW_NODES = 2 ** 10" in code("layerwise_alignment")
+    assert "def related_teachers" in code("merged_models")  # of a file beside it
+    assert "def theory_and_simulation" in code("alignment")  # called by what is called
+    for name in paper_figs.FIGURES:
+        for word in ("plt.", "plot_overlay", "@paper_figure", '"""'):
+            assert word not in code(name)
+
+
 def test_a_figure_that_fails_loses_neither_the_others_nor_its_old_self(tiny, tmp_path, capsys):
     names = ["learning_curves", "order_parameters", "alignment"]
     run = ["--out", str(tmp_path), "--only"]
@@ -255,6 +285,8 @@ def test_list_names_every_figure(capsys):
         (["--only", "nonesuch"], ("nonesuch", "learning_curves")),
         (["--seed", "-1"], ("--seed", ">= 0", "-1")),
         (["--jobs", "0"], ("--jobs", ">= 1", "0")),
+        (["--format", "pdf,jpeg"], ("--format", "pdf, svg, png", "jpeg")),
+        (["--format", ""], ("--format", "pdf, svg, png", "''")),
         (["--out", "/dev/null/folder"], ("--out", "folder")),
     ],
 )
@@ -279,7 +311,7 @@ def test_several_processes_write_what_one_writes(tmp_path):
     for jobs in (1, 2):
         out = tmp_path / str(jobs)
         out.mkdir()
-        found[jobs] = dict(paper_figs.attempts(tasks, out, False, jobs))
+        found[jobs] = dict(paper_figs.attempts(tasks, jobs, out, False, ("pdf", "png")))
         assert "TypeError" in found[jobs].pop("phase_diagram")
         assert set(os.listdir(out)) == {
             f"{n}.{e}" for n in found[jobs] for e in ("pdf", "png", "npz")

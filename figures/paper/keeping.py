@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
 import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import xarray
 
-from figures.paper.registry import SHARED, TOLERANCES, Data, PaperFigure
+from figures.paper.registry import TOLERANCES, Data, PaperFigure
 from odes import Trajectory
 from odes.common.datasets import FORMAT
 from odes.common.store import ROOT, load_arrays, save_arrays, versions
@@ -27,9 +32,49 @@ def fingerprint(figure: PaperFigure, parameters: dict[str, Any]) -> str:
         for d in ("odes", "simulations")
         for path in sorted((ROOT / d).rglob("*.py"))
     ]
-    sources += [inspect.getsource(f) for f in (figure.compute, *SHARED)]
+    sources += computing_code(figure.compute)
     origin = json.dumps([parameters, TOLERANCES, versions(), sources])
     return hashlib.sha256(origin.encode()).hexdigest()
+
+
+def computing_code(compute: Callable) -> list[str]:
+    """A function, and whatever in the files of this folder it reaches by name, as source."""
+    (own,) = statements_of(textwrap.dedent(inspect.getsource(compute)))
+    waiting, found = [(compute.__module__, own)], dict[str, None]()
+    while waiting:
+        module, node = waiting.pop()
+        if (source := ast.unparse(node)) not in found:
+            found[source] = None
+            here = defined_in(module) if module.startswith("figures.paper.") else {}
+            names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            waiting += (here[name] for name in sorted(names & set(here)))
+    return list(found)
+
+
+def statements_of(source: str) -> list[ast.stmt]:
+    """Those of a file or a part of one; functions without decorators and docstrings."""
+    statements = ast.parse(source).body
+    for each in statements:
+        if isinstance(each, ast.FunctionDef):
+            each.decorator_list.clear()
+            each.body = each.body[ast.get_docstring(each) is not None :]
+    return statements
+
+
+@cache
+def defined_in(module: str) -> dict[str, tuple[str, ast.stmt]]:
+    """What a file defines, or imports from one beside it: by name, where it is defined and how."""
+    found: dict[str, tuple[str, ast.stmt]] = {}
+    for node in statements_of(inspect.getsource(sys.modules[module])):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("figures.paper."):
+            there = defined_in(str(node.module))
+            found |= {each.name: there[each.name] for each in node.names if each.name in there}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found[node.name] = module, node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {each.id: (module, node) for each in targets if isinstance(each, ast.Name)}
+    return found
 
 
 def save_data(path: Path, data: Data, **origin: Any) -> None:

@@ -107,7 +107,3 @@ def from_overlaps(runs: Trajectory, teacher: Teacher) -> Trajectory:
 def length_of_plateau(trajectory: Trajectory, height: float) -> Any:
     begin, end = plateau_interval(trajectory, height)
     return end - begin
-
-
-SHARED = (gather, theory_and_simulation, from_overlaps, length_of_plateau)
-"""What computing functions call, besides the packages."""
