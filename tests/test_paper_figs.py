@@ -234,7 +234,7 @@ def test_what_computing_code_calls_belongs_to_it_and_what_draws_does_not():
     assert "def related_teachers" in code("merged_models")  # of a file beside it
     assert "def theory_and_simulation" in code("alignment")  # called by what is called
     for name in paper_figs.FIGURES:
-        for word in ("plt.", "plot_overlay", "@paper_figure", '"""'):
+        for word in ("plt.", "plot_overlay", "@paper_figure", "Generalisation error of BP"):
             assert word not in code(name)
 
 
