@@ -10,8 +10,9 @@
 
 Each figure is written as PDF and PNG with its data beside it (.npz), and ``manifest.json`` says
 what made the data: parameters, seed, tolerances, versions, commit, and the seconds that it took
-(figures that share curves share their time: the first one has it).  Data whose parameters and code
-are unchanged is drawn again, not computed again.
+(figures that share curves share their time: the first one has it).  ``captions.md`` has a caption
+of each, with its parameters and by how many standard errors simulation is off theory.  Data whose
+parameters and code are unchanged is drawn again, not computed again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tqdm import tqdm
 
 from figures import paper_style
 from figures.paper import FIGURES
+from figures.paper.captions import caption, captions_page
 from figures.paper.keeping import commit, fingerprint, load_data, save_data
 from figures.paper.registry import TOLERANCES
 from odes.common.store import atomic, versions
@@ -76,6 +78,7 @@ def make(
                 drawn.savefig(beside, metadata=FORMATS[each])
         plt.close(drawn)
     return {
+        "caption": caption(figure, parameters, curves),
         "parameters": parameters,
         "tolerances": TOLERANCES,
         **origin,
@@ -187,6 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.out / name}{written}")
         with atomic(manifest_path) as beside:
             beside.write_text(json.dumps({"figures": entries}, indent=2) + "\n")
+        captions = {each: entries[each].get("caption") for each in entries}
+        with atomic(options.out / "captions.md") as beside:
+            beside.write_text(captions_page({n: each for n, each in captions.items() if each}))
     return min(failed, 1)
 
 

@@ -1,9 +1,11 @@
 """Drawing: Trajectories in, Axes out.  Nothing here computes or saves."""
 
 from figures.distributions import plot_distribution, plot_quantiles
+from figures.entries import plot_order_parameter
 from figures.fluctuations import plot_finite_size, plot_fluctuation_band
-from figures.overlay import add_key as add_key  # its former name
-from figures.overlay import add_legend, plot_band, plot_order_parameter, plot_overlay
+from figures.legends import add_key as add_key  # its former name
+from figures.legends import add_legend
+from figures.overlay import plot_band, plot_overlay
 from figures.plateaus import plot_height, plot_plateau_lengths
 from figures.schedules import plot_schedule
 from figures.style import paper_style, variants

@@ -5,7 +5,7 @@ Each raises a ValueError that names the argument, what it must be and what it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 
-from odes.common.checks import check_array, check_times, quoted
+from odes.common.checks import check_array, check_count, check_times, quoted
 from odes.common.trajectory import Trajectory
 
 
@@ -75,6 +75,15 @@ def check_trajectory(name: str, value: Any, *, runs: bool = False) -> Trajectory
             f"but has {errors.shape}."
         )
     return value._replace(times=times, generalization_error=errors)
+
+
+def check_outputs(outputs: Any) -> list[int]:
+    """Indices of outputs as a list, if they are at least one."""
+    if isinstance(outputs, (str, bytes)) or not isinstance(outputs, Sequence) or not outputs:
+        raise ValueError(
+            f"Argument `outputs` must be None or a list of outputs, but is {quoted(outputs)}."
+        )
+    return [check_count("outputs", index, least=0) for index in outputs]
 
 
 def check_observable(observable: Any) -> None:

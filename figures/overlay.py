@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.legend import Legend
-from matplotlib.lines import Line2D
 
 from figures.checks import (
     check_axes,
-    check_keywords,
     check_line,
     check_observable,
+    check_outputs,
     check_rule,
+    check_text,
     check_trajectory,
     observed,
 )
+from figures.residuals import KINDS, mean_and_standard_error, panel_below, residuals_of
 from figures.style import (
     ERROR_LABEL,
     LINES,
     MARKERS,
-    NEUTRAL,
     TIME_LABEL,
     rule_color,
     rule_label,
     rule_line,
     variants,
 )
-from odes.common.checks import check_array, check_count, lookup, quoted
-from odes.common.layers import by_layers
-from odes.common.order_parameters import DIMENSIONS, SYMMETRIC, is_state
+from odes.common.checks import lookup, quoted
 from odes.common.trajectory import Trajectory
 
 MARKERS_OF_MEANS: dict[str, Any] = {
@@ -58,111 +54,237 @@ def generalization_error(trajectory: Trajectory) -> Any:
     return trajectory.generalization_error
 
 
+_Named = tuple[tuple[str, Any], ...]  # theory and simulation, with their names in messages
+
+
+class _Curve(NamedTuple):
+    """What is drawn of one rule, or of one of its outputs."""
+
+    theory: Trajectory | None
+    values: Any
+    simulation: Trajectory | None
+    samples: Any
+    look: dict[str, Any]
+
+
 def plot_overlay(
-    theory: Trajectory | None,
-    simulation: Trajectory | None = None,
+    theory: Any,
+    simulation: Any = None,
     *,
     observable: Callable[[Trajectory], Any] = generalization_error,
-    rule: str | None = None,
-    label: str | None = None,
+    rule: Any = None,
+    label: Any = None,
     color: Any = None,
-    marker: str = "o",
+    marker: str | None = None,
     linestyle: str | None = None,
     outputs: Sequence[int] | None = None,
+    residuals: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw an observable: theory as a line, simulation as means over runs with standard errors.
 
     Args:
-        theory: a Trajectory without run axis, or None.
+        theory: a Trajectory without run axis, or None.  Of several rules at once: a dictionary of
+            these by name, or a list.
         simulation: a Trajectory with a leading run axis, or None.  Runs that diverged count as long
-            as they lasted.
+            as they lasted.  A dictionary or a list as the theory is one.
         observable: gives the numbers to draw, (n,) for theory and (n_runs, n) for simulation.
-        rule: chooses colour, label and line style, as in every figure.
-        label, color, linestyle: instead of the rule's; the latter of theory.
-        marker: of simulation.
+        rule: chooses colour, label and line style, as in every figure.  Of a list: a list, or one
+            for all, which then differ by shade, marker and line style.
+        label: instead of the rule's, or a list of these.
+        color, marker, linestyle: instead of the rule's, a circle, and the rule's.
         outputs: which outputs' own errors to draw in place of an observable, each with a line style
             and a marker, as of several tasks.
-        ax: where to draw; None for a new figure.
+        residuals: None, or what to draw in a panel below: by how many "standard errors" simulation
+            is above theory, with dotted lines at two, or by how much "relative" to theory, with
+            standard errors.
+        ax: where to draw; None for a new figure.  Residuals take the lower part of its place.
 
     Returns:
         The Axes, with a logarithmic time axis, and a logarithmic error axis for the default
-        observable.
+        observable.  The panel below is the Axes of the same figure with the label "residuals".
+
+    Raises:
+        ValueError: also for residuals without both theory and simulation, or in standard errors of
+            a single run.
     """
     check_observable(observable)
-    check_rule(rule)
-    check_line(color=color, marker=marker, linestyle=linestyle, label=label)
+    check_line(color=color, marker=marker, linestyle=linestyle)
     check_axes("ax", ax)
-    if outputs is not None:
-        return _plot_outputs(theory, simulation, outputs, rule, label, color, ax)
-    if theory is not None:
-        theory = check_trajectory("theory", theory)
-        values = observed(observable, theory)
-    if simulation is not None:
-        simulation = check_trajectory("simulation", simulation, runs=True)
-        mean, error = mean_and_standard_error(observed(observable, simulation))
+    look = {"color": color, "marker": marker, "linestyle": linestyle}
+    drawn = generalization_error if outputs is not None else observable
+    curves = [
+        curve
+        for one in _one_by_one(theory, simulation, rule, label)
+        for curve in _curves_of(*one, observable, outputs, look)
+    ]
+    _check_residuals(residuals, curves, ax)
     if ax is None:
         _, ax = plt.subplots()
-    color = rule_color(rule) if color is None else color
-    label = rule_label(rule) if label is None else label
-    if theory is not None:
-        line = rule_line(rule) if linestyle is None else linestyle
-        if observable is generalization_error:
-            values = above_rounding(values)
-        ax.plot(theory.times, values, color=color, ls=line, label=label)
-    if simulation is not None:
-        ax.errorbar(
-            simulation.times,
-            mean,
-            error,
-            color=color,
-            label=label if theory is None else None,
-            **MARKERS_OF_MEANS | {"marker": marker},
-        )
+    for curve in curves:
+        _draw_curve(ax, curve, is_error=drawn is generalization_error)
     ax.set_xscale("log")
     ax.set_xlabel(TIME_LABEL)
-    if observable is generalization_error:
+    if drawn is generalization_error:
         ax.set_yscale("log")
         ax.set_ylabel(ERROR_LABEL)
+    if residuals is not None:
+        _draw_residuals(ax, curves, residuals)
     return ax
 
 
-def _plot_outputs(
-    theory: Trajectory | None,
-    simulation: Trajectory | None,
-    outputs: Sequence[int],
+def _one_by_one(
+    theory: Any, simulation: Any, rule: Any, label: Any
+) -> list[tuple[_Named, Any, Any, dict]]:
+    """Of each rule: theory and simulation with their names, the rule, a label, and a look."""
+    given = ("theory", theory), ("simulation", simulation)
+    several: dict[str, Any] = {name: each for name, each in given if isinstance(each, (dict, list))}
+    if not several:
+        check_rule(rule)
+        check_text("label", label)
+        return [(given, rule, label, {})]
+    first, whole = next(iter(several.items()))
+    kind = "dictionary" if isinstance(whole, dict) else "list"
+    for name, each in given:
+        if each is not None and (type(each) is not type(whole) or not each):
+            raise ValueError(
+                f"Argument `{name}` must be a {kind} of Trajectories, as `{first}` is, or None, "
+                f"but is {quoted(each)}."
+            )
+    if kind == "dictionary":
+        if rule is not None:
+            raise ValueError(
+                "Argument `rule` must be None where theory or simulation name their rules, "
+                f"but is {quoted(rule)}."
+            )
+        places = list(dict.fromkeys(key for each in several.values() for key in each))
+        rule = places
+    else:
+        places = list(range(len(whole)))
+        for name, each in several.items():
+            if len(each) != len(whole):
+                raise ValueError(
+                    f"Argument `{name}` must be a list of {len(whole)} Trajectories, as `{first}` "
+                    f"is, but has {len(each)}."
+                )
+        several = {name: dict(enumerate(each)) for name, each in several.items()}
+    rules, labels = _one_each("rule", rule, len(places)), _one_each("label", label, len(places))
+    looks = [{} for _ in places] if isinstance(rule, list) else variants(rule, len(places))
+    named = [
+        tuple((f"{name}[{place!r}]", several.get(name, {}).get(place)) for name, _ in given)
+        for place in places
+    ]
+    return list(zip(named, rules, labels, looks, strict=True))
+
+
+def _one_each(name: str, value: Any, count: int) -> list:
+    """One of the argument for each rule: those of a list, or the same for all."""
+    each = value if isinstance(value, list) else [value] * count
+    if len(each) != count:
+        raise ValueError(
+            f"Argument `{name}` must be a list of {count}, one for each Trajectory, but has "
+            f"{len(each)}."
+        )
+    for one in each:
+        (check_rule if name == "rule" else partial(check_text, name))(one)
+    return each
+
+
+def _curves_of(
+    given: _Named,
     rule: str | None,
     label: str | None,
-    color: Any,
-    ax: Axes | None,
-) -> Axes:
-    """Draw the errors of single outputs; arguments as for :func:`plot_overlay`."""
-    if isinstance(outputs, (str, bytes)) or not isinstance(outputs, Sequence) or not outputs:
-        raise ValueError(
-            f"Argument `outputs` must be None or a list of outputs, but is {quoted(outputs)}."
-        )
+    own: dict[str, Any],
+    observable: Callable[[Trajectory], Any],
+    outputs: Any,
+    look: dict[str, Any],
+) -> list[_Curve]:
+    """What is to be drawn of one rule, with its arguments checked; a curve for each output."""
+    (first, theory), (second, simulation) = given
+    if theory is not None:
+        theory = check_trajectory(first, theory)
+    if simulation is not None:
+        simulation = check_trajectory(second, simulation, runs=True)
     label = rule_label(rule) if label is None else label
-    for place, index in enumerate(outputs):
-        index = check_count("outputs", index, least=0)
+    own = {"color": rule_color(rule), "marker": "o", "linestyle": rule_line(rule)} | own
+    own |= {name: each for name, each in look.items() if each is not None}
+    parts = [(observable, own | {"label": label})]
+    if outputs is not None:
+        parts = [
+            (partial(_error_of, index=index), own | {
+                "label": f"task {index + 1}" if label is None else f"{label}, task {index + 1}",
+                "marker": MARKERS[place % len(MARKERS)], "linestyle": LINES[place % len(LINES)],
+            })
+            for place, index in enumerate(check_outputs(outputs))
+        ]  # fmt: skip
+    return [
+        _Curve(
+            theory, None if theory is None else observed(part, theory),
+            simulation, None if simulation is None else observed(part, simulation), drawn,
+        )
+        for part, drawn in parts
+    ]  # fmt: skip
 
-        def own(trajectory: Trajectory, index: int = index) -> Any:
-            errors = trajectory.output_errors
-            if errors is None or np.shape(errors)[-1] <= index:
-                raise ValueError(
-                    f"Argument `outputs` must be outputs whose errors the Trajectory has, but "
-                    f"{index} is none."
-                )
-            return above_rounding(np.asarray(errors)[..., index])
 
-        task = f"task {index + 1}"
-        ax = plot_overlay(
-            theory, simulation, observable=own, color=rule_color(rule) if color is None else color,
-            label=task if label is None else f"{label}, {task}", ax=ax,
-            marker=MARKERS[place % len(MARKERS)], linestyle=LINES[place % len(LINES)],
-        )  # fmt: skip
-    assert ax is not None
-    ax.set(yscale="log", ylabel=ERROR_LABEL)
-    return ax
+def _error_of(trajectory: Trajectory, index: int) -> Any:
+    """The error of one output; ValueError if the Trajectory has none."""
+    errors = trajectory.output_errors
+    if errors is None or np.shape(errors)[-1] <= index:
+        raise ValueError(
+            f"Argument `outputs` must be outputs whose errors the Trajectory has, but "
+            f"{index} is none."
+        )
+    return np.asarray(errors)[..., index]
+
+
+def _draw_curve(ax: Axes, curve: _Curve, *, is_error: bool) -> None:
+    """Theory and simulation of one curve, with one label."""
+    look = dict(curve.look)
+    line, label = look.pop("linestyle"), look.pop("label")
+    if curve.theory is not None:
+        values = above_rounding(curve.values) if is_error else curve.values
+        ax.plot(curve.theory.times, values, color=look["color"], ls=line, label=label)
+    if curve.simulation is not None:
+        ax.errorbar(
+            curve.simulation.times,
+            *mean_and_standard_error(curve.samples),
+            label=label if curve.theory is None else None,
+            **MARKERS_OF_MEANS | look,
+        )
+
+
+def _check_residuals(residuals: Any, curves: list[_Curve], ax: Axes | None) -> None:
+    """ValueError unless residuals of this kind can be drawn, or none are to be."""
+    if residuals is None:
+        return
+    lookup("residuals", KINDS, residuals)
+    both = [c for c in curves if c.theory is not None and c.simulation is not None]
+    if not both:
+        raise ValueError(
+            "Argument `residuals` must be None where no rule has both theory and simulation, "
+            f"but is {quoted(residuals)}."
+        )
+    if residuals == "standard errors" and any(len(each.samples) < 2 for each in both):
+        raise ValueError(
+            'Argument `residuals` must be "relative" or None for a simulation of one run, which '
+            f"has no standard error, but is {quoted(residuals)}."
+        )
+    if ax is not None and ax.get_subplotspec() is None:
+        raise ValueError(
+            "Argument `ax` must be in a grid, as those of plt.subplots() are, to be drawn with "
+            f"residuals, but is {quoted(ax)}."
+        )
+
+
+def _draw_residuals(ax: Axes, curves: list[_Curve], kind: str) -> None:
+    """Residuals of all that have both, in the panel below."""
+    below = panel_below(ax, kind)
+    for curve in curves:
+        if curve.theory is not None and curve.simulation is not None:
+            at = curve.simulation.times
+            off = residuals_of(kind, curve.theory.times, curve.values, at, curve.samples)
+            look = {name: curve.look[name] for name in ("color", "marker")}
+            below.errorbar(at, *off, **MARKERS_OF_MEANS | look)
 
 
 def plot_band(
@@ -215,112 +337,3 @@ def _tenths(samples: np.ndarray) -> np.ndarray:
     some = np.any(np.isfinite(samples), axis=0)
     edges[:, some] = np.nanquantile(samples[:, some], (0.1, 0.9), axis=0)
     return edges
-
-
-def mean_and_standard_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Over the first axis, leaving NaN out; no error where there is one run only."""
-    counted = np.sum(np.isfinite(samples), axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(samples, axis=0) / counted
-        variance = np.nansum((samples - mean) ** 2, axis=0) / (counted - 1)
-        return mean, np.sqrt(variance / counted) if len(samples) > 1 else None
-
-
-def plot_order_parameter(
-    theory: Trajectory | None,
-    simulation: Trajectory | None = None,
-    *,
-    name: str,
-    rule: str | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw every distinct entry of one order parameter, theory over simulation.
-
-    Overlaps in groups of inputs are added up, as of inputs of variance 1.
-
-    Args:
-        theory, simulation: as for :func:`plot_overlay`.
-        name: "Q", "R", "v", "B", or "B1", "S1", "P1" and "F2" of rules that learn F; with several
-            hidden layers "v[0]" and so on, from the input upwards.
-        rule: chooses the colour.
-        ax: where to draw; None for a new figure.
-
-    Returns:
-        The Axes, with a legend that names the entries, from 1 as in the literature.
-    """
-
-    def entry(trajectory: Trajectory, i: int, j: int) -> Any:
-        found = np.asarray(by_layers(trajectory.order_parameters._asdict())[name])[..., i, j]
-        return found.sum(-1) if found.ndim > np.ndim(trajectory.generalization_error) else found
-
-    if theory is None and simulation is None:
-        raise ValueError("Argument `theory` must be a Trajectory if `simulation` is None.")
-    shapes = []
-    if theory is not None:
-        theory = check_trajectory("theory", theory)
-        shapes.append(_shape_of_parameter("theory", theory, name))
-    if simulation is not None:
-        simulation = check_trajectory("simulation", simulation, runs=True)
-        shapes.append(_shape_of_parameter("simulation", simulation, name))
-    if shapes[0] != shapes[-1]:
-        raise ValueError(
-            f"Argument `simulation` must have as many entries of {name} as the theory, "
-            f"{shapes[0]}, but has {shapes[-1]}."
-        )
-    check_rule(rule)
-    check_axes("ax", ax)
-    if ax is None:
-        _, ax = plt.subplots()
-    rows, columns = shapes[0]
-    entries = [
-        (i, j) for i in range(rows) for j in range(columns) if name not in SYMMETRIC or i <= j
-    ]
-    one_output = columns == 1 and DIMENSIONS[name.partition("[")[0]][1] == "O"
-    handles = []
-    for (i, j), look in zip(entries, variants(rule, len(entries)), strict=True):
-        plot_overlay(theory, simulation, observable=partial(entry, i=i, j=j), ax=ax, **look)
-        index = f"{i + 1}" if one_output else f"{i + 1}{j + 1}"
-        handles.append(Line2D([], [], mfc="white", mew=0.8, **look))
-        handles[-1].set_label(f"${name}_{{{index}}}$")
-    ax.set_ylabel(f"${name}$")
-    ax.legend(handles=handles, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    return ax
-
-
-def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tuple[int, int]:
-    """Rows and columns of an order parameter; ValueError if the Trajectory has none."""
-    states = trajectory.order_parameters
-    if not is_state(states):
-        raise ValueError(
-            f"Argument `{argument}` must have order parameters, but has {quoted(states)}."
-        )
-    known = {key: each for key, each in by_layers(states._asdict()).items() if each is not None}
-    shown = lookup("name", known, name)
-    array = check_array(f"{argument}.{name}", shown, finite=False)
-    leading = trajectory.generalization_error.shape
-    matrices = array.ndim - len(leading) in (2, 3) and array.size > 0  # 3 for groups of inputs
-    if not matrices or array.shape[: len(leading)] != leading:
-        raise ValueError(
-            f"Argument `{argument}` must have a matrix {name} for each error, of shape {leading}, "
-            f"but has an array of shape {array.shape}."
-        )
-    return array.shape[-2:]
-
-
-def add_legend(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
-    """A legend of the labelled curves, here or in other Axes, and of what lines and markers are."""
-    check_axes("ax", ax, optional=False)
-    check_axes("of", of)
-    handles, labels = (ax if of is None else of).get_legend_handles_labels()
-    handles.append(Line2D([], [], color=NEUTRAL))
-    handles.append(Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8))
-    labels = [*labels, "theory", "simulation"]
-    check_keywords("a legend", legend, lambda given: Legend(ax, handles, labels, **given))
-    ax.legend(handles, labels, **legend)
-    return ax
-
-
-def add_key(ax: Axes, *, of: Axes | None = None, **legend: Any) -> Axes:
-    """The former name of :func:`add_legend`."""
-    warnings.warn("`add_key` is now called `add_legend`.", DeprecationWarning, stacklevel=2)
-    return add_legend(ax, of=of, **legend)

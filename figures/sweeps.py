@@ -10,12 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 
 from figures.checks import check_axes, check_dataset, check_quantity, check_rule, check_sweep
-from figures.overlay import (
-    MARKERS_OF_MEANS,
-    ROUNDED,
-    above_rounding,
-    mean_and_standard_error,
-)
+from figures.overlay import MARKERS_OF_MEANS, ROUNDED, above_rounding
+from figures.residuals import mean_and_standard_error
 from figures.style import AXIS_LABELS, ERROR_LABEL, NEUTRAL, rule_color, rule_label
 from odes.common.checks import check_number, quoted
 

@@ -137,7 +137,7 @@ def test_images_of_ones_own_are_drawn_beside_the_others(tiny, tmp_path, capsys):
     run = ["--quick", "--only", "natural_images", "--out", str(tmp_path), "--data"]
     assert paper_figs.main([*run, str(tmp_path / "own.npz")]) == 0
     with np.load(tmp_path / "natural_images.npz") as data:
-        kinds = {name.split("/")[1] for name in data.files if name.startswith("images/")}
+        kinds = {name.split("/")[1] for name in data.files if name.startswith("theory/")}
         assert kinds == {"own_file"}
     np.savez(tmp_path / "other.npz", images=X)
     assert paper_figs.main([*run, str(tmp_path / "other.npz")]) == 1

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tqdm import tqdm
 
-from figures.overlay import MARKERS_OF_MEANS, mean_and_standard_error, plot_overlay
+from figures.overlay import MARKERS_OF_MEANS, plot_overlay
 from figures.paper.registry import Data, paper_figure
+from figures.residuals import mean_and_standard_error
 from figures.style import NEUTRAL, TIME_LABEL, rule_color, rule_label
 from odes import (
     PiecewiseConstant,
@@ -71,7 +72,7 @@ def of_task(index: int) -> Callable[[Trajectory], Any]:
 
 
 def draw_continual_learning(data: Data) -> Figure:
-    measured = data["measured"]
+    measured = data["simulation"]
     shown, rules = measured.similarity.values.tolist(), measured.rule.values.tolist()
     figure, axes = plt.subplots(
         3, max(3, len(shown)), figsize=(7.0, 5.6), squeeze=False, layout="constrained"
@@ -205,6 +206,6 @@ def continual_learning(
         name: each for name, each in data.items() if not name.startswith("theory/") or name in kept
     }
     data["theory"] = tabulated(theory, ("rule", "similarity"))
-    data["measured"] = tabulated(measured, ("rule", "similarity", "run"))
-    data["measured"].attrs["t_switch"] = t_switch
+    data["simulation"] = tabulated(measured, ("rule", "similarity", "run"))
+    data["simulation"].attrs["t_switch"] = t_switch
     return data

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from tqdm import tqdm
 
 from figures import add_legend, plot_overlay
-from figures.overlay import MARKERS_OF_MEANS, mean_and_standard_error
+from figures.overlay import MARKERS_OF_MEANS
 from figures.paper.registry import Curves, Data, paper_figure
+from figures.residuals import mean_and_standard_error
 from figures.style import MARKERS, NEUTRAL, rule_color, rule_label
 from odes import ForwardForward, Logistic, SymBa, solve, update_angle
 from simulations import Network, sample_network, simulate
@@ -109,8 +110,8 @@ def draw_layerwise_alignment(curves: Data) -> Figure:
             if index >= angles.sizes["layer"]:
                 continue
             look: dict[str, Any] = {"color": rule_color(rule)}
-            above.plot(angles.time, angles.theory[:, index], ls=line, **look)
-            mean, error = mean_and_standard_error(angles.networks[:, :, index].values)
+            above.plot(angles.time, angles.angle[:, index], ls=line, **look)
+            mean, error = mean_and_standard_error(angles.angle_networks[:, :, index].values)
             above.errorbar(
                 angles.shown, mean, error, **MARKERS_OF_MEANS | look | {"marker": marker}
             )
@@ -161,8 +162,8 @@ def layerwise_alignment(
         )
         found[f"angles/{rule}"] = xarray.Dataset(
             {
-                "theory": (("time", "layer"), theory),
-                "networks": (("run", "shown", "layer"), networks),
+                "angle": (("time", "layer"), theory),
+                "angle_networks": (("run", "shown", "layer"), networks),
             },
             {"time": ends[0].times, "shown": ends[1].times},
         )

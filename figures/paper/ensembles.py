@@ -42,7 +42,7 @@ def draw_random_feedback(curves: Curves) -> Figure:
     figure, axes = plt.subplots(1, len(rates), figsize=(7.0, 2.8), sharey=True)
     for lr, ax in zip(rates, axes, strict=True):
         ode, paths, simulation = (
-            curves[f"{kind}/{lr}"] for kind in ("theory/ode", "theory/sde", "simulation/afa")
+            curves[f"{kind}/{lr}"] for kind in ("ordinary/afa", "theory/afa", "simulation/afa")
         )
         plot_overlay(ode, ax=ax, linestyle="--", label="ordinary equation, B(0) alone")
         plot_band(paths, simulation, rule="afa", label="Ito equation, mean and 80%", ax=ax)
@@ -82,10 +82,10 @@ def random_feedback(
         times = np.geomspace(t_max / 200, t_max, 60)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "B, S and P are those of a random F", RuntimeWarning)
-            curves[f"theory/ode/{lr}"] = solve(
+            curves[f"ordinary/afa/{lr}"] = solve(
                 initial, teacher, times=times, **TOLERANCES, **training
             )
-        curves[f"theory/sde/{lr}"] = solve_paths(
+        curves[f"theory/afa/{lr}"] = solve_paths(
             initial, teacher, times=times, n_paths=n_paths, seed=seed, dt=0.01 / lr, **training
         )
         curves[f"simulation/afa/{lr}"] = simulate(

@@ -190,17 +190,18 @@ def plateaus_of(exponents: tuple[float, ...], lr: float = 0.2) -> Any:
 
 def draw_natural_images(curves: Curves) -> Figure:
     kinds = list(dict.fromkeys(key.split("/")[1] for key in curves))
+    rules = list(dict.fromkeys(key.split("/")[2] for key in curves))
     columns = min(len(kinds), 2 if len(kinds) < 5 else 3)
     rows = -(-len(kinds) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(7.0, 2.6 * rows), squeeze=False, sharey=True
     )
     for kind, ax in zip(kinds, axes.flat, strict=False):
-        of_kind = {key.split("/", 2)[2]: each for key, each in curves.items() if f"/{kind}/" in key}
         off: dict[str, list] = {"mixture": [], "gaussian": []}
-        for rule in dict.fromkeys(key.split("/")[0] for key in of_kind):
-            data = of_kind[f"{rule}/data"]
-            gaussian, mixture = of_kind[f"{rule}/gaussian"], of_kind[f"{rule}/mixture"]
+        for rule in rules:
+            mixture, data, gaussian = (
+                curves[f"{each}/{kind}/{rule}"] for each in ("theory", "simulation", "gaussian")
+            )
             plot_overlay(mixture, data, rule=rule, ax=ax)
             plot_overlay(gaussian, rule=rule, linestyle="--", label="", ax=ax)
             for name, theory in (("mixture", mixture), ("gaussian", gaussian)):
@@ -289,11 +290,11 @@ def natural_images(
             training: dict[str, Any] = {"rule": rule, "lr": lr}
             points = SOBOL_POINTS if rule == "pepita" else None
             runs = simulate(network, times=shown, data=X, n_runs=n_runs, seed=seed, **training)
-            curves[f"images/{kind}/{rule}/data"] = in_one_group(runs)
-            for name, each in (("mixture", network), ("gaussian", gaussian)):
+            curves[f"simulation/{kind}/{rule}"] = in_one_group(runs)
+            for name, each in (("theory", network), ("gaussian", gaussian)):
                 initial, teacher = each.overlaps(rule)
                 theory = solve(initial, teacher, times=times, points=points, **training)
-                curves[f"images/{kind}/{rule}/{name}"] = theory
+                curves[f"{name}/{kind}/{rule}"] = theory
     return curves
 
 

@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from figures.overlay import MARKERS_OF_MEANS, mean_and_standard_error
+from figures.overlay import MARKERS_OF_MEANS
 from figures.paper.continual import related_teachers
 from figures.paper.registry import Data, paper_figure
+from figures.residuals import mean_and_standard_error
 from figures.style import NEUTRAL, TIME_LABEL, rule_color, rule_label
 from odes import (
     OrderParameters,
