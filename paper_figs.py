@@ -36,6 +36,7 @@ import matplotlib.pyplot as plt
 from tqdm import tqdm
 
 from figures import paper_style
+from figures.finishing import finish
 from figures.paper import FIGURES
 from figures.paper.captions import caption, captions_page
 from figures.paper.keeping import commit, fingerprint, load_data, save_data
@@ -72,7 +73,7 @@ def make(
     else:
         curves, origin = stored
     with paper_style():
-        drawn = figure.draw(curves)
+        drawn = finish(figure.draw(curves))
         for each in formats:
             with atomic(out / f"{name}.{each}") as beside:
                 drawn.savefig(beside, metadata=FORMATS[each])

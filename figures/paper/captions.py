@@ -95,7 +95,7 @@ def _worst(series: str, deviation: Deviation) -> tuple[float, str]:
     at = np.unravel_index(int(np.argmax(abs(off).fillna(-1.0).values)), off.shape)
     where = [
         f"{'t' if name == 'time' else name} = {value.item():.3g}"
-        if value.dtype.kind in "if" else str(value.item())
+        if value.dtype.kind == "f" else str(value.item())
         for name, value in off[at].coords.items() if off.coords[name].dims
     ]  # fmt: skip
     return off[at].item(), ", ".join(filter(None, [series, deviation.entry, *where]))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tqdm import tqdm
 
+from figures.legends import legend_above
 from figures.overlay import MARKERS_OF_MEANS, plot_overlay
 from figures.paper.registry import Data, paper_figure
 from figures.residuals import mean_and_standard_error
@@ -105,7 +106,7 @@ def draw_continual_learning(data: Data) -> Figure:
         Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8),
     ]
     labels = [*(rule_label(rule) or rule for rule in rules), "theory", "simulation"]
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    legend_above(figure, handles, labels)
     return figure
 
 

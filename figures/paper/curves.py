@@ -34,7 +34,7 @@ def draw_learning_curves(curves: Curves) -> Figure:
     figure, ax = plt.subplots()
     for rule, (theory, simulation) in rules_of(curves).items():
         plot_overlay(theory, simulation, rule=rule, ax=ax)
-    add_legend(ax, loc="lower left")
+    add_legend(ax, outside=True)
     return figure
 
 
@@ -67,7 +67,7 @@ def draw_alignment(curves: Curves) -> Figure:
         plot_overlay(theory, simulation, observable=angle, rule=rule, ax=above)
         plot_overlay(theory, simulation, rule=rule, ax=below)
     above.set(ylabel=ANGLE_LABEL, xlabel="", ylim=(-6, 180), yticks=(0, 45, 90, 135, 180))
-    add_legend(above)
+    add_legend(above, outside=True)
     return figure
 
 
@@ -95,7 +95,7 @@ def draw_pepita_versus_afa(curves: Curves) -> Figure:
         ax.set_title(f"feedback scale {scale:g}")
         if ax is not axes[0]:
             ax.set_ylabel("")
-    add_legend(axes[-1], loc="lower left")
+    add_legend(axes[-1], outside=True)
     return figure
 
 
@@ -173,9 +173,7 @@ def draw_rules_compared(curves: Curves) -> Figure:
         ax.set_xlabel("")
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
-    ticks = (0.02, 0.05, 0.1, 0.2, 0.5)
-    axes[1, 0].set(ylabel="classification error", yscale="log", yticks=ticks, yticklabels=ticks)
-    axes[1, 0].yaxis.set_minor_formatter("")
+    axes[1, 0].set(ylabel="classification error", yscale="log")
     axes[2, 0].set(ylabel=ANGLE_LABEL, ylim=(-6, 180), yticks=(0, 45, 90, 135, 180))
     return figure
 

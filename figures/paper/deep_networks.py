@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from tqdm import tqdm
 
 from figures import add_legend, plot_overlay
+from figures.legends import legend_above
 from figures.overlay import MARKERS_OF_MEANS
 from figures.paper.registry import Curves, Data, paper_figure
 from figures.residuals import mean_and_standard_error
@@ -51,7 +52,7 @@ def draw_depth(curves: Curves) -> Figure:
         ax.set_title(in_words(count))
         if count != depths[0]:
             ax.set_ylabel("")
-    add_legend(axes[0, 0], of=axes[0, -1], loc="lower left")
+    add_legend(axes[0, 0], outside=True)
     return figure
 
 
@@ -127,7 +128,7 @@ def draw_layerwise_alignment(curves: Data) -> Figure:
         for i in layers
     ]
     labels = [f"layer {index + 1}" for index in layers]
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    legend_above(figure, handles, labels)
     return figure
 
 
@@ -192,7 +193,7 @@ def draw_deep_forward_forward(curves: Curves) -> Figure:
         ax.set(title=in_words(count), yscale="linear", ylabel="classification error")
         if count != depths[0]:
             ax.set_ylabel("")
-    add_legend(axes[0, 0], loc="lower left")
+    add_legend(axes[0, 0], outside=True)
     return figure
 
 

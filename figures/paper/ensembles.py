@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from tqdm import tqdm
 
 from figures import (
@@ -18,6 +20,7 @@ from figures import (
     plot_fluctuation_band,
     plot_overlay,
 )
+from figures.legends import legend_above
 from figures.paper.registry import (
     FULL,
     NETWORK,
@@ -28,7 +31,7 @@ from figures.paper.registry import (
     from_overlaps,
     paper_figure,
 )
-from figures.style import NEUTRAL
+from figures.style import NEUTRAL, rule_label
 from odes import (
     generalization_error,
     solve,
@@ -48,7 +51,7 @@ def draw_random_feedback(curves: Curves) -> Figure:
         plot_band(paths, simulation, rule="afa", label="Ito equation, mean and 80%", ax=ax)
         ax.set_title(f"learning rate {lr:g}")
     axes[1].set_ylabel("")
-    axes[0].legend(loc="lower left")
+    legend_above(figure, *axes[0].get_legend_handles_labels())
     return figure
 
 
@@ -102,8 +105,7 @@ def draw_finite_size(data: Data) -> Figure:
     axes[0].set_ylabel(r"$|\,$mean of the runs $-$ theory$\,|$")
     axes[1].set_ylabel(r"standard deviation of $\epsilon_g$")
     axes[0].plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="expected standard error")
-    axes[0].legend()
-    add_legend(axes[1])
+    add_legend(axes[0], outside=True)
     return figure
 
 
@@ -185,10 +187,14 @@ def draw_fluctuation_band(data: Data) -> Figure:
             plot_fluctuation_band(
                 theory, simulation, N=data["N"].N.item(), relative=relative, rule=rule, ax=ax
             )
-        above.set_xlabel("")
-        above.legend(loc="lower left")
+        above.set(xlabel="", title=rule_label(rule))
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
+    handles = [
+        Line2D([], [], color=NEUTRAL), Patch(color=NEUTRAL, alpha=0.3, lw=0),
+        Line2D([], [], color=NEUTRAL, ls="", marker=".", ms=2.5),
+    ]  # fmt: skip
+    legend_above(figure, handles, ["theory", "two standard deviations", "single runs"])
     return figure
 
 

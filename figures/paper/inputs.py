@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from figures import add_legend, plot_overlay
 from figures.paper.registry import FULL, NETWORK, QUICK, TOLERANCES, Curves, Data, paper_figure
+from figures.plateaus import PREDICTION
 from figures.style import NEUTRAL, rule_color, variants
 from odes import (
     OrderParameters,
@@ -45,9 +46,9 @@ def draw_input_spectra(data: Data) -> Figure:
     lows, highs = zip(*(ax.get_ylim() for ax in drawn), strict=True)
     for ax in drawn:
         ax.set_ylim(min(lows), max(highs))
-    add_legend(axes[0, 0], loc="lower left")
     _draw_tails(curves, axes[1, 0])
     _draw_lengths(data["plateaus"], axes[1, 1], axes[1, 2])
+    add_legend(axes[0, 0], outside=True)
     return figure
 
 
@@ -56,7 +57,8 @@ def _draw_tails(curves: Curves, ax: Any) -> None:
     tails = [key.split("/")[2] for key in curves if key.startswith("theory/linear/")]
     for exponent, look in zip(tails, variants("bp", len(tails)), strict=True):
         theory = curves[f"theory/linear/{exponent}"]
-        plot_overlay(theory, curves[f"simulation/linear/{exponent}"], label=exponent, ax=ax, **look)
+        simulation, label = curves[f"simulation/linear/{exponent}"], f"linear, exponent {exponent}"
+        plot_overlay(theory, simulation, label=label, ax=ax, **look)
         slope = 1 / float(exponent) - 1
         middle = len(theory.times) // 2
         times = theory.times[middle // 2 : middle + middle // 2]
@@ -64,23 +66,18 @@ def _draw_tails(curves: Curves, ax: Any) -> None:
         law = 0.6 * height * (times / theory.times[middle]) ** slope
         ax.plot(times, law, color=NEUTRAL, lw=0.6, ls=":", zorder=1)
     ax.set_title("linear student")
-    ax.set_ylim(top=8 * ax.get_ylim()[1])  # room for the legend
-    ax.legend(title="exponent", loc="upper right")
 
 
 def _draw_lengths(plateaus: Any, ax: Any, beside: Any) -> None:
     """Length of the plateau, and the rate at which it is left, against the exponent."""
     exponents = plateaus.exponent.values
     color = rule_color("bp")
-    ax.plot(exponents, plateaus.predicted, color=color, label="from the eigenvalues")
-    ax.plot(exponents, plateaus.length, "o", mfc="white", color=color, label="equations solved")
+    ax.plot(exponents, plateaus.length, color=color)
+    ax.plot(exponents, plateaus.predicted, color=color, label="prediction", **PREDICTION)
     ax.set(xlabel="exponent", ylabel="length of the plateau", ylim=(0, 600))
     ax.set_title("committee, BP")
-    ax.legend(loc="upper right")
-    beside.plot(exponents, plateaus.rate, color=color, marker="o", mfc="white")
+    beside.plot(exponents, plateaus.rate, color=color)
     beside.set(xlabel="exponent", ylabel="escape rate", yscale="log")
-    beside.set_yticks((0.02, 0.05, 0.1, 0.2), ("0.02", "0.05", "0.1", "0.2"))
-    beside.minorticks_off()
     beside.set_title("committee, BP")
 
 
@@ -115,7 +112,8 @@ def input_spectra(
     begins and the longer it takes to end.  Below, the error of a linear student falls as
     ``t^-(a - 1)/a`` (dotted) for an exponent a > 1, as Worschech & Rosenow (2024) have it; and at a
     fixed mean variance the plateau of the symmetric committee is as high and is left sooner the
-    steeper the spectrum is, since the escape feeds on the largest variances.
+    steeper the spectrum is, since the escape feeds on the largest variances.  Dashed: the length as
+    the eigenvalues at the plateau predict it.
     """
     data: Data = {}
     times, shown = np.geomspace(0.1, t_max, 200), np.geomspace(0.1, t_max, 13)
@@ -208,7 +206,7 @@ def draw_natural_images(curves: Curves) -> Figure:
                 off[name].append(deviations(theory, data)[0])
         percents = {name: f"{np.median(np.abs(each)):.0f}" for name, each in off.items()}
         words = kind.replace("_", " ")
-        off_by = f"off by {percents['mixture']}% (-), {percents['gaussian']}% (- -)"
+        off_by = f"off by {percents['mixture']}% (solid), {percents['gaussian']}% (dashed)"
         ax.set_title(f"{words}\n{off_by}", fontsize=8)
     for ax in axes.flat[len(kinds) :]:
         ax.set_axis_off()
@@ -216,10 +214,8 @@ def draw_natural_images(curves: Curves) -> Figure:
         ax.set_ylabel("")
     for ax in axes.flat[: max(len(kinds) - columns, 0)]:
         ax.set_xlabel("")
-    low, _ = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(bottom=low / 8)  # room for the legend
     axes[0, 0].plot([], [], color=NEUTRAL, ls="--", label="one Gaussian")
-    add_legend(axes[0, 0], loc="lower left")
+    add_legend(axes[0, 0], outside=True)
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from figures.legends import legend_above
 from figures.overlay import MARKERS_OF_MEANS
 from figures.paper.continual import related_teachers
 from figures.paper.registry import Data, paper_figure
@@ -166,9 +167,7 @@ def draw_merged_models(data: Data) -> Figure:
     handles += [Line2D([], [], color=NEUTRAL, ls=line) for line in WAYS.values()]
     handles.append(Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8))
     labels = [*(rule_label(rule) or rule for rule in rules), *WAYS, "simulation"]
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=len(handles), columnspacing=1.0
-    )
+    legend_above(figure, handles, labels)
     return figure
 
 

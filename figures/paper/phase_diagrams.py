@@ -107,7 +107,7 @@ def draw_learning_rate_scan(data: Data) -> Figure:
     for rule in data["theory"].rule.values:
         plot_scan(*(each.sel(rule=rule) for each in data.values()), rule=str(rule), ax=ax)
     ax.set_ylabel(f"{ERROR_LABEL} at $t$ = {data['theory'].time.values[-1]:g}")
-    add_legend(ax)
+    add_legend(ax, outside=True)
     return figure
 
 

@@ -62,7 +62,7 @@ def draw_optimal_schedule(data: Data) -> Figure:
     lower.set(yscale="linear", ylabel="simulation / theory")
     for ax in (above, right):
         ax.set_xlabel("")
-    add_legend(right)
+    add_legend(right, outside=True)
     return figure
 
 

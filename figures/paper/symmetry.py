@@ -49,11 +49,10 @@ def draw_plateau(data: Data) -> Figure:
         lengths = data[f"lengths/{lr}"]
         plot_height(lengths.height.item(), 2, theory.times[-1], color=look["color"], ax=left)
         plot_plateau_lengths(lengths, label=rf"$\eta$ = {lr}", ax=right, **look)
-    left.set(xscale="linear", xlabel=r"learning rate $\times$ $t$", ylim=(3e-3, None))
-    right.set_ylabel(r"learning rate $\times$ length of the plateau")
-    for ax in (left, right):
-        ax.plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="prediction")
-        add_legend(ax)
+    left.set(xscale="linear", xlabel=r"$\eta\,t$", ylim=(3e-3, None))
+    right.set_ylabel(r"$\eta$ $\times$ length of the plateau")
+    left.plot([], [], color=NEUTRAL, ls="--", lw=0.8, label="prediction")
+    add_legend(left, outside=True)
     return figure
 
 
@@ -145,7 +144,7 @@ def draw_degeneracy_breaking(data: Data) -> Figure:
     left.set_xticks(**degrees)
     right.set(ylabel=ANGLE_LABEL, ylim=(-6, 186))
     right.set_yticks(**degrees)
-    add_legend(left, loc="lower right")
+    add_legend(left, outside=True)
     return figure
 
 
