@@ -1,5 +1,6 @@
-"""Drawing: Trajectories in, Axes out.  Nothing here computes or saves."""
+"""Drawing: Trajectories in, Axes out.  Nothing here computes, and ``animate`` alone saves."""
 
+from figures.animation import animate
 from figures.distributions import plot_distribution, plot_quantiles
 from figures.entries import plot_order_parameter
 from figures.fluctuations import plot_finite_size, plot_fluctuation_band
@@ -13,6 +14,7 @@ from figures.sweeps import plot_phase_diagram, plot_scan, shared_norm
 
 __all__ = [
     "add_legend",
+    "animate",
     "paper_style",
     "plot_band",
     "plot_distribution",

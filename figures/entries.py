@@ -80,15 +80,19 @@ def plot_order_parameter(
     return ax
 
 
-def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tuple[int, int]:
-    """Rows and columns of an order parameter; ValueError if the Trajectory has none."""
+def check_states(argument: str, trajectory: Trajectory) -> dict[str, Any]:
+    """The order parameters that a Trajectory has, by name; ValueError if they are none."""
     states = trajectory.order_parameters
     if not is_state(states):
         raise ValueError(
             f"Argument `{argument}` must have order parameters, but has {quoted(states)}."
         )
-    known = {key: each for key, each in by_layers(states._asdict()).items() if each is not None}
-    shown = lookup("name", known, name)
+    return {key: each for key, each in by_layers(states._asdict()).items() if each is not None}
+
+
+def _shape_of_parameter(argument: str, trajectory: Trajectory, name: Any) -> tuple[int, int]:
+    """Rows and columns of an order parameter; ValueError if the Trajectory has none."""
+    shown = lookup("name", check_states(argument, trajectory), name)
     array = check_array(f"{argument}.{name}", shown, finite=False)
     leading = trajectory.generalization_error.shape
     matrices = array.ndim - len(leading) in (2, 3) and array.size > 0  # 3 for groups of inputs

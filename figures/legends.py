@@ -52,10 +52,9 @@ def legend_above(figure: Any, handles: list, labels: list[str], **legend: Any) -
     if figure.get_layout_engine() is None:
         figure.set_layout_engine("constrained")  # which makes room
     keywords = {"loc": "outside upper center", "columnspacing": 1.2, **legend}
-    renderer = figure.canvas.get_renderer()
     for rows in range(1, len(labels) + 1):
         made = figure.legend(handles, labels, **{"ncols": -(-len(labels) // rows), **keywords})
-        if rows == len(labels) or made.get_window_extent(renderer).width <= figure.bbox.width:
+        if rows == len(labels) or made.get_window_extent().width <= figure.bbox.width:
             break
         made.remove()
     return made

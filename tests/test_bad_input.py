@@ -242,6 +242,9 @@ CALLS = {
     "simulations.ReadoutMirror": (simulations.ReadoutMirror, {}),
     "simulations.TwoLayerMirror": (simulations.TwoLayerMirror, {}),
     "figures.add_legend": (figures.add_legend, {"ax": AX}),
+    "figures.animate": (
+        figures.animate, {"trajectory": CURVE, "simulation": RUNS, "path": "not there/film.gif"},
+    ),
     "figures.paper_style": (figures.paper_style, {}),
     "figures.plot_band": (figures.plot_band, {"paths": RUNS, "simulation": RUNS, "ax": AX}),
     "figures.plot_distribution": (

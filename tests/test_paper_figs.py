@@ -90,6 +90,36 @@ def counting(figure):
     return figure._replace(compute=compute, draw=lambda curves: plt.figure()), calls
 
 
+UNCOMPARED = ()
+"""Figures of which nothing has a standard error."""
+
+
+def assert_nothing_is_covered(figure):
+    """No curve runs under a legend, nor under the letter of a panel, and nothing is cut off."""
+    paper_figs.finish(figure)
+    figure.canvas.draw()
+    page = figure.bbox.padded(1.0)
+    for ax in figure.axes:
+        if not ax.axison:
+            continue
+        box = ax.get_tightbbox()
+        assert page.contains(box.xmin, box.ymin)
+        assert page.contains(box.xmax, box.ymax)
+        legends = [each for each in (ax.get_legend(), *figure.legends) if each is not None]
+        for covered in (
+            *(each.get_window_extent() for each in legends),
+            *(text.get_window_extent() for text in ax.texts),
+        ):
+            for line in ax.lines:
+                points = line.get_transform().transform(line.get_xydata())
+                points = points[np.isfinite(points).all(axis=1)]
+                steps = np.linspace(0, 1, 9)[:, None, None]
+                between = points[:-1] + steps * np.diff(points, axis=0)
+                for x, y in np.concatenate([points[None], between], axis=None).reshape(-1, 2):
+                    assert not (covered.contains(x, y) and ax.bbox.contains(x, y))
+    plt.close(figure)
+
+
 @pytest.mark.computes
 @pytest.mark.parametrize("names", quick_and_long([("alignment",)], (tuple(paper_figs.FIGURES),)))
 def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_path):
@@ -97,8 +127,9 @@ def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_p
     chosen = ["--only", *names] if len(names) < len(tiny) else []
     assert paper_figs.main(["--quick", "--seed", "3", "--out", str(out), *chosen]) == 0
     expected = {f"{name}.{kind}" for name in names for kind in ("pdf", "png", "npz")}
-    assert set(os.listdir(out)) == expected | {"manifest.json"}
+    assert set(os.listdir(out)) == expected | {"manifest.json", "captions.md"}
     manifest = json.loads((out / "manifest.json").read_text())
+    page = (out / "captions.md").read_text()
     for name in names:
         figure = tiny[name]
         entry = manifest["figures"][name]
@@ -107,6 +138,9 @@ def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_p
         assert entry["commit"]
         assert entry["tolerances"] == {"rtol": 1e-8, "atol": 1e-10}
         assert entry["seconds"] >= 0
+        assert f"## {name}\n\n{entry['caption']}\n" in page
+        assert f"`seed` = 3.\n\n{'' if name in UNCOMPARED else 'Deviation of'}" in entry["caption"]
+        assert_nothing_is_covered(figure.draw(paper_figs.load_data(out / f"{name}.npz")[0]))
     with np.load(out / "alignment.npz") as data:
         assert data["simulation/afa/B"].shape == (2, 17, 2, 1)
         assert data["theory/fa/generalization_error"].shape == (200,)
@@ -116,7 +150,7 @@ def test_figures_are_written_in_the_formats_asked_for_with_their_fonts(tiny, tmp
     run = ["--only", "learning_curves", "--out", str(tmp_path), "--format"]
     assert paper_figs.main([*run, "svg, pdf,svg"]) == 0
     assert {name.partition(".")[2] for name in os.listdir(tmp_path)} == {
-        "svg", "pdf", "npz", "json"
+        "svg", "pdf", "npz", "json", "md"
     }  # fmt: skip
     pdf = (tmp_path / "learning_curves.pdf").read_bytes()
     assert b"/FontFile2" in pdf  # whole outlines, where Type 3 has procedures
@@ -208,6 +242,15 @@ def test_unchanged_data_is_drawn_again_without_being_computed(tiny, tmp_path):
     (tmp_path / "alignment.npz").write_bytes(b"PK damaged")
     assert paper_figs.main([*run, "--seed", "1"]) == 0
     assert len(calls) == 4
+
+
+def test_captions_of_figures_that_are_not_drawn_again_stay(tiny, tmp_path):
+    run = ["--out", str(tmp_path), "--only"]
+    assert paper_figs.main([*run, "alignment"]) == 0
+    assert paper_figs.main([*run, "order_parameters", "--seed", "7"]) == 0
+    page = (tmp_path / "captions.md").read_text()
+    first, second = (page.index(f"## {name}\n") for name in ("order_parameters", "alignment"))
+    assert first < page.index("`seed` = 7") < second < page.index("`seed` = 0")
 
 
 def test_changed_code_is_computed_again(tiny, tmp_path, monkeypatch):

@@ -61,11 +61,11 @@ def captions_page(captions: dict[str, str]) -> str:
     return "\n".join([HEAD, *parts])
 
 
-def in_words(value: Any) -> str:
+def in_words(value: Any, digits: int = 6) -> str:
     """A parameter: numbers in short, several with commas."""
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(in_words, value))})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def deviations_in_words(data: Data) -> str:
@@ -93,11 +93,12 @@ def _worst(series: str, deviation: Deviation) -> tuple[float, str]:
     """The value of largest absolute value, and where it is."""
     off = deviation.off
     at = np.unravel_index(int(np.argmax(abs(off).fillna(-1.0).values)), off.shape)
-    where = [
-        f"{'t' if name == 'time' else name} = {value.item():.3g}"
-        if value.dtype.kind == "f" else str(value.item())
-        for name, value in off[at].coords.items() if off.coords[name].dims
-    ]  # fmt: skip
+    where = []
+    for name, value in off[at].coords.items():
+        if off.coords[name].dims:
+            words = in_words(value.item(), digits=3)
+            number = value.dtype.kind in "if"
+            where.append(f"{'t' if name == 'time' else name} = {words}" if number else words)
     return off[at].item(), ", ".join(filter(None, [series, deviation.entry, *where]))
 
 

@@ -64,6 +64,121 @@ def test_one_run_has_no_error_bars_and_diverged_runs_count_while_they_last():
     np.testing.assert_allclose(markers.get_ydata(), expected)
 
 
+def several(*rules):
+    """Theory and simulation of rules, by name, whose errors differ."""
+    grown = [1.0 + index for index, _ in enumerate(rules)]
+    return tuple(
+        {
+            rule: each._replace(generalization_error=factor * each.generalization_error)
+            for rule, factor in zip(rules, grown, strict=True)
+        }
+        for each in (trajectory(), trajectory(5))
+    )
+
+
+def test_several_rules_are_drawn_at_once():
+    theory, simulation = several("bp", "fa", "my own")
+    del simulation["fa"]
+    ax = plot_overlay(theory, simulation)
+    lines = [line for line in ax.lines if line.get_linestyle() != "None"]
+    assert [line.get_color() for line in lines] == [rule_color(rule) for rule in theory]
+    assert [line.get_label() for line in lines] == ["BP", "FA", "my own"]
+    for line, each in zip(lines, theory.values(), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), each.generalization_error)
+    means = [bars.lines[0].get_ydata() for bars in ax.containers]
+    for mean, each in zip(means, simulation.values(), strict=True):
+        np.testing.assert_allclose(mean, each.generalization_error.mean(axis=0))
+    listed = plot_overlay(list(theory.values()), rule=list(theory), label=["one", None, "three"])
+    assert [line.get_label() for line in listed.lines] == ["one", "FA", "three"]
+    assert [line.get_color() for line in listed.lines] == [rule_color(rule) for rule in theory]
+    shades = plot_overlay(None, list(simulation.values()), rule="fa", marker="x")
+    colors = {bars.lines[0].get_color() for bars in shades.containers}
+    assert len(colors) == 2
+    assert {bars.lines[0].get_marker() for bars in shades.containers} == {"x"}
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("standard errors", False), ("relative", True)])
+def test_residuals_are_simulation_minus_theory_in_a_panel_below(kind, unit):
+    theory, simulation = several("bp", "fa")
+    early = simulation["fa"]._replace(  # between the times of theory
+        times=np.array([0.1, 1.0]), order_parameters=None,
+        generalization_error=simulation["fa"].generalization_error[:, :2],
+    )  # fmt: skip
+    ax = plot_overlay(theory, simulation | {"fa": early}, residuals=kind)
+    assert ax.figure.axes[0] is ax
+    (below,) = ax.figure.axes[1:]
+    assert below.get_label() == "residuals"
+    assert below.get_xlabel() == style.TIME_LABEL
+    assert not ax.get_xlabel()
+    assert below.get_position().ymax < ax.get_position().ymin
+    for bars, rule in zip(below.containers, theory, strict=True):
+        samples = simulation[rule].generalization_error
+        mean, exact = samples.mean(axis=0), theory[rule].generalization_error
+        error = samples.std(axis=0, ddof=1) / np.sqrt(5)
+        expected = (mean - exact) / (exact if unit else error)
+        drawn = bars.lines[0]
+        assert drawn.get_color() == rule_color(rule)
+        np.testing.assert_allclose(drawn.get_ydata(), expected[: len(drawn.get_ydata())])
+        assert bars.has_yerr == unit
+        if unit:
+            ends = bars.lines[2][0].get_segments()
+            np.testing.assert_allclose(
+                [end[1, 1] - end[0, 1] for end in ends], (2 * error / exact)[: len(ends)]
+            )
+
+
+def test_curves_that_are_added_share_the_panel_of_residuals():
+    _, (left, right) = plt.subplots(1, 2)
+    for ax in (left, left, right):
+        plot_overlay(trajectory(), trajectory(3), residuals="relative", ax=ax)
+    below = [ax for ax in left.figure.axes if ax.get_label() == "residuals"]
+    assert [len(ax.containers) for ax in below] == [2, 1]
+
+
+def test_residuals_where_all_runs_are_alike_are_not_drawn():
+    theory, simulation = trajectory(), trajectory(4)
+    simulation.generalization_error[:, 0] = 0.3  # as where they start
+    ax = plot_overlay(theory, simulation, residuals="standard errors")
+    drawn = ax.figure.axes[1].containers[0].lines[0].get_ydata()
+    assert list(np.isfinite(drawn)) == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"theory": {"bp": 1}}, r"`theory\['bp'\]` must be a Trajectory"),
+        ({"simulation": [trajectory(2)]}, "`simulation` must be a dictionary of Trajectories"),
+        ({"theory": {}}, "`theory` must be a dictionary of Trajectories"),
+        ({"rule": "bp"}, "`rule` must be None where"),
+        ({"label": ["a", "b"]}, "`label` must be a list of 1"),
+        ({"label": [3]}, "`label` must be a string"),
+        ({"theory": [trajectory()], "rule": ["bp", "fa"], "simulation": None}, "`rule` must be a"),
+        (
+            {"theory": [trajectory()], "simulation": [trajectory(2)] * 2},
+            "`simulation` must be a list of 1 Trajectories",
+        ),
+        ({"residuals": "percent"}, '`residuals` must be one of "standard errors", "relative"'),
+        ({"residuals": "relative", "simulation": None}, "`residuals` must be None where no rule"),
+        (
+            {"residuals": "standard errors", "simulation": {"bp": trajectory(1)}},
+            '`residuals` must be "relative" or None for a simulation of one run',
+        ),
+    ],
+)
+def test_several_rules_that_cannot_be_drawn_are_named(given, words):
+    whole = {"theory": {"bp": trajectory()}, "simulation": {"bp": trajectory(2)}}
+    with pytest.raises(ValueError, match=words):
+        plot_overlay(**whole | given)
+    assert not plt.get_fignums()
+
+
+def test_residuals_need_axes_of_a_grid():
+    free = plt.figure().add_axes((0, 0, 1, 1))
+    with pytest.raises(ValueError, match="`ax` must be in a grid"):
+        plot_overlay(trajectory(), trajectory(2), residuals="relative", ax=free)
+    assert not free.lines
+
+
 def test_any_observable_is_drawn_on_the_axes_given():
     _, ax = plt.subplots()
     theory = trajectory()
