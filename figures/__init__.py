@@ -3,6 +3,7 @@
 from figures.animation import animate
 from figures.distributions import plot_distribution, plot_quantiles
 from figures.entries import plot_order_parameter
+from figures.finishing import finish
 from figures.fluctuations import plot_finite_size, plot_fluctuation_band
 from figures.legends import add_key as add_key  # its former name
 from figures.legends import add_legend
@@ -15,6 +16,7 @@ from figures.sweeps import plot_phase_diagram, plot_scan, shared_norm
 __all__ = [
     "add_legend",
     "animate",
+    "finish",
     "paper_style",
     "plot_band",
     "plot_distribution",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from figures.residuals import PANEL
+from odes.common.checks import quoted
 
 FEW_DECADES = 2.0
 """Of a logarithmic axis, up to which 2 and 5 are labelled beside 1."""
@@ -21,7 +22,22 @@ DECIMALS = (1e-3, 1e3)
 
 
 def finish(figure: Figure) -> Figure:
-    """Letter the panels, and write the numbers of all logarithmic axes in one way; the figure."""
+    """Give a figure what it lacks to be printed, when everything else is drawn.
+
+    Panels, if there are several, get letters: (a), (b), ... above their left ends, but for colour
+    bars and residuals.  The numbers of each logarithmic axis are all decimals, or, where some would
+    be long, all powers of ten; ticks of one's own stay.
+
+    Args:
+        figure: of matplotlib.
+
+    Returns:
+        The figure.
+    """
+    if not isinstance(figure, Figure):
+        raise ValueError(
+            f"Argument `figure` must be a Figure of matplotlib, but is {quoted(figure)}."
+        )
     panels = panels_of(figure)
     if len(panels) > 1:
         for letter, ax in zip(ascii_lowercase, panels, strict=False):

@@ -30,7 +30,8 @@ def theory_at(x: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     A monotone cubic between two points, in the logarithm of x if all are positive; NaN beyond the
     ends and beside NaN.
     """
-    x, at = np.asarray(x, float), np.asarray(at, float)
+    order = np.argsort(x)
+    x, values, at = np.asarray(x, float)[order], values[order], np.asarray(at, float)
     nearest = np.argmin(abs(x - at[:, None]), axis=1)
     same = np.isclose(x[nearest], at, rtol=1e-9, atol=0)  # such as ends, but for rounding
     at = np.where(same, x[nearest], at)

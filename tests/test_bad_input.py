@@ -245,6 +245,7 @@ CALLS = {
     "figures.animate": (
         figures.animate, {"trajectory": CURVE, "simulation": RUNS, "path": "not there/film.gif"},
     ),
+    "figures.finish": (figures.finish, {"figure": Figure()}),
     "figures.paper_style": (figures.paper_style, {}),
     "figures.plot_band": (figures.plot_band, {"paths": RUNS, "simulation": RUNS, "ax": AX}),
     "figures.plot_distribution": (

@@ -76,7 +76,7 @@ def test_sweeps_are_compared_at_the_points_of_the_simulation():
             "status": (dims[:2], np.full((2, 40), "ok")),
         },
         {"rule": ["bp", "fa"], "lr": lr, "time": [5.0]},
-    )
+    ).isel(lr=slice(None, None, -1))
     mean = np.stack([law(spots) + [ERROR, 0, 0], spots + [0, 0, 2 * ERROR]])[..., None]
     simulation = xarray.Dataset(
         {"generalization_error": (("run", *dims), mean + SPREAD[:, :, None, None])},
