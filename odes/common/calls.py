@@ -139,7 +139,9 @@ def remembered(function: Function) -> Function:
 
 
 def call_of(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Call:
-    """The call that :meth:`Call.record` kept."""
+    """The call that :meth:`Call.record` kept; ValueError for a function of other packages."""
+    if record["function"].rpartition(".")[0] not in HOMES:
+        raise ValueError(f"{record['function']} is none of these packages.")
     arguments: dict[str, Any] = {}
     for name, form in record["arguments"].items():
         try:

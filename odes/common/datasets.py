@@ -95,7 +95,11 @@ def _origin(call: Any) -> dict[str, Any]:
     """What a reader wants to know of the call: numbers and names."""
     if call is None:
         return {}
-    given = {name: each for name, each in call.arguments.items() if type(each) in (int, float)}
+    given = {
+        name: each if abs(each) < 2**31 else float(each)  # as netCDF has integers
+        for name, each in call.arguments.items()
+        if type(each) in (int, float)
+    }
     return {
         "function": call.function,
         "version": call.versions["topdown-odes"],
@@ -159,7 +163,7 @@ def parts_of(dataset: Any, fields: tuple[str, ...]) -> dict[str, Any]:
 
     The fluctuations are a dictionary of theirs.
     """
-    arrays = {name: _native(dataset[name].values) for name in json.loads(dataset.attrs[ORDER])}
+    arrays = {name: _values(dataset[name]) for name in json.loads(dataset.attrs[ORDER])}
 
     def of(prefix: str) -> dict[str, Any]:
         chosen = {name: each for name, each in arrays.items() if name.startswith(prefix)}
@@ -167,7 +171,7 @@ def parts_of(dataset: Any, fields: tuple[str, ...]) -> dict[str, Any]:
 
     found = {name: _plain(dataset.attrs[name]) for name in fields if name in dataset.attrs}
     found |= {name: arrays[name] for name in fields if name in arrays}
-    found["times"] = _native(dataset["time"].values)
+    found["times"] = dataset["time"].values
     names = str(found.pop(STATE, "")).split()
     found[STATE] = state_of(together({name: arrays[name] for name in names})) if names else None
     if scatter := of(SCATTER):
@@ -185,11 +189,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _native(array: np.ndarray) -> np.ndarray:
-    """An array as it was before it was in a file."""
-    if array.dtype.kind in "OSU":
-        return array.astype(str)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+def _values(variable: Any) -> np.ndarray:
+    """The values of a variable; of text, which a file returns as objects, as they were."""
+    return variable.values.astype(str) if variable.dtype.kind == "O" else variable.values
 
 
 def table_of(trajectory: Any) -> Any:

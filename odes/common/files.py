@@ -56,6 +56,10 @@ def save(trajectory: Any, path: Any, networks: bool) -> None:
         raise ValueError(
             f"Argument `path` must be a file that can be written, but is {path}: {error}"
         ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Argument `recorded` of a Trajectory must hold real numbers to be saved: {error}"
+        ) from error
 
 
 def read(path: Any) -> Any:
