@@ -60,8 +60,8 @@ def sample_network(
             its readout to 1.
         feedback: "aligned" makes an F whose overlaps with student and teacher are exactly B and S
             and which has no further component; then B is self-averaging and the equations of
-            ``odes.solve`` are exact as N grows.  "random" draws F independently of the weights, with
-            entries of O(1); then they hold only for small learning rates.
+            ``odes.solve`` are exact as N grows.  "random" draws F independently of the weights,
+            with entries of O(1); then they hold only for small learning rates.
         B: fixed feedback of FA, (K, O), and for aligned feedback also the overlap of F with the
             student; None draws standard normals.  The norm P of F then grows as
             (B / student_scale)^2.  With several hidden layers, a tuple for FA; what F overlaps

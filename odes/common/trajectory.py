@@ -164,13 +164,16 @@ def _lines(trajectory: Trajectory) -> list[str]:
         counts = zip(*np.unique(trajectory.status, return_counts=True), strict=True)
         ended = ", ".join(f"{count} {status}" for status, count in counts)
     made = rule = ""
+    averages, accuracy = trajectory.averages, trajectory.average_error
+    if accuracy is not None:
+        averages = f"{averages}, error {accuracy:.0e}"
     if call is not None:
         made, rule = f" of {call.function}", f"rule {label_of(call.arguments['rule'])}, "
     lines = [
         f"Trajectory{made}: {rule}{ended}",
         f"{len(times)} times, from {times[0]:g} to {times[-1]:g}",
         f"generalisation error at the end: {_at_the_end(np.atleast_2d(errors))}",
-        f"averages: {trajectory.averages}",
+        f"averages: {averages}",
     ]
     return lines if call is None else [*lines, f"topdown-odes {call.versions['topdown-odes']}"]
 

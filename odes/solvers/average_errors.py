@@ -135,7 +135,7 @@ def _warn(points: Points, error: float, average_rtol: float) -> None:
     warnings.warn(
         f"Averages over {len(points.weights)} {points.kind} have an estimated error of {error:.1e},"
         f" above `average_rtol`, {average_rtol:.1e}; there are no more accurate ones.",
-        RuntimeWarning, stacklevel=4,
+        RuntimeWarning, stacklevel=5,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -212,7 +212,7 @@ def solve(
 
 
 def warn_of_diffusion(problem: Problem, initial: OrderParameters, teacher: Teacher) -> None:
-    """RuntimeWarning where B of a random F diffuses by more than a small learning rate lets it.
+    """A warning where B of a random F diffuses by more than a small learning rate lets it.
 
     That F is random shows where no aligned F has these B, S and P, which is so for most that are
     measured on a network with random feedback, where P is smaller by a factor of N.
@@ -223,12 +223,18 @@ def warn_of_diffusion(problem: Problem, initial: OrderParameters, teacher: Teach
     try:
         overlaps_for(problem.rule, initial, teacher, with_P=True)
     except ValueError:
-        warnings.warn(
-            "B, S and P are those of a random F, whose B diffuses as the student learns; solve() "
-            f"leaves that out, which is right for small learning rates, but `lr` is {now.lr:g}: "
-            "use solve_paths().",
-            RuntimeWarning, stacklevel=3,
-        )  # fmt: skip
+        say_that_B_diffuses()
+
+
+@cache
+def say_that_B_diffuses() -> None:
+    """RuntimeWarning, once in a process."""
+    warnings.warn(
+        "B, S and P are those of a random F, whose B diffuses as the student learns; solve() "
+        f"leaves that out, which is right for small learning rates, but `lr` is above {LARGE_LR:g}:"
+        " use solve_paths().",
+        RuntimeWarning, stacklevel=5,
+    )  # fmt: skip
 
 
 def integrate_problem(

@@ -69,7 +69,7 @@ def precise_mean(
         warnings.warn(
             f"The standard error of {n} runs is {excess * until_standard_error:.1e} of the mean, "
             f"above `until_standard_error`, {until_standard_error:.1e}; no more are run.",
-            RuntimeWarning, stacklevel=3,
+            RuntimeWarning, stacklevel=4,
         )  # fmt: skip
     return joined(curves)
 
