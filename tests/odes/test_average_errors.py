@@ -3,16 +3,19 @@
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
-from odes import RULES, Activation, Rule, Update, hyperparameters, solve, sweep
+from odes import RULES, Activation, Rule, hyperparameters, solve, sweep
 from odes.averages.activations import Erf
+from odes.averages.closed import Moments
+from odes.averages.node_sums import Squares
 from odes.averages.nodes import ladder_of
 from odes.averages.quadrature import lattice, mirrored_sobol
 from odes.problem import has_closed_form, prepare
 from odes.solvers import average_errors
-from odes.solvers.average_errors import SAFETY, average_error
+from odes.solvers.average_errors import SAFETY, _relative, average_error
 from simulations import sample_network
 from tests.conftest import factored_problem, needed, quick_and_long, random_problem
 
@@ -106,11 +109,15 @@ def test_an_accuracy_out_of_reach_is_said_to_be_so(monkeypatch):
 
 
 class Lopsided(Rule):
-    """Backpropagation that learns more from one half of the fields."""
+    """Backpropagation that learns more from one half of the fields, in one of the layers."""
+
+    def __init__(self, part):
+        self.part = part
 
     def update(self, sample):
         made = super().update(sample)
-        return Update(made.delta * (2 + np.e ** -((sample.fields[0] - 1) ** 2)), made.readout)
+        more = 2 + np.e ** -((sample.fields[0] - 1) ** 2)
+        return made._replace(**{self.part: getattr(made, self.part) * more})
 
     def feedback(self, state):
         return state.v
@@ -124,12 +131,13 @@ def test_what_is_not_even_is_averaged_over_all_nodes():
         solve(needed(state, "bp"), teacher, rule=rule, activation=activation, lr=0.1, times=[1.0])
         for rule, activation in (
             ("bp", "tanh"),
-            (Lopsided(), "tanh"),
+            (Lopsided("delta"), "tanh"),
+            (Lopsided("readout"), "tanh"),
             ("bp", Activation(lambda z: z + z**2 / 10)),
         )
     ]
     sizes = [int(curve.averages.split()[0]) for curve in curves]
-    assert sizes[1] == sizes[2] == 2 * sizes[0] - 1
+    assert sizes[1:] == [2 * sizes[0] - 1] * 3
     assert all(curve.average_error < 1e-8 for curve in curves)
 
 
@@ -166,3 +174,38 @@ def test_a_sweep_takes_the_nodes_that_its_most_demanding_corner_needs():
     for (lr, scale), each in alone.items():
         point = swept.generalization_error.sel(rule="pepita", lr=lr, feedback_scale=scale)
         np.testing.assert_allclose(point, each.generalization_error, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "error"),
+    [
+        ("slopes", [[0.1, 0.2]], np.sqrt(0.1**2 + 0.1 * 0.2 + 2 * 0.2**2) / 2),
+        ("delta_delta", [[0.2]], 0.2 / 4),
+        ("readout", [[0.3, 0.0]], 0.3 / 3),
+        ("gamma_error", [[0.0, 0.4]], 0.4 / 2),
+        ("weights", {"D": [[0.5, 0.1]]}, 0.5 / 5),
+    ],
+)
+def test_each_average_counts_relative_to_the_root_mean_square(part, change, error):
+    """One unit with <delta^2> = 4, one teacher, two outputs; one of the averages is off."""
+    C = np.array([[1.0, 0.5], [0.5, 2.0]])
+    theirs = Moments(
+        slopes=np.array([[0.7, 0.3]]),
+        delta_delta=np.array([[4.0]]),
+        readout=np.ones((1, 2)),
+        gamma_error=np.ones((1, 2)),
+        weights={"D": np.ones((1, 2))},
+    )
+    squares = Squares(np.full((1, 2), 9.0), np.full((1, 2), 4.0), {"D": np.full((1, 2), 25.0)})
+    mine = theirs._replace(
+        **{
+            part: jax.tree.map(
+                lambda a, b: a + np.array(b),
+                getattr(theirs, part),
+                change,
+                is_leaf=lambda a: isinstance(a, np.ndarray),
+            )
+        }
+    )
+    assert max(_relative(theirs, theirs, squares, C)) == 0
+    np.testing.assert_allclose(max(_relative(mine, theirs, squares, C)), error, rtol=1e-12)
