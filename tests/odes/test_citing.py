@@ -30,7 +30,7 @@ from tests.conftest import random_problem
 ROOT = Path(__file__).parents[2]
 STATE, TEACHER = random_problem(2, 2, 2)
 TRAINING = {"lr": 0.1, "times": [0.0, 0.1]}
-ENTRY = re.compile(r"^@(\w+)\{(\w+),\n((?:  \w+ = \{.*\},?\n)+)\}", re.MULTILINE)
+ENTRY = re.compile(r"^@(\w+)\{(\w+),\n((?:  \w+ = \{.*\},\n)*  \w+ = \{.*\}\n)\}", re.MULTILINE)
 
 
 def cited(*what):
