@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 import paper_figs
-from figures import plot_overlay
+from figures import paper_style, plot_overlay
 from figures.paper.curves import FAMILIES
 from figures.paper.keeping import computing_code
 from odes import RULES
@@ -140,7 +140,8 @@ def test_every_figure_is_written_with_its_data_and_a_manifest(names, tiny, tmp_p
         assert entry["seconds"] >= 0
         assert f"## {name}\n\n{entry['caption']}\n" in page
         assert f"`seed` = 3.\n\n{'' if name in UNCOMPARED else 'Deviation of'}" in entry["caption"]
-        assert_nothing_is_covered(figure.draw(paper_figs.load_data(out / f"{name}.npz")[0]))
+        with paper_style():
+            assert_nothing_is_covered(figure.draw(paper_figs.load_data(out / f"{name}.npz")[0]))
     with np.load(out / "alignment.npz") as data:
         assert data["simulation/afa/B"].shape == (2, 17, 2, 1)
         assert data["theory/fa/generalization_error"].shape == (200,)

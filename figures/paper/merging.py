@@ -162,7 +162,7 @@ def draw_merged_models(data: Data) -> Figure:
         Line2D([], [], color=NEUTRAL, ls="", marker=marker, ms=3, mfc=face, label=f"$t$ = {t:g}")
         for t, marker, face in zip(times, "os", ("none", NEUTRAL), strict=True)
     ]
-    axes[1].legend(handles=spots)
+    axes[1].legend(handles=spots, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     handles = [Line2D([], [], color=rule_color(rule)) for rule in rules]
     handles += [Line2D([], [], color=NEUTRAL, ls=line) for line in WAYS.values()]
     handles.append(Line2D([], [], color=NEUTRAL, ls="", marker="o", mfc="white", mew=0.8))
