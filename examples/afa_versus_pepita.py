@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay
+from figures import add_legend, finish, paper_style, plot_overlay
 from odes import solve
 from simulations import sample_network, simulate
 
@@ -14,4 +14,4 @@ with paper_style():
         theory = solve(*network.overlaps(rule), rule=rule, lr=0.5, times=times)
         simulation = simulate(network, rule=rule, lr=0.5, times=times, n_runs=4)
         ax = plot_overlay(theory, simulation, rule=rule, ax=ax)
-    add_legend(ax).figure.savefig("afa_versus_pepita.png")
+    finish(add_legend(ax).figure).savefig("afa_versus_pepita.png")

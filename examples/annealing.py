@@ -6,7 +6,7 @@ theory and simulation change it at that very sample.
 
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay, variants
+from figures import add_legend, finish, paper_style, plot_overlay, variants
 from odes import PiecewiseConstant, solve
 from simulations import sample_network, simulate
 
@@ -26,4 +26,4 @@ with paper_style():
         theory = solve(initial, teacher, times=times, **training)
         simulation = simulate(network, times=times[::4], n_runs=4, **training)
         ax = plot_overlay(theory, simulation, label=label, ax=ax, **look)
-    add_legend(ax, loc="lower left").figure.savefig("annealing.png")
+    finish(add_legend(ax, loc="lower left").figure).savefig("annealing.png")

@@ -7,7 +7,7 @@ readout of 1 makes it twice as large.
 import matplotlib.pyplot as plt
 import numpy as np
 
-from figures import paper_style
+from figures import finish, paper_style
 from figures.style import rule_color, rule_label
 from odes import OrderParameters, Teacher, critical_learning_rate, fixed_point
 
@@ -32,4 +32,4 @@ with paper_style():
     ax.set(xlabel=r"learning rate $\eta_w$", ylabel="growth of deviations per unit of $t$")
     ax.set_ylim(-0.15, 0.4)
     ax.legend()
-    ax.figure.savefig("critical_learning_rate.png")
+    finish(ax.figure).savefig("critical_learning_rate.png")

@@ -6,7 +6,7 @@ change together.  How the readout of each ends up relative to the B that FA has 
 
 import numpy as np
 
-from figures import add_legend, paper_style, plot_distribution
+from figures import add_legend, finish, paper_style, plot_distribution
 from odes import feedback_angle, solve
 from simulations import sample_network, simulate
 
@@ -25,4 +25,4 @@ with paper_style():
         ax = plot_distribution(*map(np.array, angles.values()), rule=rule, ax=ax)
         print(f"{rule}: median angle {np.median(angles['theory']):.0f} degrees")
     ax.set_xlabel("angle of final readout and first feedback (degrees)")
-    add_legend(ax).figure.savefig("degeneracy_breaking.png")
+    finish(add_legend(ax).figure).savefig("degeneracy_breaking.png")

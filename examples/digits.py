@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from figures import paper_style
+from figures import finish, paper_style
 from figures.style import rule_color, rule_label, rule_line
 from odes import hyperparameters
 from simulations import RULES, Network
@@ -87,6 +87,6 @@ with paper_style():
         print(f"{rule:14s} {mean[-1]:.3f} +- {std[-1]:.3f}")
     ax.set(xlabel="epoch", ylabel="test accuracy")
     ax.legend()
-    figure.savefig("digits.png")
+    finish(figure).savefig("digits.png")
 apart = np.array(curves["pepita"]) - np.array(curves["afa"])
 print(f"In every epoch, PEPITA is within {np.max(np.abs(np.mean(apart, 1))):.3f} of AFA")

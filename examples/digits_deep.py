@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from figures import paper_style
+from figures import finish, paper_style
 from odes import Mirrored, hyperparameters
 from odes.common.layers import as_weights
 from simulations import RULES, Network
@@ -104,4 +104,4 @@ for place, name in enumerate(tqdm(RATES, disable=None)):
 with paper_style():
     ax.set(xlabel="hidden layers", ylabel="test accuracy", xticks=(1, 2, 3))
     ax.legend()
-    figure.savefig("digits_deep.png")
+    finish(figure).savefig("digits_deep.png")

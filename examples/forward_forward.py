@@ -8,7 +8,7 @@ PEPITA-Hebbian, in the equations and in every weight of a network.
 import matplotlib.pyplot as plt
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay
+from figures import add_legend, finish, paper_style, plot_overlay
 from odes import solve
 from simulations import sample_network, simulate
 
@@ -34,7 +34,7 @@ with paper_style():
     plot_overlay(*both[1], rule="ff-topdown", color="black", marker="x", ax=right)
     for ax in (left, right):
         add_legend(ax)
-    figure.savefig("forward_forward.png")
+    finish(figure).savefig("forward_forward.png")
 for kind, pair in zip(("theory", "simulation"), zip(*both, strict=True), strict=True):
     ours, other = (each.order_parameters.R for each in pair)
     print(f"largest difference of R, {kind}: {np.max(np.abs(ours - other)):.8f}")

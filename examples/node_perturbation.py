@@ -9,7 +9,7 @@ and the theory averages over them.
 import jax.numpy as jnp
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay
+from figures import add_legend, finish, paper_style, plot_overlay
 from odes import Update, solve
 from odes.rules import BP
 from simulations import Rule, sample_network, simulate
@@ -50,4 +50,4 @@ gap = simulation.generalization_error.mean(axis=0) / theory.generalization_error
 print("simulation over theory, minus 1:", np.round(gap, 3))
 with paper_style():
     ax = plot_overlay(theory, simulation, label="node perturbation")
-    add_legend(ax).figure.savefig("node_perturbation.png")
+    finish(add_legend(ax).figure).savefig("node_perturbation.png")

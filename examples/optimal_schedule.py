@@ -6,7 +6,7 @@ noise to average over, which wants small ones.
 
 import numpy as np
 
-from figures import paper_style, plot_schedule, variants
+from figures import finish, paper_style, plot_schedule, variants
 from odes import PiecewiseConstant, generalization_error, optimal_schedule, solve
 from simulations import sample_network, simulate_chain
 
@@ -40,4 +40,4 @@ with paper_style():
         line = {"color": look["color"], "ls": look["linestyle"], "label": label}
         ax = plot_schedule(lr, t_max=200.0, ax=ax, **line)
     ax.legend()
-    ax.figure.savefig("optimal_schedule.png")
+    finish(ax.figure).savefig("optimal_schedule.png")

@@ -8,7 +8,7 @@ sign, so that the rule says that it is not smooth, and its theory is averaged ov
 import jax.numpy as jnp
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay
+from figures import add_legend, finish, paper_style, plot_overlay
 from odes import Update, solve
 from odes.rules import AFA
 from simulations import Rule, sample_network, simulate
@@ -41,4 +41,4 @@ gap = simulation.generalization_error.mean(axis=0) / theory.generalization_error
 print("simulation over theory, minus 1:", np.round(gap, 3))
 with paper_style():
     ax = plot_overlay(theory, simulation, label="sign of the error")
-    add_legend(ax).figure.savefig("own_rule.png")
+    finish(add_legend(ax).figure).savefig("own_rule.png")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from figures import add_legend, paper_style, plot_height, plot_overlay
+from figures import add_legend, finish, paper_style, plot_height, plot_overlay
 from odes import (
     OrderParameters,
     Teacher,
@@ -40,4 +40,4 @@ with paper_style():
             f"left at t = {end:.1f}, predicted half-way {times[half] + left:.1f}"
         )
     ax.set(xscale="linear")
-    add_legend(ax).figure.savefig("symmetric_plateau.png")
+    finish(add_legend(ax).figure).savefig("symmetric_plateau.png")

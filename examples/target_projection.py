@@ -7,7 +7,7 @@ puts out plays no part, so that the hidden units would grow for ever; decay hold
 import jax.numpy as jnp
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay
+from figures import add_legend, finish, paper_style, plot_overlay
 from odes import Update, solve
 from odes.rules import FA
 from simulations import Rule, sample_network, simulate
@@ -36,4 +36,4 @@ gap = simulation.generalization_error.mean(axis=0) / theory.generalization_error
 print("simulation over theory, minus 1:", np.round(gap, 3))
 with paper_style():
     ax = plot_overlay(theory, simulation, label="target projection")
-    add_legend(ax).figure.savefig("target_projection.png")
+    finish(add_legend(ax).figure).savefig("target_projection.png")

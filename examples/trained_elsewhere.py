@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import erf
 
-from figures import paper_style
+from figures import finish, paper_style
 from odes import OrderParameters, Teacher, solve
 
 N, lr, rng = 1000, 0.6, np.random.default_rng(0)
@@ -50,4 +50,4 @@ with paper_style():
     ax.plot(3 + times, measured, "o", mfc="white", label="the network")
     ax.set(yscale="log", xlabel="$t$ = samples / $N$", ylabel=r"generalisation error $\epsilon_g$")
     ax.legend()
-    ax.figure.savefig("trained_elsewhere.png")
+    finish(ax.figure).savefig("trained_elsewhere.png")

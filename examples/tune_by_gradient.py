@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from scipy.optimize import minimize
 
-from figures import paper_style, plot_phase_diagram
+from figures import finish, paper_style, plot_phase_diagram
 from odes import flow, sweep
 from simulations import sample_network
 
@@ -41,4 +41,4 @@ with paper_style():
     ax = plot_phase_diagram(swept)
     ax.plot(*np.exp(path).T, "o-", color="white", mec="black", mew=0.5)
     ax.figure.colorbar(ax.collections[0], label=r"generalisation error $\epsilon_g$ at $t$ = 10")
-    ax.figure.savefig("tune_by_gradient.png")
+    finish(ax.figure).savefig("tune_by_gradient.png")

@@ -6,7 +6,7 @@ from the one that backpropagation would make.
 
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay, variants
+from figures import add_legend, finish, paper_style, plot_overlay, variants
 from odes import feedback_angle, solve, update_angle
 from simulations import sample_network, simulate
 
@@ -31,4 +31,4 @@ with paper_style():
             label = f"{rule.upper()}, {name}"
             ax = plot_overlay(theory, simulation, observable=angle, label=label, ax=ax, **look)
     ax.set_ylabel("angle with backpropagation (degrees)")
-    add_legend(ax).figure.savefig("update_alignment.png")
+    finish(add_legend(ax).figure).savefig("update_alignment.png")

@@ -7,7 +7,7 @@ Theory over networks, whose mirrors see real noise.
 import matplotlib.pyplot as plt
 import numpy as np
 
-from figures import add_legend, paper_style, plot_overlay, variants
+from figures import add_legend, finish, paper_style, plot_overlay, variants
 from figures.style import ANGLE_LABEL
 from odes import feedback_angle, solve
 from odes.rules import Mirrored
@@ -32,4 +32,4 @@ with paper_style():
         print(f"{name}: {angle(theory)[40]:.1f} degrees at t = {theory.times[40]:.1f}")
     above.set(xlabel="", ylabel=ANGLE_LABEL)
     add_legend(below)
-    figure.savefig("weight_mirrors.png")
+    finish(figure).savefig("weight_mirrors.png")
