@@ -1,6 +1,9 @@
 """What stands behind the explorer's page: choices, links, curves, and scripts."""
 
+import os
+import runpy
 import sys
+from types import ModuleType
 from urllib.parse import parse_qs
 
 import matplotlib.pyplot as plt
@@ -158,3 +161,23 @@ def test_progress_is_read_from_lines_however_they_are_cut():
     stream.write(" 90 samples, 3 s\n")
     assert sum(told) == 100
     assert sys.stderr is not stream
+
+
+def test_the_page_is_started_for_this_machine_alone(monkeypatch):
+    """Whatever host is asked for; and without marimo it is said what to install."""
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *given: started.append(given))
+    monkeypatch.setattr(sys, "argv", ["explorer", "--headless", "--host", "0.0.0.0"])
+    monkeypatch.setitem(sys.modules, "marimo", None)
+    with pytest.raises(SystemExit, match=r"pip install 'topdown-odes\[explore\]'"):
+        runpy.run_module("figures.explorer", run_name="__main__")
+    assert not started
+    there = ModuleType("marimo")
+    there.__spec__ = sys.__spec__
+    monkeypatch.setitem(sys.modules, "marimo", there)
+    runpy.run_module("figures.explorer", run_name="__main__")
+    ((_, command, environment),) = started
+    *_, option, host, page = command
+    assert (option, host) == ("--host", "127.0.0.1")
+    assert os.path.exists(page)
+    assert environment["MARIMO_SKIP_UPDATE_CHECK"] == "1"

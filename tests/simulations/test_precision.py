@@ -84,3 +84,24 @@ def test_precision_is_refused_where_the_number_of_runs_is_fixed(more):
     ended = simulate(NETWORK, **COMMON, return_networks=True).final
     with pytest.raises(ValueError, match="Argument `until_standard_error` must be None for Netw"):
         simulate(ended, **COMMON, until_standard_error=0.1)
+
+
+def test_added_runs_that_were_interrupted_go_on_where_they_were(monkeypatch, tmp_path):
+    from simulations.training import online_sgd
+
+    kept = online_sgd.save_arrays
+
+    def interrupted(file, arrays):
+        kept(file, arrays)
+        if "from-8" in str(file) and arrays["sample"] < 120:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(online_sgd, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(online_sgd, "save_arrays", interrupted)
+    wanted = {**COMMON, "until_standard_error": 0.1, "path": tmp_path, "n_runs": 8}
+    with pytest.raises(KeyboardInterrupt):
+        simulate(NETWORK, **wanted)
+    monkeypatch.setattr(online_sgd, "save_arrays", kept)
+    found = simulate(NETWORK, **wanted)
+    whole = simulate(NETWORK, **COMMON, n_runs=len(found.status))
+    assert_allclose(found.generalization_error, whole.generalization_error, rtol=1e-5)
