@@ -44,7 +44,7 @@ class View(NamedTuple):
 NUMBERS = {"lr": False, "lr_v": False, "feedback_scale": False, "noise": False, "t_max": True}
 """Whether they must be positive."""
 
-COUNTS = {"K": MAX_UNITS + 1, "M": MAX_UNITS + 1, "N": 10**7, "n_runs": 10**4}
+COUNTS = {"K": MAX_UNITS + 1, "M": MAX_UNITS + 1, "N": 10**6, "n_runs": 10**4}
 """What they must be below."""
 
 
@@ -70,6 +70,8 @@ def checked(choices: Choices, view: View) -> tuple[Choices, View]:
     for name, below in COUNTS.items():
         given[name] = check_count(name, given[name], below=below)
     given["seed"] = check_seed(given["seed"])
+    if not given["rules"]:
+        raise ValueError("Argument `rules` must have one rule at least, but is empty.")
     for rule in given["rules"]:
         lookup("rules", RULES, rule)
     given["rules"] = tuple(dict.fromkeys(given["rules"]))

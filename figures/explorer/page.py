@@ -131,6 +131,7 @@ def kept(mo):
 @app.cell
 def simulate(button, chosen, curves, mo, set_trained, theory, views):
     mo.stop(not button.value or not theory)
+    fresh = {}
     with mo.status.progress_bar(
         total=100 * len(theory), title="Simulation", show_rate=False, remove_on_exit=True
     ) as bar:
@@ -141,7 +142,8 @@ def simulate(button, chosen, curves, mo, set_trained, theory, views):
                 ended = curves.simulation(chosen, each, bar.update)
             except ValueError as error:
                 ended = str(error)
-            set_trained(lambda before: before | {curves.key_of(chosen, each): ended})  # noqa: B023
+            fresh[curves.key_of(chosen, each)] = ended
+    set_trained(lambda before: before | fresh)
     return
 
 
@@ -160,9 +162,8 @@ def draw(chosen, curves, io, mo, refusals, theory, trained, view, views):
         file = io.BytesIO()
         figure.savefig(file, format="png")
         rows = views.summary(theory, runs)
-        lines = [rows[0], dict.fromkeys(rows[0], "---"), *rows]
-        lines[0] = dict(zip(rows[0], rows[0], strict=True))
-        table = "\n".join("| " + " | ".join(each.values()) + " |" for each in lines)
+        lines = [rows[0], ["---"] * len(rows[0]), *(each.values() for each in rows)]
+        table = "\n".join("| " + " | ".join(each) + " |" for each in lines)
         image = mo.image(file.getvalue(), alt=f"{view.view} of {', '.join(theory)}", width="100%")
         shown = mo.vstack([image, *map(mo.md, notes), mo.md(table)])
     return problems, runs, shown

@@ -42,6 +42,7 @@ def test_a_link_restores_every_choice():
         ({"K": "10"}, "`K` must be below 10"),
         ({"N": "0"}, "`N` must be an integer >= 1"),
         ({"seed": "-1"}, "`seed` must be an integer >= 0"),
+        ({"rules": ","}, "`rules` must have one rule at least"),
         ({"rules": "bp,hebb"}, "`rules` must be one of .* but is 'hebb'"),
         ({"activation": "step"}, "`activation` must be one of"),
         ({"view": "sideways"}, "`view` must be one of"),
