@@ -64,8 +64,8 @@ def _network(N: int, K: int, M: int, feedback_scale: float, seed: int) -> Networ
 
 @lru_cache(LATEST)
 def _theory(choices: Choices, rule: str) -> Curve:
-    start = time.perf_counter()
     initial, teacher = network_of(choices).overlaps(rule)
+    start = time.perf_counter()
     times = times_of(choices, N_TIMES)
     found = solve(initial, teacher, rule=rule, times=times, **training(choices))
     return Curve(found, teacher, time.perf_counter() - start)
