@@ -32,13 +32,20 @@ from odes.common.calls import remembered
 from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
 from odes.common.layers import have_layers, outputs_of
 from odes.common.machine import this_machine
-from odes.common.order_parameters import Hyperparameters, OrderParameters, Teacher, joint_covariance
+from odes.common.order_parameters import (
+    Hyperparameters,
+    OrderParameters,
+    Teacher,
+    joint_covariance,
+    over_parts,
+)
 from odes.common.overlaps import check_overlaps
 from odes.common.tasks import with_tasks
 from odes.common.trajectory import Trajectory, trajectory_of_runs
 from odes.equations import averaged
 from odes.problem import Problem, choose, has_closed_form, prepare, way_of_averaging
 from odes.rules import FACTORS, Rule, check_moves_with_F
+from odes.solvers.average_errors import average_error
 from odes.solvers.batches import batch_of_paths
 
 POINTS = 2**10
@@ -49,6 +56,9 @@ BROWNIAN_RESOLUTION = 2.0**-20
 
 MIN_STEPS = 2**10
 """Least length of the padded grid of steps, so that few are compiled; padding costs nothing."""
+
+PATHS_LOOKED_AT, TIMES_LOOKED_AT = 2, 4
+"""Of which the error of averages is estimated."""
 
 MAX_STEPS = 2**26
 """Steps of a path, at most."""
@@ -99,7 +109,8 @@ def solve_paths(
 
     Returns:
         A Trajectory with arrays of leading axes (n_paths, n), B what the rule sends back, and one
-        status a path, "ok" or "diverged".
+        status a path, "ok" or "diverged".  Where averages are taken over points, ``average_error``
+        is their largest one at four of the times of two paths.
 
     Raises:
         ValueError: names the argument, what it must be and what it was.
@@ -153,7 +164,7 @@ def solve_paths(
             overlaps = np.repeat(given[None], n_paths, axis=0)
     states, errors = problem.compiled(_paths)(parameters, keys, overlaps, grid, times)
     total = problem.total(errors)
-    return trajectory_of_runs(
+    curves = trajectory_of_runs(
         times,
         states,
         total,
@@ -161,6 +172,28 @@ def solve_paths(
         errors,
         averages=way_of_averaging(problem.points),
     )
+    if problem.points is None:
+        return curves
+    return curves._replace(average_error=_average_error(problem, overlaps, curves))
+
+
+def _average_error(problem: Problem, overlaps: Any, curves: Trajectory) -> float:
+    """The largest estimated error of averages over nodes, of the first paths where they are saved.
+
+    Each path has its own [B; S] at the start among ``overlaps``.
+    """
+    K, times = problem.initial.R.shape[-2], curves.times
+    chosen = np.unique(np.linspace(0, len(times) - 1, TIMES_LOOKED_AT).round().astype(int))
+    errors = []
+    for index in range(min(PATHS_LOOKED_AT, len(curves.status))):
+        S = np.asarray(overlaps[index])[..., K:, :]
+        path = replace(problem, teacher=problem.teacher._replace(S=S))
+        states = (
+            (times[n], path.pack(over_parts(lambda a, i=(index, n): a[i], curves.order_parameters)))
+            for n in chosen
+        )
+        errors.append(average_error(path, [(t, y) for t, y in states if np.all(np.isfinite(y))]))
+    return float(np.nanmax(errors)) if np.any(np.isfinite(errors)) else np.nan
 
 
 def check_diffuses(rule: Rule) -> None:

@@ -48,6 +48,16 @@ def test_solve_warns_of_what_it_leaves_out_at_large_learning_rates():
     solve(*aligned, **TRAINING | {"times": [0.0]})
 
 
+def test_paths_state_the_error_of_their_averages():
+    """At the start that of solve, which looks at the same state; none of closed forms."""
+    initial, teacher = NETWORK.overlaps("afa")
+    small = TRAINING | {"lr": 0.1, "times": [0.0]}
+    paths = solve_paths(initial, teacher, **small, n_paths=2, points=2**7)
+    alone = solve(initial, teacher, **small, points=2**7)
+    np.testing.assert_allclose(paths.average_error, alone.average_error, rtol=1e-9)
+    assert alone.average_error > 1e-3
+
+
 @pytest.mark.computes
 def test_weak_order_of_the_step_on_shared_brownian_paths():
     """Means over the same 64 paths differ by amounts that halve with the step.
