@@ -5,6 +5,7 @@ Under another name than tests have, so that the rest of them need no browser.
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,6 @@ from playwright.sync_api import sync_playwright
 from figures.explorer.choices import Choices, View, to_link
 from figures.explorer.curves import theory
 
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run",
@@ -63,8 +63,8 @@ def browser(tmp_path_factory):
     """Chromium with a profile of its own."""
     with sync_playwright() as started:
         context = started.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=FLAGS,
-            viewport={"width": 1300, "height": 1000},
+            tmp_path_factory.mktemp("profile"), executable_path=shutil.which("chromium"),
+            args=FLAGS, viewport={"width": 1300, "height": 1000},
         )  # fmt: skip
         context.set_default_timeout(1000 * SECONDS)
         yield context
