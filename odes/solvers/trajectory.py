@@ -35,9 +35,9 @@ for students whose weights start at a scale of 0.1 or more, and within 3e-8 down
 LOCAL_ERROR_FRACTION = 1, within 3e-8 and 2e-6 (``python benchmarks/accuracy.py``)."""
 
 LARGE_LR = 0.1
-"""Learning rates above this are large where B diffuses: with AFA, K = M = 2 and two networks, the
-mean error of 256 paths was within 5 per cent of that of ``solve`` up to t = 12 / lr for lr = 0.1,
-and within 14 for 0.3 (curves as in ``python paper_figs.py --only random_feedback``)."""
+"""Learning rates above this are large where B diffuses: with AFA and K = M = 2, the mean error of
+256 paths was within 5 per cent of that of ``solve`` up to t = 12 / lr for lr = 0.1, and within 14
+for 0.3 (curves as in ``python paper_figs.py --only random_feedback``)."""
 
 MIN_RTOL = 1e-12
 """Below this, the steps would have to be more accurate than double precision is."""
@@ -212,11 +212,7 @@ def solve(
 
 
 def warn_of_diffusion(problem: Problem, initial: OrderParameters, teacher: Teacher) -> None:
-    """A warning where B of a random F diffuses by more than a small learning rate lets it.
-
-    That F is random shows where no aligned F has these B, S and P, which is so for most that are
-    measured on a network with random feedback, where P is smaller by a factor of N.
-    """
+    """A warning of a random F, one with B, S and P that no aligned F has, at large learning rates."""
     P, now = teacher.P, parameters_at(problem.parameters, 0.0)
     if "S" not in problem.rule.needs or P is None or not np.any(P) or now.lr <= LARGE_LR:
         return
