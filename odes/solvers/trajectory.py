@@ -212,7 +212,7 @@ def solve(
 
 
 def warn_of_diffusion(problem: Problem, initial: OrderParameters, teacher: Teacher) -> None:
-    """A warning of a random F, one with B, S and P that no aligned F has, at large learning rates."""
+    """A warning of a random F, whose B, S and P no aligned F has, at large learning rates."""
     P, now = teacher.P, parameters_at(problem.parameters, 0.0)
     if "S" not in problem.rule.needs or P is None or not np.any(P) or now.lr <= LARGE_LR:
         return
