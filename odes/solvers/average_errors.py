@@ -31,7 +31,7 @@ SAFETY = 2.0
 """What the largest difference found is multiplied by: the other nodes have errors, too, and the
 states looked at are not all."""
 
-N_STATES = 16
+N_STATES = 8
 """States of a solution that are looked at, at most."""
 
 MAX_SIZE = 1e3
