@@ -31,7 +31,7 @@ class Scaled(AFA):
 
 
 one = np.ones((1, 1))
-state, teacher = OrderParameters(one / 4, one / 8, one, one / 2), Teacher(one, one, one / 3, one)
+state, teacher = OrderParameters(one / 4, one / 8, one, one / 2), Teacher(one, one, one / 3, 2 * one)
 shared = {"times": [1.0], "lr": 0.3}
 swept = sweep(state, teacher, rule="afa", times=[1.0], lr=np.array([0.1, 0.2]))
 solved = solve(state, teacher, rule=Scaled(), points=64, **shared)
@@ -88,7 +88,7 @@ def test_another_version_of_the_code_is_compiled_anew(twins):
     assert [*same, pepita] == [*first[2][:2], first[2][3]]
     one = np.ones((1, 1))
     state = OrderParameters(one / 4, one / 8, one, one / 2)
-    teacher = Teacher(one, one, one / 3, one)
+    teacher = Teacher(one, one, one / 3, 2 * one)
     expected = solve(state, teacher, rule="afa", lr=0.45, lr_v=0.3, times=[1.0], points=64)
     assert abs(float.fromhex(scaled) / expected.generalization_error[0] - 1) < 1e-6
     assert abs(float.fromhex(first[2][2]) / expected.generalization_error[0] - 1) > 0.01
