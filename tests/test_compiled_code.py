@@ -31,7 +31,8 @@ class Scaled(AFA):
 
 
 one = np.ones((1, 1))
-state, teacher = OrderParameters(one / 4, one / 8, one, one / 2), Teacher(one, one, one / 3, 2 * one)
+state = OrderParameters(one / 4, one / 8, one, one / 2)
+teacher = Teacher(one, one, one / 3, 2 * one)
 shared = {"times": [1.0], "lr": 0.3}
 swept = sweep(state, teacher, rule="afa", times=[1.0], lr=np.array([0.1, 0.2]))
 solved = solve(state, teacher, rule=Scaled(), points=64, **shared)
