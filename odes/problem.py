@@ -163,7 +163,7 @@ class Problem:
                     found = found + rate * self.drift_by(y, own, stream=stream, moments=moments)
             return found
 
-        return at
+        return at if self.points is None else self.node_averages.in_double_precision(at)
 
     @property
     def has_closed_error(self) -> bool:

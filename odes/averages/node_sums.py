@@ -105,6 +105,16 @@ class NodeAverages:
         self.problem = replace(problem, points=None)
         self.held = list(_handed_over(problem.points))
 
+    @staticmethod
+    def in_double_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function in NumPy, of which a user's rule may do parts in JAX."""
+
+        def called(*given: Any) -> Any:
+            with jax.enable_x64(True):
+                return np.asarray(function(*given))
+
+        return called
+
     def sums(self, function: Callable[..., Any], *given: Any, stream: Stream | None = None) -> Any:
         """The sums that ``function`` returns of a block, over all nodes."""
         run = self.problem.compiled(_summed, sums=function, stream=stream)

@@ -14,6 +14,7 @@ from odes.averages.node_sums import Squares
 from odes.averages.nodes import ladder_of
 from odes.averages.quadrature import lattice, mirrored_sobol
 from odes.problem import has_closed_form, prepare
+from odes.rules import AFA
 from odes.solvers import average_errors
 from odes.solvers.average_errors import SAFETY, _relative, average_error
 from simulations import sample_network
@@ -123,6 +124,21 @@ class Lopsided(Rule):
         return state.v
 
     needs = ()
+
+
+class DriftInJAX(AFA):
+    """AFA with a drift of B that JAX computes."""
+
+    def feedback_drift(self, state, teacher, learning):
+        return {"B": 1.0 * jax.numpy.asarray(super().feedback_drift(state, teacher, learning)["B"])}
+
+
+def test_what_a_rule_does_in_jax_is_in_double_precision():
+    overlaps = sample_network(N=100, K=1, M=1, seed=3).overlaps("afa")
+    common = {"lr": 1.0, "times": [2.0], "points": lattice(2, 0.8)}
+    with jax.enable_x64(False):
+        ours, known = (solve(*overlaps, rule=rule, **common) for rule in (DriftInJAX(), "afa"))
+    np.testing.assert_allclose(ours.order_parameters.B, known.order_parameters.B, rtol=1e-10)
 
 
 def test_what_is_not_even_is_averaged_over_all_nodes():
