@@ -24,8 +24,8 @@ from odes.common.schedules import parameters_at
 from odes.problem import Problem
 from odes.solvers.integrator import Integrated, Step
 
-MAX_CORNERS = 16
-"""Corners of a grid at which nodes are chosen, at most."""
+MAX_CORNERS = 64
+"""Corners of a grid at which nodes are chosen, at most: all those of six axes."""
 
 SAFETY = 2.0
 """What the largest difference found is multiplied by: the other nodes have errors, too, and the
