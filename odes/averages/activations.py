@@ -21,7 +21,7 @@ another one of covariance C', so that ::
 
 An activation with closed forms is four functions: I2, J2 and G2 of matching entries of C, which
 broadcast, and ``second_moment``, the sum over I4 that the equations contain.  They use only what
-NumPy and JAX share, but for the arcsines, which JAX takes from ``arcsines.py`` beside this.  There
+NumPy and JAX share, but for the arcsines, which JAX takes from ``special_functions.py``.  There
 is ``g`` itself as well, for rules that have no closed form, and whether it is ``smooth``.
 """
 
@@ -68,7 +68,7 @@ class Erf:
     @staticmethod
     def g(z: Array) -> Array:
         """On JAX arrays."""
-        from jax.scipy.special import erf
+        from odes.averages.special_functions import erf
 
         return erf(z / math.sqrt(2))
 
@@ -79,7 +79,7 @@ class Erf:
         argument = C_ab / (xp.sqrt(1 + C_aa) * xp.sqrt(1 + C_bb))
         if xp is np:
             return 2 / math.pi * np.asin(argument)
-        from odes.averages.arcsines import arcsine
+        from odes.averages.special_functions import arcsine
 
         return 2 / math.pi * arcsine(argument)
 

@@ -1,10 +1,9 @@
 """The arcsines of erf's averages in JAX, fast and for many trajectories at once.
 
-A solution of the equations spends its time in arcsines.  XLA's is slow in double precision, so
-:func:`arcsine` is a rational approximation; and of the averages I4(k, l, a, b), symmetric in (k, l)
-and in (a, b), :func:`second_moment` takes the distinct ones alone, with the trajectories ("lanes")
-of a batch as the last axis, along which the processor's vector units work.  How much each gains:
-``python benchmarks/bench_sweep.py``.  Importing this module imports JAX.
+A solution of the equations spends its time in arcsines.  Of the averages I4(k, l, a, b), symmetric
+in (k, l) and in (a, b), :func:`second_moment` takes the distinct ones alone, with the trajectories
+("lanes") of a batch as the last axis, along which the processor's vector units work.  How much that
+gains: ``python benchmarks/bench_sweep.py``.  Importing this module imports JAX.
 """
 
 from __future__ import annotations
@@ -18,50 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odes.averages.special_functions import arcsine
 from odes.common.order_parameters import distinct_pairs
-
-NUMERATOR = (
-    1.66666666666666657415e-01,
-    -3.25565818622400915405e-01,
-    2.01212532134862925881e-01,
-    -4.00555345006794114027e-02,
-    7.91534994289814532176e-04,
-    3.47933107596021167570e-05,
-)
-DENOMINATOR = (
-    1.0,
-    -2.40339491173441421878e00,
-    2.02094576023350569471e00,
-    -6.88283971605453293030e-01,
-    7.70381505559019352791e-02,
-)
-"""Coefficients of ``(asin(s) - s) / s^3`` as a rational function of s^2 up to 1/4 (FDLIBM, Sun
-Microsystems 1993)."""
-
-
-def _polynomial(coefficients: tuple[float, ...], z: Any) -> Any:
-    """Horner's scheme, lowest coefficient first."""
-    value = jnp.full_like(z, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = value * z + coefficient
-    return value
-
-
-@jax.custom_jvp
-def arcsine(x: Any) -> Any:
-    """asin(x) to 2.3e-16, NaN outside [-1, 1]; above 1/2 as ``pi/2 - 2 asin(sqrt((1 - x)/2))``."""
-    size = jnp.abs(x)
-    large = size > 0.5
-    z = jnp.where(large, (1 - size) / 2, size * size)
-    s = jnp.where(large, jnp.sqrt(z), size)
-    value = s + s * (z * _polynomial(NUMERATOR, z) / _polynomial(DENOMINATOR, z))
-    return jnp.copysign(jnp.where(large, math.pi / 2 - 2 * value, value), x)
-
-
-@arcsine.defjvp
-def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
-    (x,), (dx,) = primals, tangents
-    return arcsine(x), dx / jnp.sqrt((1 - x) * (1 + x))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

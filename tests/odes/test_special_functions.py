@@ -1,13 +1,14 @@
-"""The arcsine and the second moment under JAX, against NumPy's."""
+"""The arcsine, erf and the second moment under JAX, against those of NumPy and SciPy."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from odes import RULES, drift, generalization_error, hyperparameters
 from odes.averages.activations import Erf
-from odes.averages.arcsines import arcsine
+from odes.averages.special_functions import arcsine, erf
 from tests.conftest import random_problem
 
 
@@ -28,6 +29,22 @@ def test_arcsine_is_numpys_to_the_last_bits():
 @pytest.mark.parametrize("x", [0.0, 0.3, -0.5, 0.500001, -0.99])
 def test_arcsine_has_its_derivative(x):
     assert jax.grad(arcsine)(x) == pytest.approx(1 / np.sqrt(1 - x * x), rel=1e-15)
+
+
+def test_erf_is_scipys_to_the_last_bits():
+    x = np.concatenate([np.linspace(0, 7, 200_001), np.geomspace(1e-300, 1, 1000), [50, np.inf]])
+    for sign in (1, -1):
+        found = np.asarray(jax.jit(erf)(sign * x))
+        np.testing.assert_allclose(found, sign * special.erf(x), rtol=2e-15)
+        assert np.all(np.abs(found) <= 1)
+    assert np.isnan(erf(jnp.nan))
+
+
+@pytest.mark.parametrize("x", [0.0, 0.7, -3.0, 6.5])
+def test_erf_has_its_derivatives(x):
+    slope = 2 / np.sqrt(np.pi) * np.exp(-x * x)
+    assert jax.grad(erf)(x) == pytest.approx(slope, rel=1e-14)
+    assert jax.jacrev(jax.grad(erf))(x) == pytest.approx(-2 * x * slope, rel=1e-14)
 
 
 def credit(K, M, seed=0):
