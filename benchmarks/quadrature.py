@@ -15,7 +15,8 @@ import time
 import numpy as np
 
 from odes import drift, gauss_hermite, hyperparameters, sobol
-from odes.averages.quadrature import LATTICE_SPACINGS, Ladder, lattice
+from odes.averages.levels import LATTICE_SPACINGS, Ladder
+from odes.averages.quadrature import lattice
 from odes.problem import prepare
 from simulations import sample_network
 

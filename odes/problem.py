@@ -107,9 +107,10 @@ class Problem:
     @cached_property
     def node_averages(self) -> Any:
         """Averages over the points, of NumPy arrays."""
+        from odes.averages.blocks import handed_over
         from odes.averages.node_sums import NodeAverages
 
-        return NodeAverages(self)
+        return NodeAverages(self, list(handed_over(self.points)))
 
     def drift(
         self, y: Array, parameters: Hyperparameters, moments: Callable[..., Moments] | None = None

@@ -1,24 +1,31 @@
 """Averages of NumPy states over any number of nodes, by code that is compiled once.
 
-The nodes are taken in blocks of one size, and so what is compiled serves coarse and fine rules
-alike.  Beside the averages stand those of the squares, from which to tell how large a difference
+Beside the averages stand those of the squares, from which to tell how large a difference
 between two rules is.  Importing this module imports JAX.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
+from odes.averages.blocks import Blocks, added_up
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
-from odes.averages.sampled import moments_of, predictions_at, updates_at
+from odes.averages.sampled import (
+    field_roots,
+    is_wrong,
+    moments_of,
+    predictions_at,
+    update_at,
+    updates_at,
+)
 from odes.common.groups import pooled
 from odes.common.order_parameters import (
     Hyperparameters,
@@ -28,12 +35,6 @@ from odes.common.order_parameters import (
     over_parts,
 )
 from odes.common.tasks import Stream
-
-BLOCK = 2**11
-"""Nodes that are taken at once."""
-
-HELD = 2**16
-"""Nodes that are handed over at once, at most."""
 
 ZERO_MEAN_SQUARE = 1e-20
 """Mean squares are large beside this, or what is averaged counts as zero."""
@@ -72,38 +73,54 @@ def moment_sums(
     return moments, Squares(squares(update.readout), gamma_error, squares(update.weights))
 
 
+def steepness_sums(
+    problem: Any,
+    points: Points,
+    C: Any,
+    state: OrderParameters,
+    teacher: Teacher,
+    parameters: Hyperparameters,
+    *,
+    stream: Stream | None,
+) -> tuple[Any, Any]:
+    """What a block of nodes adds to the steepness of all that is averaged, and to its squares.
+
+    Of each part f, averages of the products of ``df/dz_a``, (parts, D, D), and of f^2, (parts,).
+    """
+    n, K = len(C), state.R.shape[-2]
+    root, _ = field_roots(C, K)
+
+    def one(node: Any) -> tuple[Any, Any]:
+        given = state, teacher, parameters, problem.rule, problem.activation, stream
+        flat, _ = ravel_pytree(update_at(root @ node[:n], node[n:], *given)[0])
+        return flat, flat
+
+    slopes, values = jax.vmap(jax.jacfwd(one, has_aux=True))(points.nodes)
+    products = jnp.einsum("p,pfa,pfb->fab", points.weights, slopes, slopes)
+    return products, points.weights @ values**2
+
+
 def error_sums(
     problem: Any, points: Points, C: Any, state: OrderParameters, teacher: Teacher, *, stream: None
 ) -> tuple[Any, Any]:
     """What a block of nodes adds to the errors of the outputs, (O,), and to their squares."""
     prediction, label = predictions_at(problem, points.nodes, C, state, teacher)
-    if problem.rule.classifies:
-        each = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is none
-    else:
-        each = (prediction - label) ** 2 / 2
+    wrong, apart = is_wrong(prediction, label), (prediction - label) ** 2 / 2
+    each = wrong if problem.rule.classifies else apart
     return points.weights @ each, points.weights @ each**2
 
 
-def _summed(
-    problem: Any, nodes: Any, weights: Any, n_blocks: Any, *given: Any, sums: Any, stream: Any
-) -> Any:
-    """``sums`` of the first blocks, of nodes (blocks, BLOCK, D)."""
-
-    def block(index: Any) -> Any:
-        return sums(problem, Points(nodes[index], weights[index]), *given, stream=stream)
-
-    def add(index: Any, total: Any) -> Any:
-        return jax.tree.map(jnp.add, total, block(index))
-
-    return jax.lax.fori_loop(1, n_blocks, add, block(0))
+def _summed(problem: Any, blocks: Blocks, *given: Any, sums: Any, stream: Any) -> Any:
+    """``sums`` of all blocks together."""
+    return added_up(blocks, lambda points: sums(problem, points, *given, stream=stream))
 
 
 class NodeAverages:
-    """The averages of a problem over its points, of NumPy arrays."""
+    """The averages of a problem over points, of NumPy arrays."""
 
-    def __init__(self, problem: Any) -> None:
+    def __init__(self, problem: Any, nodes: list[Blocks]) -> None:
         self.problem = replace(problem, points=None)
-        self.held = list(_handed_over(problem.points))
+        self.nodes = nodes
 
     @staticmethod
     def in_double_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,10 +132,14 @@ class NodeAverages:
 
         return called
 
+    def over(self, problem: Any) -> NodeAverages:
+        """The averages of another problem over the same points."""
+        return NodeAverages(problem, self.nodes)
+
     def sums(self, function: Callable[..., Any], *given: Any, stream: Stream | None = None) -> Any:
         """The sums that ``function`` returns of a block, over all nodes."""
         run = self.problem.compiled(_summed, sums=function, stream=stream)
-        each = [run(*held, *given) for held in self.held]
+        each = [run(blocks, *given) for blocks in self.nodes]
         return each[0] if len(each) == 1 else jax.tree.map(lambda *parts: sum(parts), *each)
 
     def moments(
@@ -150,16 +171,3 @@ class NodeAverages:
             inputs.factor_shares @ np.stack(parts) for parts in zip(*each, strict=True)
         )
         return error, square
-
-
-def _handed_over(points: Points) -> Iterator[tuple[Any, Any, int]]:
-    """Nodes in blocks, their weights, and how many blocks there are; the last is filled up."""
-    held = HELD // BLOCK * BLOCK
-    for start in range(0, len(points.weights), held):
-        nodes, weights = points.nodes[start : start + held], points.weights[start : start + held]
-        missing = held - len(weights)
-        nodes = np.pad(nodes, ((0, missing), (0, 0)), mode="edge")  # where a rule is finite
-        blocks = nodes.reshape(-1, BLOCK, nodes.shape[1]), np.pad(weights, (0, missing))
-        with jax.enable_x64(True):
-            arrays = jnp.asarray(blocks[0]), jnp.asarray(blocks[1].reshape(-1, BLOCK))
-        yield *arrays, math.ceil((held - missing) / BLOCK)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from odes.averages.activations import ACTIVATIONS, Linear
-from odes.averages.quadrature import MAX_AXES, Ladder, Points, gauss_hermite, mirrored_sobol
+from odes.averages.levels import Ladder
+from odes.averages.quadrature import MAX_AXES, Points, gauss_hermite, mirrored_sobol
 from odes.averages.sampled import SampleUpdate, activities, misclassified
 from odes.common.checks import check_array, check_count
 from odes.common.layers import (
@@ -86,12 +87,18 @@ def ladder_of(problem: Any) -> Ladder:
 def reference_for(problem: Any) -> Points:
     """Nodes to hold those of a problem against: finer ones, or as many Sobol points of others."""
     ladder, points = ladder_of(problem), problem.points
-    if is_polynomial(problem.rule, problem.activation) and ladder.dimensions <= MAX_AXES:
+    if takes_exact_nodes(problem):
         return gauss_hermite(ladder.dimensions, EXACT_PER_AXIS + 1)
-    for level in ladder.levels:
+    for level in (ladder.default, *ladder.levels):
         if np.array_equal(ladder.points(level).nodes, points.nodes):
             return ladder.finer(level)
     return ladder.finer(ladder.default if ladder.lattices else len(points.weights))
+
+
+def takes_exact_nodes(problem: Any) -> bool:
+    """Whether all that is averaged is a polynomial, for which few nodes are exact."""
+    few_axes = problem.points.nodes.shape[1] <= MAX_AXES
+    return few_axes and is_polynomial(problem.rule, problem.activation)
 
 
 def _ladder(like: OrderParameters, rule: Any, activation: Any, dimensions: int) -> Ladder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from itertools import combinations_with_replacement, permutations
 from typing import Any, NamedTuple
 
@@ -26,33 +25,24 @@ MAX_AXES = 10
 MAX_NODES = 2**26
 """Nodes in all, at most: more have no place in memory."""
 
-LATTICE_SPACINGS = tuple(0.87**j for j in range(-5, 21))
-"""Of the lattices among which to choose, the coarsest first, from 2 to 0.06."""
-
-DEFAULT_SPACING = 0.43
-"""Of the lattices that are taken unless an accuracy was asked for, at least."""
-
 LATTICE_DECAY = 16.0
 """What a lattice of spacing a adds falls as ``exp(-16 / a^2)``, for products of three erfs of
 fields of variance about 1 (``python benchmarks/quadrature.py``)."""
+
+SHAPED_DECAY = 7.0
+"""The same of a lattice with a shape, for the integrands that need one, of mean spacing a."""
+
+SHAPED_DEGREE = 4
+"""Polynomials up to this degree are averaged exactly over a lattice with a shape."""
+
+PIECE = 2**14
+"""Nodes of which polynomials are taken at once."""
 
 MIN_ORBITS = 40
 """Distinct weights of a lattice from which on they are corrected."""
 
 MIN_TAIL = 1e-9
 """Weight beyond the nodes of a lattice, at least."""
-
-MAX_LATTICE_AXES = 5
-"""In more dimensions, lattices fill more nodes than Sobol points take for errors of interest."""
-
-MAX_LADDER_NODES = 2**19
-"""Nodes, at most, of the rules among which to choose."""
-
-SOBOL_SIZES = tuple(2**j for j in range(11, 20, 2))
-"""Sobol points among which to choose."""
-
-DEFAULT_NODES = 36_000
-"""Nodes, at most, unless an accuracy was asked for."""
 
 MAX_COARSE_NODES = 4096
 """Nodes of a coarse rule, at most."""
@@ -194,7 +184,7 @@ def mirrored_sobol(dimensions: int, n: int, students: int, seed: int = 0) -> Poi
     return Sobol(np.concatenate([nodes, signs * nodes]), np.full(2 * len(nodes), 0.5 / len(nodes)))
 
 
-def lattice(dimensions: int, spacing: float, *, halved: bool = False) -> Points:
+def lattice(dimensions: int, spacing: float, *, halved: bool = False, shape: Any = None) -> Points:
     """The trapezoidal rule on a body-centred lattice, inside a ball: for smooth integrands.
 
     Its nodes are ``a Z^D`` and ``a (Z^D + 1/2)``, with weights ``exp(-|z|^2 / 2)``.  The waves that
@@ -209,14 +199,21 @@ def lattice(dimensions: int, spacing: float, *, halved: bool = False) -> Points:
             near the rim are corrected for it as those of :func:`gauss_hermite`.
         halved: whether to leave out one of each pair z and -z, and to count the other twice, for
             integrands that are even in z.
+        shape: a positive definite matrix of determinant 1, (D, D), by which the nodes are
+            multiplied, for integrands that are steeper along some directions.
     """
-    square = _squared_radius(dimensions, spacing)
-    nodes = np.concatenate([_in_ball(dimensions, square / spacing**2, s) for s in (0.0, 0.5)])
+    triangle = np.eye(dimensions) if shape is None else np.linalg.qr(shape).R
+    square = squared_radius(dimensions, spacing, shape is not None)
+    nodes = np.concatenate([_in_ball(triangle, square / spacing**2, s) for s in (0.0, 0.5)])
     counted = np.ones(len(nodes))
     if halved:
         first = np.argmax(nodes != 0, axis=1)
         sign = np.sign(np.take_along_axis(nodes, first[:, None], axis=1)[:, 0])
         nodes, counted = nodes[sign >= 0], 1 + sign[sign >= 0]
+    if shape is not None:
+        nodes = spacing * nodes @ np.asarray(shape).T
+        weights = counted * np.exp(-np.sum(nodes**2, axis=1) / 2)
+        return Lattice(nodes, _with_moments(weights / weights.sum(), nodes))
     doubled = np.sort(np.rint(2 * np.abs(nodes)).astype(int), axis=1)  # equal within an orbit
     bases = (doubled.max() + 1) ** np.arange(dimensions)
     _, where, member = np.unique(doubled @ bases, return_index=True, return_inverse=True)
@@ -228,24 +225,79 @@ def lattice(dimensions: int, spacing: float, *, halved: bool = False) -> Points:
     return Lattice(spacing * nodes, counted * (total / count)[member])
 
 
-def _squared_radius(dimensions: int, spacing: float) -> float:
+def squared_radius(dimensions: int, spacing: float, shaped: bool) -> float:
     """Of the ball that the nodes of a lattice of this spacing fill."""
     from scipy.special import chdtri  # takes longer to import than everything else here
 
-    return chdtri(dimensions, max(math.exp(-LATTICE_DECAY / spacing**2), MIN_TAIL))
+    decay = SHAPED_DECAY if shaped else LATTICE_DECAY
+    return chdtri(dimensions, max(math.exp(-decay / spacing**2), MIN_TAIL))
 
 
-def _in_ball(dimensions: int, square: float, shift: float) -> np.ndarray:
-    """The integer vectors, shifted along all axes, whose squared length is at most this."""
-    reach = math.ceil(math.sqrt(square))
-    axis = np.arange(-reach - 1, reach + 1) + shift
-    found, squares = np.zeros((1, 0)), np.zeros(1)
-    for _ in range(dimensions):
-        longer = squares[:, None] + axis**2
+def _in_ball(triangle: np.ndarray, square: float, shift: float) -> np.ndarray:
+    """The integer vectors u, shifted along all axes, with ``|triangle @ u|^2`` up to ``square``.
+
+    The matrix is upper triangular: coordinates are found one by one, the last one first.
+    """
+    dimensions = len(triangle)
+    reach = math.sqrt(square) * np.linalg.norm(np.linalg.inv(triangle), axis=1)
+    found, squares = np.zeros((1, dimensions)), np.zeros(1)
+    for d in reversed(range(dimensions)):
+        axis = np.arange(-math.ceil(reach[d]) - 1, math.ceil(reach[d]) + 1) + shift
+        along = triangle[d, d] * axis + (found @ triangle[d])[:, None]
+        longer = squares[:, None] + along**2
         row, column = np.nonzero(longer <= square)
-        found = np.concatenate([found[row], axis[column, None]], axis=1)
-        squares = longer[row, column]
+        found, squares = found[row], longer[row, column]
+        found[:, d] = axis[column]
     return found
+
+
+def _with_moments(weights: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Weights close to these that average polynomials up to ``SHAPED_DEGREE``.
+
+    The change is the least in the norm of :func:`_corrected`.  The nodes, or these and their
+    opposites, are as many at z as at -z.
+    """
+    root = np.sqrt(weights) * np.sum(nodes**2, axis=1) ** 3
+    pieces = [slice(i, i + PIECE) for i in range(0, len(nodes), PIECE)]
+    averages, missing, products = _even_monomials(nodes[:0])[1], 0.0, 0.0
+    for piece in pieces:
+        monomials, _ = _even_monomials(nodes[piece])
+        weighted = monomials * root[piece]
+        products = products + weighted @ weighted.T
+        missing = missing + monomials @ weights[piece]
+    along = np.linalg.lstsq(products, averages - missing)[0]
+    changes = [root[p] ** 2 * (along @ _even_monomials(nodes[p])[0]) for p in pieces]
+    weights = weights + np.concatenate(changes)
+    return weights / weights.sum()
+
+
+def _even_monomials(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All monomials of even degree up to ``SHAPED_DEGREE`` at nodes (n, D), and their averages.
+
+    Divided by the root mean square of each.
+    """
+    axes = range(nodes.shape[1])
+    degree: dict[tuple[int, ...], np.ndarray] = {(): np.ones(len(nodes))}
+    found, averages = [], []
+    for n in range(SHAPED_DEGREE + 1):
+        if n > 0:
+            below = degree
+            degree = {
+                each: below[each[1:]] * nodes[:, each[0]]
+                for each in combinations_with_replacement(axes, n)
+            }
+        for each, values in degree.items() if n % 2 == 0 else ():
+            powers = [each.count(a) for a in axes]
+            scale = math.sqrt(math.prod(_odd_product(2 * m - 1) for m in powers))
+            is_even = all(m % 2 == 0 for m in powers)
+            found.append(values / scale)
+            averages.append(is_even * math.prod(_odd_product(m - 1) for m in powers) / scale)
+    return np.stack(found), np.array(averages)
+
+
+def _odd_product(n: int) -> int:
+    """n (n - 2) ... 1 of an odd number; 1 below that."""
+    return math.prod(range(n, 0, -2))
 
 
 def coarse_points(points: Points) -> Points:
@@ -255,56 +307,3 @@ def coarse_points(points: Points) -> Points:
     if per_axis < MIN_COARSE_PER_AXIS or len(points.weights) < 2 * MAX_COARSE_NODES:
         return points
     return gauss_hermite(dimensions, per_axis)
-
-
-class Ladder(NamedTuple):
-    """The rules among which to choose for an integrand, by accuracy."""
-
-    dimensions: int
-    smooth: bool  # lattices in few dimensions, else Sobol points
-    even: bool  # under z -> -z, so that one node of each pair will do
-    students: int  # in so many dimensions, the first, Sobol points are mirrored
-
-    @property
-    def lattices(self) -> bool:
-        """Whether the rules are lattices."""
-        return self.smooth and 2 <= self.dimensions <= MAX_LATTICE_AXES
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """What the rules are made by, the coarsest first: a spacing, or a number of points."""
-        if not self.lattices:
-            return SOBOL_SIZES
-        return tuple(a for a in LATTICE_SPACINGS if self._size(a) <= MAX_LADDER_NODES)
-
-    def points(self, level: float) -> Points:
-        """The rule of a level."""
-        return _of_ladder(self, level)
-
-    def finer(self, level: float) -> Points:
-        """What to hold the rule of a level against: a finer lattice, whole; or other points."""
-        if self.lattices:
-            return _of_ladder(self._replace(even=False), level * 0.87)
-        return mirrored_sobol(self.dimensions, int(level), self.students, seed=1)
-
-    @property
-    def default(self) -> float:
-        """The level of the finest rule that has few enough nodes."""
-        least = DEFAULT_SPACING if self.lattices else 0
-        fitting = (a for a in self.levels if a >= least and self._size(a) <= DEFAULT_NODES)
-        return list(fitting)[-1]
-
-    def _size(self, level: float) -> float:
-        """How many nodes the rule of a level has, of a lattice about."""
-        if not self.lattices:
-            return level
-        D = self.dimensions
-        ball = (math.pi * _squared_radius(D, level)) ** (D / 2) / math.gamma(D / 2 + 1)
-        return ball * (1 if self.even else 2) / level**D
-
-
-@lru_cache(maxsize=32)
-def _of_ladder(ladder: Ladder, level: float) -> Points:
-    if ladder.lattices:
-        return lattice(ladder.dimensions, level, halved=ladder.even)
-    return mirrored_sobol(ladder.dimensions, int(level), ladder.students)

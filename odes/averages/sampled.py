@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from odes.averages.blocks import Blocks, added_up
 from odes.averages.closed import Moments
 from odes.averages.quadrature import Points
 from odes.common.groups import mean_square, of_length, pooled
@@ -242,17 +243,15 @@ def sampled_moments(
     rule: Any,
     activation: Any,
     *,
-    points: Points,
+    points: Points | Blocks,
     stream: Stream | None = None,
 ) -> Moments:
     """The moments of any rule, averaged over ``points``: K + M fields, then O normals if noisy.
 
     The rest is as for ``closed_moments`` (``closed.py``); ``activation`` has a function ``g``.
     """
-    update, error, inverse = updates_at(
-        points.nodes, C, state, teacher, parameters, rule, activation, stream
-    )
-    return moments_of(update, error, inverse, points, stream)
+    given = C, state, teacher, parameters, rule, activation, stream
+    return added_up(points, lambda some: moments_of(*updates_at(some.nodes, *given), some, stream))
 
 
 def moments_of(
@@ -336,38 +335,35 @@ def sampled_errors(problem: Any, states: OrderParameters) -> Any:
     """Errors of the outputs of states with leading axis n, (n, O), averaged over points."""
     if problem.rule.classifies:
         return misclassified(problem, states)
-
-    def one(state: OrderParameters) -> Any:
-        def at(tau: Any) -> Any:
-            prediction, label = predictions(problem, state, tau)
-            return problem.points.weights @ (prediction - label) ** 2 / 2
-
-        return over_factors(at, problem.teacher.inputs)
-
-    return jax.lax.map(one, states)
+    return _averaged(problem, states, lambda prediction, label: (prediction - label) ** 2 / 2)
 
 
 def misclassified(problem: Any, states: OrderParameters) -> Any:
     """Share of wrong signs of each output, of states with leading axis n, (n, O)."""
+    return _averaged(problem, states, is_wrong)
+
+
+def is_wrong(prediction: Any, label: Any) -> Any:
+    """Whether signs differ, as a number: a half where there is none."""
+    return (1 - jnp.sign(prediction) * jnp.sign(label)) / 2
+
+
+def _averaged(problem: Any, states: OrderParameters, function: Callable[[Any, Any], Any]) -> Any:
+    """Averages of a function of what student and noiseless teacher put out, (n, O)."""
 
     def one(state: OrderParameters) -> Any:
+        C = joint_covariance(*pooled(state, problem.teacher))
+
         def at(tau: Any) -> Any:
-            prediction, label = predictions(problem, state, tau)
-            wrong = (1 - jnp.sign(prediction) * jnp.sign(label)) / 2  # a half where there is none
-            return problem.points.weights @ wrong
+            def sums(points: Points) -> Any:
+                outputs = predictions_at(problem, points.nodes, tau * C, state, problem.teacher)
+                return points.weights @ function(*outputs)
+
+            return added_up(problem.points, sums)
 
         return over_factors(at, problem.teacher.inputs)
 
     return jax.lax.map(one, states)
-
-
-def predictions(problem: Any, state: OrderParameters, tau: Any = 1.0) -> tuple[Any, Any]:
-    """What student and noiseless teacher put out at every node, (nodes, O) each.
-
-    For inputs of the factor tau.
-    """
-    C = joint_covariance(*pooled(state, problem.teacher))
-    return predictions_at(problem, problem.points.nodes, tau * C, state, problem.teacher)
 
 
 def predictions_at(

@@ -7,25 +7,26 @@ mean happens to be small, as on a plateau.  Importing this module imports JAX.
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from odes.averages.node_sums import ZERO_MEAN_SQUARE, NodeAverages, moment_sums
-from odes.averages.nodes import ladder_of, reference_for
+from odes.averages.levels import Ladder
+from odes.averages.node_sums import (
+    ZERO_MEAN_SQUARE,
+    NodeAverages,
+    moment_sums,
+    steepness_sums,
+)
+from odes.averages.nodes import ladder_of, reference_for, takes_exact_nodes
 from odes.averages.quadrature import Points
 from odes.common.schedules import parameters_at
 from odes.problem import Problem
 from odes.solvers.integrator import Integrated, Step
-
-MAX_CORNERS = 64
-"""Corners of a grid at which nodes are chosen, at most: all those of six axes."""
 
 SAFETY = 2.0
 """What the largest difference found is multiplied by: the other nodes have errors, too, and the
@@ -34,8 +35,33 @@ states looked at are not all."""
 N_STATES = 8
 """States of a solution that are looked at, at most."""
 
+N_HARDEST = 3
+"""States by which nodes are chosen, at most."""
+
+ROUGH_RTOL = 1e-4
+"""Relative accuracy of the solution by which nodes are chosen."""
+
+ROUGH_ERROR = 1e-2
+"""That its averages should have."""
+
+MOST_ROUGH_NODES = 2**14
+"""That it is averaged over, at most."""
+
+AIMS = (0.9, 0.6, 0.3)
+"""Parts of the accuracy asked for, for which nodes are chosen, one after another."""
+
+LEAST_ERROR = 1e-16
+"""Errors below this are rounding."""
+
 MAX_SIZE = 1e3
 """Of order parameters that are looked at: beyond, a solution is on its way to diverge."""
+
+
+States = Iterable[tuple[float, np.ndarray]]
+"""Times, and packed states."""
+
+Case = tuple[Problem, States]
+"""A problem, and states of its solution."""
 
 
 class Solved(NamedTuple):
@@ -50,93 +76,143 @@ class Solved(NamedTuple):
 def solved_over_nodes(
     problem: Problem,
     average_rtol: float | None,
-    run: Callable[[Problem], tuple[Integrated, list[Step]]],
-    levels: Sequence[float] | None = None,
+    run: Callable[..., tuple[Integrated, list[Step]]],
 ) -> Solved:
     """What ``run`` returns for a problem with points, or with others that are accurate enough.
 
-    These are the coarsest of the rules there are, or of these ``levels``, whose error is below
-    ``average_rtol`` all along the solution.  A RuntimeWarning says so if none is.
+    A RuntimeWarning says so if none are.
     """
-    if average_rtol is None:
+    if average_rtol is None or takes_exact_nodes(problem):
         found, steps = run(problem)
         return Solved(problem, found, steps, average_error(problem, _looked_at(found, steps)))
-    ladder = ladder_of(problem)
-    states = [(0.0, problem.pack(problem.initial))]
-    levels = levels or ladder.levels
-    for level in levels:
-        problem = replace(problem, points=ladder.points(level))
-        is_last = level == levels[-1]
-        if average_error(problem, states) > average_rtol and not is_last:
-            continue
-        found, steps = run(problem)
-        states = _looked_at(found, steps)
-        error = average_error(problem, states)
-        if not error > average_rtol:
-            break
-    else:
-        _warn(problem.points, error, average_rtol)
-    return Solved(problem, found, steps, error)
 
+    def solved(points: Points, how: dict[str, float]) -> tuple[Solved, list[Case]]:
+        own = replace(problem, points=points)
+        found, steps = run(own, **how)
+        return Solved(own, found, steps, np.nan), [(own, _looked_at(found, steps))]
 
-def nodes_for_grid(
-    equations: list[partial[Problem]], average_rtol: float | None, shape: tuple[int, ...], run: Any
-) -> tuple[list[partial[Problem]], list[float | None]]:
-    """What makes problems, with nodes that are accurate at the corners of a grid; and their errors.
-
-    The parameters of the problems are numbers or schedules, or arrays of all points of a grid of
-    this shape.  Problems with closed forms, and all without a tolerance, stay as they are and have
-    no error.
-    """
-    if average_rtol is None:
-        return equations, [None for _ in equations]
-    corners = itertools.product(*({0, n - 1} for n in shape))
-    indices = [int(np.ravel_multi_index(each, shape)) if each else 0 for each in corners]
-    found, errors = [], []
-    for make in equations:
-        problem, error = make(), None
-        if problem.points is not None:
-            at_corners = [_at_point(problem, index) for index in indices[:MAX_CORNERS]]
-            points, error = _accurate_for_all(at_corners, average_rtol, run)
-            make = partial(make, points=points)
-        found.append(make)
-        errors.append(error)
-    return found, errors
-
-
-def _at_point(problem: Problem, index: int) -> Problem:
-    """The problem at one point of a grid, of its parameters there."""
-    of_points = problem.parameters._asdict().items()
-    numbers = {n: float(each[index]) for n, each in of_points if isinstance(each, np.ndarray)}
-    return replace(problem, parameters=problem.parameters._replace(**numbers))
-
-
-def _accurate_for_all(
-    problems: list[Problem], average_rtol: float, run: Any
-) -> tuple[Points, float]:
-    """The nodes that are accurate enough for all problems, and the largest error with them."""
-    ladder, coarsest, errors = ladder_of(problems[0]), 0, []
-    sizes = [len(ladder.points(level).weights) for level in ladder.levels]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # said once, of all problems
-        for problem in problems:
-            levels = ladder.levels[coarsest:]
-            solved = solved_over_nodes(problem.with_scaled_start(), average_rtol, run, levels)
-            coarsest = sizes.index(len(solved.problem.points.weights))
-            errors.append(solved.error)
-    points, error = ladder.points(ladder.levels[coarsest]), float(np.nanmax(errors))
+    result, (error,) = accurate(solved, ladder_of(problem), average_rtol)
     if error > average_rtol:
-        _warn(points, error, average_rtol)
-    return points, error
+        warn_of_errors(result.problem.points, error, average_rtol, stacklevel=5)
+    return result._replace(error=error)
 
 
-def _warn(points: Points, error: float, average_rtol: float) -> None:
+def accurate(
+    solved: Callable[[Points, dict[str, float]], tuple[Any, list[Case]]],
+    ladder: Ladder,
+    average_rtol: float,
+) -> tuple[Any, list[float]]:
+    """What ``solved`` returns over nodes that are accurate along the solutions, and their errors.
+
+    It is given points and tolerances that replace its own, and returns besides its result each
+    problem with the states that are to be looked at.  Nodes are chosen by those of a rough solution
+    over few nodes, which are chosen in the same way, and again by those of the solution that
+    follows, if they turn out to need it.
+    """
+    rough = {"rtol": ROUGH_RTOL}
+    _, cases = solved(ladder.points(ladder.coarse), rough)
+    few = ladder._replace(most=MOST_ROUGH_NODES)
+    _, cases = solved(accurate_nodes(cases, few, max(average_rtol, ROUGH_ERROR))[0].points, rough)
+    for aim in AIMS:
+        nodes, are_finest = accurate_nodes(cases, ladder, aim * average_rtol)
+        result, cases = solved(nodes.points, {})
+        errors = [nodes.error(*case) for case in cases]
+        if are_finest or not any(error > average_rtol for error in errors):
+            break
+    return result, errors
+
+
+def warn_of_errors(points: Points, error: float, average_rtol: float, stacklevel: int) -> None:
     """RuntimeWarning that averages are less accurate than was asked for."""
     warnings.warn(
         f"Averages over {len(points.weights)} {points.kind} have an estimated error of {error:.1e},"
         f" above `average_rtol`, {average_rtol:.1e}; there are no more accurate ones.",
-        RuntimeWarning, stacklevel=5,
+        RuntimeWarning, stacklevel=stacklevel,
     )  # fmt: skip
+
+
+class Nodes(NamedTuple):
+    """Points, and the averages over them and over what to hold them against, of some problem."""
+
+    points: Points
+    own: NodeAverages
+    others: NodeAverages
+
+    def error(self, problem: Problem, states: States) -> float:
+        """The largest estimated error at some states; NaN without any that is finite."""
+        own, others = self.own.over(problem), self.others.over(problem)
+        found = [_error_at(own, others, t, y) for t, y in _within(states)]
+        return SAFETY * float(np.max(found)) if found else np.nan
+
+
+def accurate_nodes(cases: list[Case], ladder: Ladder, average_rtol: float) -> tuple[Nodes, bool]:
+    """Nodes that are accurate for some problems at some states, and whether there are no finer.
+
+    They are among the coarsest of the ladder that are so at the states where few nodes are the
+    least accurate.  Lattices get the shape of what is averaged at the first of these.
+    """
+    like = cases[0][0]
+    few = _nodes(like, ladder, ladder.coarse)
+    states = [(problem, [(t, y)]) for problem, some in cases for t, y in _within(some)]
+    errors = np.array([few.error(*state) for state in states])
+    hardest = np.argsort(-errors, kind="stable")[:N_HARDEST].tolist()
+    if ladder.lattices and hardest:
+        ladder = ladder._replace(shape=_shape(few, *states[hardest[0]]))
+    levels = ladder.levels
+    fineness = np.array([ladder.fineness(level) for level in levels])
+    decay, index, failed, before = ladder.decay, levels.index(ladder.coarse), -1, None
+    while True:
+        nodes = _nodes(like, ladder, levels[index])
+        error = float(np.nanmax([nodes.error(*states[i]) for i in hardest] + [LEAST_ERROR]))
+        x, y = fineness[index], np.log(error)
+        if before is not None and before[0] != x:
+            decay = np.clip((before[1] - y) / (x - before[0]), decay / 4, decay * 4)
+        before = x, y
+        enough = fineness >= x + np.log(error / average_rtol) / decay
+        wanted = int(np.argmax(enough)) if np.any(enough) else len(levels) - 1
+        if error > average_rtol and index < len(levels) - 1:
+            failed, index = index, max(wanted, index + 1)
+        elif error <= average_rtol and max(wanted, failed + 1) < index:
+            index = max(wanted, failed + 1)
+        else:
+            others = [i for i in range(len(states)) if i not in hardest]
+            errors = np.array([nodes.error(*states[i]) for i in others])
+            if not np.any(errors > average_rtol) or index == len(levels) - 1:
+                return nodes, index == len(levels) - 1
+            hardest.append(others[int(np.nanargmax(errors))])
+
+
+def _nodes(problem: Problem, ladder: Ladder, level: float) -> Nodes:
+    """The nodes of a level, of problems like this one."""
+    points, finer = ladder.points(level), ladder.finer(level)
+    averages = (replace(problem, points=each).node_averages for each in (points, finer))
+    return Nodes(points, *averages)
+
+
+def _shape(nodes: Nodes, problem: Problem, states: States) -> tuple[tuple[float, ...], ...]:
+    """The shape of a lattice for what is averaged at some states, by its steepness.
+
+    With G the mean product of the derivatives by the normals z, relative to the mean square of what
+    is averaged, spacings are as ``(1 + G)^-1/2``.  Student and other axes stay apart, so that each
+    node keeps its partner (:func:`odes.averages.sampled.field_roots`).
+    """
+    K, D = problem.initial.R.shape[-2], nodes.points.nodes.shape[1]
+    own, found = nodes.own.over(problem), [np.zeros((D, D))]
+
+    def look(*given: Any, stream: Any) -> Any:
+        products, squares = own.sums(steepness_sums, *given, stream=stream)
+        some = squares > ZERO_MEAN_SQUARE
+        if np.any(some):
+            found.append(np.mean(products[some] / squares[some, None, None], axis=0))
+        return own.sums(moment_sums, *given, stream=stream)[0]
+
+    for t, y in states:
+        _visit(problem, t, y, look)
+    is_student = np.arange(D) < K
+    steepness = np.where(is_student[:, None] == is_student, max(found, key=np.trace), 0)
+    eigenvalues, vectors = np.linalg.eigh(np.eye(D) + steepness)
+    spacings = (eigenvalues / np.prod(eigenvalues) ** (1 / D)) ** -0.5
+    return tuple(map(tuple, ((vectors * spacings) @ vectors.T).tolist()))
 
 
 def _looked_at(found: Integrated, steps: list[Step]) -> list[tuple[float, np.ndarray]]:
@@ -147,31 +223,44 @@ def _looked_at(found: Integrated, steps: list[Step]) -> list[tuple[float, np.nda
     return [*within, (end, found.end)]
 
 
-def average_error(problem: Problem, states: Iterable[tuple[float, Any]]) -> float:
+def average_error(problem: Problem, states: States) -> float:
     """The largest estimated error at times and packed states; NaN without any that is finite."""
     others = replace(problem, points=reference_for(problem)).node_averages
-    found = [_error_at(problem, others, t, y) for t, y in states if np.max(np.abs(y)) <= MAX_SIZE]
-    return SAFETY * float(np.max(found)) if found else np.nan
+    return Nodes(problem.points, problem.node_averages, others).error(problem, states)
 
 
-def _error_at(problem: Problem, others: NodeAverages, t: float, y: np.ndarray) -> float:
+def _within(states: States) -> list[tuple[float, Any]]:
+    """The states that are on no way to diverge."""
+    return [(t, y) for t, y in states if np.max(np.abs(y)) <= MAX_SIZE]
+
+
+def _error_at(own: NodeAverages, others: NodeAverages, t: float, y: np.ndarray) -> float:
     """The largest relative difference between the averages over two sets of nodes."""
-    own, gaps = problem.node_averages, [0.0]
+    gaps = [0.0]
 
-    def moments(C: Any, *given: Any, stream: Any = None) -> Any:
-        sums = moment_sums, C, *given[:3]
+    def look(C: Any, *given: Any, stream: Any) -> Any:
+        sums = moment_sums, C, *given
         (mine, _), (theirs, squares) = (each.sums(*sums, stream=stream) for each in (own, others))
         gaps.extend(_relative(mine, theirs, squares, C))
         return mine
 
+    _visit(own.problem, t, y, look)
+    if not own.problem.has_closed_error:
+        state = own.problem.unpack(y)
+        (mine, _), (theirs, squares) = (each.error(state) for each in (own, others))
+        gaps.append(_gap(mine, theirs, squares))
+    return float(np.max(gaps))
+
+
+def _visit(problem: Problem, t: float, y: np.ndarray, look: Callable[..., Any]) -> None:
+    """``look``, which returns moments, at all averages of the drift at a time and a state."""
+
+    def moments(C: Any, *given: Any, stream: Any = None) -> Any:
+        return look(C, *given[:3], stream=stream)
+
     for stream, rate, parameters in problem.by_stream(parameters_at(problem.parameters, t)):
         if rate != 0:
             problem.drift_by(y, parameters, stream=stream, moments=moments)
-    if not problem.has_closed_error:
-        state = problem.unpack(y)
-        (mine, _), (theirs, squares) = (each.error(state) for each in (own, others))
-        gaps.append(_gap(mine, theirs, squares))
-    return max(gaps)
 
 
 def _relative(mine: Any, theirs: Any, squares: Any, C: np.ndarray) -> list[float]:

@@ -21,6 +21,9 @@ NODES_HELD = {"cpu": 2**15}
 BYTES_A_NODE = 512
 """Memory for a quadrature node of a point, on other devices, of which half may be used."""
 
+POINTS_WITH_NODES = {"cpu": 4}
+"""Points solved side by side over nodes that are chosen for them."""
+
 PATHS_ON_CPU = 64
 """Paths integrated side by side; on other devices as many as points."""
 
@@ -29,10 +32,15 @@ BATCHES_PER_CHUNK = {"cpu": 4}
 
 
 def default_batch_size(
-    problems: list[Problem], n_points: int, n_times: int, machine: Machine
+    problems: list[Problem],
+    n_points: int,
+    n_times: int,
+    machine: Machine,
+    nodes_are_chosen: bool = False,
 ) -> int:
     """Points to solve side by side: no more than fit the memory, or than the next power of two."""
-    batch_size = BATCH_SIZE.get(machine.kind, BATCH_SIZE_ELSEWHERE)
+    sizes = POINTS_WITH_NODES if nodes_are_chosen else BATCH_SIZE
+    batch_size = sizes.get(machine.kind, BATCH_SIZE_ELSEWHERE)
     for each in problems:
         if machine.kind != "cpu":
             saved = 8 * 4 * n_times * each.pack(each.initial).size
@@ -57,19 +65,27 @@ def _with_nodes(points: Points, machine: Machine) -> int:
 
 
 def chunks_of(
-    problems: list[Problem], values: np.ndarray, batch_size: int, machine: Machine
+    problems: list[Problem],
+    values: np.ndarray,
+    batch_size: int,
+    machine: Machine,
+    nodes_are_chosen: bool = False,
 ) -> list[tuple[int, np.ndarray]]:
     """Chunks of equal size: the index of the rule, and which points, the costly ones first.
 
-    The last chunk of a rule is filled up with copies of its last point.
+    The last chunk of a rule is filled up with copies of its last point.  Where each chunk has nodes
+    chosen for it, it is one batch, of points with about the same feedback.
     """
     side_by_side = batch_size * machine.devices
-    batches = BATCHES_PER_CHUNK.get(machine.kind, 1)
+    batches = 1 if nodes_are_chosen else BATCHES_PER_CHUNK.get(machine.kind, 1)
     size = side_by_side * min(batches, -(-len(values) // side_by_side))
     plan = []
     for index, each in enumerate(problems):
-        cost = values[:, 0] * (1 if each.initial.B is None else values[:, -1])
-        order = np.argsort(-cost, kind="stable")
+        if nodes_are_chosen and each.points is not None:
+            order = np.lexsort((-values[:, 0], -values[:, -1]))
+        else:
+            cost = values[:, 0] * (1 if each.initial.B is None else values[:, -1])
+            order = np.argsort(-cost, kind="stable")
         order = np.append(order, np.repeat(order[-1], -len(order) % size))
         plan += [(index, chosen) for chosen in order.reshape(-1, size)]
     return plan

@@ -11,11 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix
 from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
@@ -30,8 +28,6 @@ from odes.common.checks import (
 )
 from odes.common.layers import layers_of
 from odes.common.order_parameters import (
-    MAGNITUDE_LIMIT,
-    STATUS,
     Array,
     Hyperparameters,
     OrderParameters,
@@ -44,34 +40,12 @@ from odes.common.schedules import (
     in_each,
     jumps_of,
     may_change,
-    parameters_at,
 )
 from odes.common.tasks import with_tasks
 from odes.problem import Problem, prepare
-from odes.solvers.stopping import check_until, distance
-from odes.solvers.trajectory import LOCAL_ERROR_FRACTION, attainable, check_tolerances
-
-MIN_STEP_FRACTION = 1e-13
-"""Steps are not made shorter than this times the last time, and so do not end at a singularity."""
-
-CROSSING_RTOL = 1e-10
-"""Of the time at which ``until`` is reached."""
-
-MIN_INTERVAL = 1e-9
-"""The integrator needs an interval, also where the initial state is all that is wanted."""
-
-
-class Flow(NamedTuple):
-    """A :class:`odes.Trajectory` as JAX arrays, NaN from where it stopped."""
-
-    times: Array  # (n,) samples / N
-    order_parameters: OrderParameters  # leading axis n
-    generalization_error: Array  # (n,)
-    status: Array  # (), an index into STATUS
-    n_steps: Array  # (), steps of the integrator, rejected ones among them
-    output_errors: Any = None  # (n, O), as of a Trajectory
-    stopped: Any = None  # (), when it stopped; the last time if it did not
-    final: Any = None  # OrderParameters then, to go on from
+from odes.solvers.jax_integrator import Flow, integrate
+from odes.solvers.stopping import check_until
+from odes.solvers.trajectory import check_tolerances
 
 
 def flow(
@@ -234,7 +208,7 @@ def _by_columns(
         initial, teacher, points, parameters, times, jumps, level = given
         around = replace(problem, initial=initial, teacher=teacher, points=points)
         stop = until if level is None else level
-        curve = integrate(around, parameters, times, jumps=jumps, until=stop, **static)
+        curve = integrate(around, parameters, times, jumps=jumps, until=stop, **static).flow()
         others = curve.output_errors, curve.stopped, curve.final
         return (*curve[:3], *others), (curve.status, curve.n_steps)
 
@@ -296,103 +270,3 @@ def check_shape(name: str, value: Any) -> None:
         shape = jnp.shape(value)
     if shape != ():
         raise ValueError(f"Argument `{name}` must be a scalar, but has shape {shape}.")
-
-
-def _events(
-    beyond: Callable[[Array], Array], left: Callable[[Array], Array] | None, jumps: bool
-) -> diffrax.Event:
-    """What ends an integration: a state beyond what there may be, or nothing left to go.
-
-    The latter is found within a step, unless what is left ``jumps``.
-    """
-
-    def is_beyond(t: Any, y: Array, args: Any, **_: Any) -> Array:
-        return beyond(y)
-
-    if left is None:
-        return diffrax.Event(is_beyond)
-    if jumps:
-        return diffrax.Event((is_beyond, lambda t, y, args, **_: left(y) <= 0))
-    newton: Any = optimistix.Newton(rtol=CROSSING_RTOL, atol=CROSSING_RTOL)
-    crossing = (is_beyond, lambda t, y, args, **_: left(y))
-    return diffrax.Event(crossing, newton, direction=(None, False))
-
-
-def integrate(
-    problem: Problem,
-    parameters: Hyperparameters,
-    times: Array,
-    *,
-    jumps: Any,
-    rtol: float,
-    atol: float,
-    max_steps: int,
-    until: Any = None,
-) -> Flow:
-    """:func:`flow` of arrays in double precision.
-
-    The parameters jump at ``jumps`` (n,).  To be differentiated in forward mode.
-    """
-    problem = replace(problem, parameters=parameters).with_scaled_start()
-    rtol, atol = attainable(problem, rtol, atol)
-    start = problem.pack(problem.initial)
-
-    def beyond(y: Array) -> Array:
-        return ~(jnp.max(jnp.abs(y), axis=-1) <= MAGNITUDE_LIMIT)
-
-    end = jnp.maximum(times[-1], MIN_INTERVAL)
-    controller = diffrax.PIDController(
-        rtol=LOCAL_ERROR_FRACTION * rtol,
-        atol=LOCAL_ERROR_FRACTION * atol,
-        dtmin=MIN_STEP_FRACTION * end,
-    )
-    if len(jumps):
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps)
-    left = None if until is None else distance(problem, until)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, _: problem.drift(y, parameters_at(problem.parameters, t))),
-        diffrax.Tsit5(),
-        t0=0.0,
-        t1=end,
-        dt0=None,
-        y0=start,
-        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
-        stepsize_controller=controller,
-        event=_events(beyond, left, problem.rule.classifies and not callable(until)),
-        max_steps=max_steps,
-        adjoint=diffrax.ForwardMode(),
-        throw=False,
-    )
-    (y, (last,)), (_, (stopped,)) = solution.ys, solution.ts
-    y = jnp.where(times[:, None] == 0, start, y)
-    ended = solution.result
-    crossed = jnp.array(False)
-    if left is not None:
-        at_once = left(start) <= 0
-        crossed = at_once | solution.event_mask[1]
-        stopped, last = jnp.where(at_once, 0.0, stopped), jnp.where(at_once, start, last)
-        y = jnp.where(at_once & (times > 0)[:, None], jnp.inf, y)
-    status = jnp.select(
-        [
-            crossed,
-            ended == diffrax.RESULTS.successful,
-            (ended == diffrax.RESULTS.event_occurred) & jnp.all(jnp.isfinite(last)),
-            ended == diffrax.RESULTS.max_steps_reached,
-        ],
-        [STATUS.index(each) for each in ("reached", "ok", "diverged", "max_steps")],
-        STATUS.index("nonfinite"),
-    )
-    reached = jnp.cumsum(beyond(y)) == 0
-    y = jnp.where(reached[:, None], y, start)  # where the error has a finite gradient
-    errors = problem.output_errors(problem.unpack(y))
-    states = problem.unpack(jnp.where(reached[:, None], y, jnp.nan))
-    return Flow(
-        times,
-        problem.sent_back(states, times),
-        jnp.where(reached, problem.total(errors), jnp.nan),
-        status,
-        solution.stats["num_steps"],
-        jnp.where(reached[:, None], errors, jnp.nan),
-        jnp.where(status == STATUS.index("ok"), times[-1], stopped),
-        problem.unpack(last),
-    )

@@ -1,8 +1,8 @@
 """Sweeps of the theory: learning curves over grids of learning rates, feedback scales and more.
 
-The points of a grid are solved side by side by :func:`odes.solvers.flows.integrate`, in batches.
-The points of one batch wait for the slowest, and so points of similar cost share a batch; batches
-of equal shape make a chunk, which is what runs on a thread or in a worker, and what is saved.
+The points of a grid are solved side by side in JAX, in batches.  The points of one batch wait for
+the slowest, and so points of similar cost share a batch; batches of equal shape make a chunk, which
+is what runs on a thread or in a worker, and what is saved.
 Importing this module imports JAX.
 """
 
@@ -41,16 +41,23 @@ from odes.common.store import Arrays
 from odes.common.tasks import Task, with_tasks
 from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
-from odes.solvers.average_errors import nodes_for_grid
+from odes.solvers.accurate_chunks import (
+    Nodes,
+    has_chosen_nodes,
+    solved_accurately,
+    warn_of_inaccurate_points,
+    with_few_nodes,
+)
 from odes.solvers.batches import chunks_of, default_batch_size
-from odes.solvers.flows import check_shape, integrate
+from odes.solvers.flows import check_shape
 from odes.solvers.initial_conditions import grid_of
+from odes.solvers.jax_integrator import integrate
 from odes.solvers.stopping import check_until, distance
-from odes.solvers.trajectory import check_average_rtol, check_tolerances, integrate_problem
+from odes.solvers.trajectory import check_average_rtol, check_tolerances
 
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "generalization_error": ("time",), "output_errors": ("time", "o"), "status": (),
-    "n_steps": (), "stopped": (),
+    "n_steps": (), "stopped": (), "average_error": (), "n_nodes": (),
 }  # fmt: skip
 """Of what is kept of every point besides order parameters."""
 
@@ -62,26 +69,28 @@ class TheoryJob(NamedTuple):
     times: np.ndarray
     static: dict[str, Any]  # further arguments of :func:`_solve_chunk`
     level: float | None  # the error at which points stop
+    average_rtol: float | None
 
     def prepare(self) -> Any:
         """A function of the index of a rule and of the numbers at its points, (points, n)."""
         own = self.static["schedules"] or self.static["tasks"] or callable(self.static["until"])
         anew = bool(own)  # of this call: not to be kept
-        solvers = [make().jitted(_solve_chunk, anew=anew, **self.static) for make in self.equations]
+        problems = [make() for make in self.equations]
+        solvers = [each.jitted(_solve_chunk, anew=anew, **self.static) for each in problems]
         locks = [threading.Lock() for _ in solvers]
         is_compiled = [False for _ in solvers]
         most: dict[int, int] = {}  # points that fit, where some did not
 
-        def work(index: int, values: np.ndarray) -> Arrays:
+        def solved(index: int, values: np.ndarray, times: np.ndarray, nodes: Any) -> Arrays:
             if len(values) > most.get(index, len(values)):
-                halves = [work(index, each) for each in np.array_split(values, 2)]
+                halves = [solved(index, each, times, nodes) for each in np.array_split(values, 2)]
                 return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
             with (
                 jax.enable_x64(True),
                 nullcontext() if is_compiled[index] else locks[index],  # one thread compiles
             ):
                 try:
-                    found = solvers[index](self.times, values, self.level)
+                    found = solvers[index](times, values, self.level, nodes)
                     result = jax.tree.map(np.asarray, found)
                     is_compiled[index] = True
                     return result
@@ -93,7 +102,23 @@ class TheoryJob(NamedTuple):
                 "The device ran out of memory; the sweep goes on with fewer points at a time.",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
-            return work(index, values)
+            return solved(index, values, times, nodes)
+
+        def work(index: int, values: np.ndarray) -> Arrays:
+            problem, average_rtol = problems[index], self.average_rtol
+            if average_rtol is None or not has_chosen_nodes(problem, average_rtol):
+                return solved(index, values, self.times, None)
+
+            def at_point(point: int) -> Problem:
+                with jax.enable_x64(True):
+                    own = _at_point(problem, values[point], self.static)
+                    initial, teacher = jax.tree.map(np.asarray, (own.initial, own.teacher))
+                return replace(own, initial=initial, teacher=teacher).with_scaled_start()
+
+            return solved_accurately(
+                problem, self.times, average_rtol, self.static["rtol"], len(values), at_point,
+                partial(solved, index, values),
+            )  # fmt: skip
 
         return work
 
@@ -136,9 +161,9 @@ def sweep(
             arrays have a first axis more, such as of many sampled networks, which make a dimension
             ``initial`` before the others.
         activation, times, max_steps, points, tasks: as for :func:`odes.solve`.
-        average_rtol: as for :func:`odes.solve`, at the corners of the grid and for the first of
-            several initial states; all points are averaged over the nodes that the most demanding
-            corner needs.  Adds an attribute ``average_error``, the largest one there.
+        average_rtol: as for :func:`odes.solve`; points that are solved side by side share their
+            nodes.  Adds ``n_nodes`` and ``average_error`` (axes), NaN for closed forms and, where
+            more than 256 points are solved side by side, for those that were not looked at.
         until: as for :func:`odes.flow`, point by point; adds ``stopped`` (axes), the time.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.
@@ -195,22 +220,21 @@ def sweep(
         prepare, *starts.first, activation=activation, points=points, parameters=parameters,
         tasks=tasks,
     )  # fmt: skip
-    run = partial(integrate_problem, times=times, until=None, **tolerances)
-    equations = [partial(make, rule=one) for one in rules.values()]
-    equations, errors = nodes_for_grid(equations, average_rtol, grid.shape, run)
+    equations = [with_few_nodes(partial(make, rule=one), average_rtol) for one in rules.values()]
     problems = [make() for make in equations]
     if until is not None:
         distance(problems[0], until)(problems[0].pack(problems[0].initial))
     scalars = np.column_stack(columns[: len(AXES)])
     tables = [np.column_stack([scalars, starts.numbers(each, grid)]) for each in problems]
     machine = this_machine()
-    fast = default_batch_size(problems, len(scalars), len(times), machine)
+    are_chosen = any(has_chosen_nodes(each, average_rtol) for each in problems)
+    fast = default_batch_size(problems, len(scalars), len(times), machine, are_chosen)
     batch_size = fast if batch_size is None else check_count("batch_size", batch_size)
-    plan = chunks_of(problems, scalars, batch_size, machine)
+    plan = chunks_of(problems, scalars, batch_size, machine, are_chosen)
     level, condition = (until, None) if isinstance(until, float) else (None, until)
     static = tolerances | {"symbols": symbols, "batch_size": batch_size, "schedules": schedules}
     static |= {"tasks": tasks, "until": condition}
-    job = TheoryJob(equations, times, static, level)
+    job = TheoryJob(equations, times, static, level, average_rtol)
     given = starts.known and starts.known | {"initial": _union(problems)}
     optional = {"tasks": tasks, "until": until, "average_rtol": average_rtol}
     optional["starts"] = starts if starts.are_axis else None
@@ -232,11 +256,12 @@ def sweep(
     entries = entries_of(symbols, rules, plan, results, lambda one: one.direct)
     dimensions = DIMENSIONS | {name: ("time", *each) for name, each in entries.items()}
     of_inputs = starts.variances(len(rules))
+    gathered = gather(plan, results, len(rules), len(scalars)) | of_inputs
+    warn_of_inaccurate_points(gathered, average_rtol)
     return labelled(
         grid, rule, list(rules), activation, times,
-        dimensions | dict.fromkeys(of_inputs, ("group",)),
-        gather(plan, results, len(rules), len(scalars)) | of_inputs,
-        {**tolerances, **_averages(rule, rules, problems, errors), **given},
+        dimensions | dict.fromkeys(of_inputs, ("group",)), gathered,
+        {**tolerances, **_averages(rule, rules, problems, average_rtol), **given},
     )  # fmt: skip
 
 
@@ -246,15 +271,14 @@ def _name_of(rule: Any) -> str:
 
 
 def _averages(
-    rule: Any, rules: dict[str, Any], problems: list[Problem], errors: list[float | None]
+    rule: Any, rules: dict[str, Any], problems: list[Problem], average_rtol: float | None
 ) -> dict[str, Any]:
-    """How averages were taken, and their error where asked for; by rule if there are several."""
-    found: dict[str, list[Any]] = {"averages": [way_of_averaging(each.points) for each in problems]}
-    if any(error is not None for error in errors):
-        found["average_error"] = errors
-    if is_single(rule):
-        return {name: each[0] for name, each in found.items()}
-    return {name: dict(zip(rules, each, strict=True)) for name, each in found.items()}
+    """How averages were taken, by rule if there are several."""
+    found = [
+        f"nodes for an error of {average_rtol:g}" if has_chosen_nodes(each, average_rtol)
+        else way_of_averaging(each.points) for each in problems
+    ]  # fmt: skip
+    return {"averages": found[0] if is_single(rule) else dict(zip(rules, found, strict=True))}
 
 
 def _union(problems: list[Problem]) -> Any:
@@ -296,6 +320,7 @@ def _solve_chunk(
     times: Any,
     values: Any,
     level: Any,
+    nodes: Nodes | None,
     *,
     rtol: float,
     atol: float,
@@ -311,23 +336,28 @@ def _solve_chunk(
     They are the parameters and, if points have their own, those of state and teacher.
     """
 
-    def one(values: Any, arrays: Any, times: Any, level: Any) -> dict[str, Any]:
+    def one(values: Any, arrays: Any, times: Any, level: Any, nodes: Any) -> dict[str, Any]:
         initial, teacher, points = arrays
-        values, own = values[: len(AXES)], values[len(AXES) :]
-        if own.size:
-            initial, teacher = ravel_pytree((initial, teacher))[1](own)
-        parameters = Hyperparameters(*values)._replace(**dict(schedules))
-        parameters = with_tasks(parameters, tasks, lambda _, value: value)
-        flow = integrate(
-            replace(problem, initial=initial, teacher=teacher, points=points),
-            parameters,
+        around = replace(problem, initial=initial, teacher=teacher, points=points)
+        around = _at_point(around, values, {"schedules": schedules, "tasks": tasks})
+        looked_at, how = {}, {}
+        if nodes is not None:
+            around, how = replace(around, points=nodes.blocks), {"slack": nodes.slack}
+        solution = integrate(
+            around,
+            around.parameters,
             times,
-            jumps=np.array(jumps_of(parameters, np.inf)),
+            jumps=np.array(jumps_of(around.parameters, np.inf)),
             rtol=rtol,
             atol=atol,
             max_steps=max_steps,
             until=until if level is None else level,
+            **how,
         )
+        if nodes is not None:
+            looked_at = {"looked_at": solution.y[nodes.looked_at]}
+            solution = solution.at(nodes.kept)
+        flow = solution.flow()
         kept = {symbol: getattr(flow.order_parameters, symbol, None) for symbol in symbols}
         B: Any = kept.get("B")
         if getattr(B, "ndim", 0) > 3:  # of groups of inputs, which send it back together
@@ -336,6 +366,7 @@ def _solve_chunk(
             "generalization_error": flow.generalization_error,
             "status": flow.status.astype("int8"),
             "n_steps": flow.n_steps.astype("int32"),
+            **looked_at,
             **({} if tasks is None else {"output_errors": flow.output_errors}),
             **({} if until is None and level is None else {"stopped": flow.stopped}),
             **by_layers({name: each for name, each in kept.items() if each is not None}),
@@ -349,8 +380,19 @@ def _solve_chunk(
         batch = jax.shard_map(
             batch,
             mesh=jax.make_mesh((len(devices),), ("devices",), axis_types=(AxisType.Auto,)),
-            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 3),
+            in_specs=(PartitionSpec("devices"), *[PartitionSpec()] * 4),
             out_specs=PartitionSpec("devices"),
             check_vma=False,
         )
-    return batch(values, (problem.initial, problem.teacher, problem.points), times, level)
+    arrays = problem.initial, problem.teacher, problem.points
+    return batch(values, arrays, times, level, nodes)
+
+
+def _at_point(problem: Problem, values: Any, static: dict[str, Any]) -> Problem:
+    """The problem with the numbers of a point."""
+    initial, teacher, own = problem.initial, problem.teacher, values[len(AXES) :]
+    if own.size:
+        initial, teacher = ravel_pytree((initial, teacher))[1](own)
+    parameters = Hyperparameters(*values[: len(AXES)])._replace(**dict(static["schedules"]))
+    parameters = with_tasks(parameters, static["tasks"], lambda _, value: value)
+    return replace(problem, initial=initial, teacher=teacher, parameters=parameters)

@@ -120,7 +120,7 @@ def solve(
             activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
         points: how to average what a sample does.  None: closed forms where there are any, else up
-            to 36,000 nodes of a lattice or Sobol points (``odes/averages/quadrature.py``); the
+            to 36,000 nodes of a lattice or Sobol points (``odes/averages/levels.py``); the
             ``average_error`` of the Trajectory says how good they were.  A number: so many Sobol
             points, right for rules with jumps, half of them mirrored in the student's own part of
             the fields.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
@@ -128,9 +128,9 @@ def solve(
             where there are closed forms, as a check on either; but the error of erf or linear units
             that a readout weighs is in closed form all the same.
         average_rtol: the error that averages over nodes may have, relative to the root mean square
-            of what is averaged: the fewest nodes are taken with which the estimate of it stays
-            below this all along the solution.  A RuntimeWarning says so if no nodes reach it.  Not
-            with ``points``; closed forms take no notice.
+            of what is averaged: few nodes are taken with which the estimate of it stays below this
+            all along the solution, chosen by a rough solution before.  A RuntimeWarning says so if
+            no nodes reach it.  Not with ``points``; closed forms take no notice.
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``fluctuations.py`` beside this; imports JAX).  Then rules
             that feed back through F need P, and rule and activation have to be smooth, as the drift

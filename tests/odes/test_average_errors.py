@@ -1,6 +1,5 @@
 """The stated error of averages over nodes is true, and what was asked for is reached."""
 
-import json
 from dataclasses import replace
 
 import jax
@@ -12,11 +11,11 @@ from odes.averages.activations import Erf
 from odes.averages.closed import Moments
 from odes.averages.node_sums import Squares
 from odes.averages.nodes import ladder_of
-from odes.averages.quadrature import lattice, mirrored_sobol
+from odes.averages.quadrature import Points, lattice, mirrored_sobol
 from odes.problem import has_closed_form, prepare
 from odes.rules import AFA
 from odes.solvers import average_errors
-from odes.solvers.average_errors import SAFETY, _relative, average_error
+from odes.solvers.average_errors import SAFETY, _relative, accurate_nodes, average_error
 from simulations import sample_network
 from tests.conftest import factored_problem, needed, quick_and_long, random_problem
 
@@ -50,6 +49,13 @@ def true_error(problem, monkeypatch):
         return stated_error(problem) / SAFETY
 
 
+def chosen_for(problem, average_rtol):
+    """The problem with the nodes that are chosen for its initial state, and their stated error."""
+    states = [(0.0, problem.pack(problem.initial))]
+    nodes, _ = accurate_nodes([(problem, states)], ladder_of(problem), average_rtol)
+    return replace(problem, points=nodes.points), nodes.error(problem, states)
+
+
 def stated_error(problem):
     return average_error(problem, [(0.0, problem.pack(problem.initial))])
 
@@ -81,6 +87,49 @@ def test_the_stated_error_is_above_the_true_one_and_not_far_above(rule, activati
     assert np.mean(np.array(ratios) < 30) >= 0.95
 
 
+@pytest.mark.computes
+@pytest.mark.parametrize(
+    ("rule", "activation", "n"),
+    quick_and_long(
+        [("pepita", "erf", 12)],
+        *((rule, "erf", 50) for rule in SAMPLED if rule not in FACTORED),
+        ("pepita-modulated", "tanh", 50),
+    ),
+)
+def test_the_stated_error_of_chosen_nodes_is_true(rule, activation, n, monkeypatch):
+    """As above, over lattices whose shape and spacing were chosen for each state."""
+    ratios, sizes = [], []
+    for seed in range(n):
+        problem, stated = chosen_for(sampled_problem(rule, activation, seed), 1e-2)
+        assert stated <= 1e-2
+        sizes.append(len(problem.points.weights))
+        ratios.append(stated / true_error(problem, monkeypatch))
+    assert np.mean(np.array(ratios) > 1) >= 0.95
+    assert np.mean(np.array(ratios) < 30) >= 0.95
+    assert max(sizes) > 2 * min(sizes)
+
+
+def test_lattices_are_finer_where_what_is_averaged_is_steeper():
+    """One unit whose second pass is steep in the label, hence in the teacher's field."""
+    state, teacher = random_problem(1, 1, 1, seed=2)
+    state = state._replace(v=np.full((1, 1), 0.1))
+    steep = state._replace(B=np.full((1, 1), 8.0))
+    sizes = {}
+    for name, each in (("flat", needed(state, "pepita")), ("steep", steep)):
+        problem = prepare(
+            each, teacher._replace(v_star=np.ones((1, 1))), rule="pepita", activation="erf",
+            points=None, parameters=PARAMETERS,
+        )  # fmt: skip
+        problem, _ = chosen_for(problem, 1e-6)
+        own, partner = (problem.points.nodes * sign for sign in ([1, 1], [-1, 1]))
+        both = np.concatenate([own, -own])
+        assert np.all(np.min(np.abs(both[:, None] - partner).max(axis=-1), axis=0) < 1e-9)
+        sizes[name] = [len(np.unique(np.abs(own[:, axis]).round(6))) for axis in (0, 1)]
+    student, of_teacher = zip(*sizes.values(), strict=True)
+    assert of_teacher[1] > 1.3 * student[1]
+    assert of_teacher[1] > 1.5 * of_teacher[0]
+
+
 def pepita(**more):
     """PEPITA at a large step from small weights, and its curve."""
     state, teacher = random_problem(2, 2, 1, seed=3, scale=0.5)
@@ -100,7 +149,7 @@ def test_nodes_are_chosen_for_the_accuracy_that_was_asked_for():
 
 
 def test_an_accuracy_out_of_reach_is_said_to_be_so(monkeypatch):
-    monkeypatch.setattr("odes.averages.quadrature.SOBOL_SIZES", (2**8, 2**10))
+    monkeypatch.setattr("odes.averages.levels.SOBOL_SIZES", (2**8, 2**10))
     state, teacher = random_problem(2, 2, 1)
     with pytest.warns(RuntimeWarning, match=r"1024 Sobol points .* above `average_rtol`, 1.0e-06"):
         curve = solve(
@@ -166,30 +215,64 @@ def test_polynomials_are_averaged_exactly_and_closed_forms_have_no_error():
     assert solve(state, teacher, rule="afa", **common).average_error is None
 
 
-def test_a_sweep_takes_the_nodes_that_its_most_demanding_corner_needs():
-    network = sample_network(N=100, K=1, M=1, v_star=[2.0], seed=3)
-    state, teacher = network.overlaps("pepita")
+def networks(*seeds):
+    return [
+        sample_network(N=100, K=1, M=1, v_star=[2.0], seed=seed).overlaps("pepita")
+        for seed in seeds
+    ]
+
+
+def test_a_sweep_chooses_nodes_for_the_points_that_it_solves_side_by_side():
+    ((state, teacher),) = networks(3)
+    scales = [0.1, 4.0]
     swept = sweep(
-        state, teacher, rule=["afa", "pepita"], lr=[0.1, 1.5], feedback_scale=[0.1, 1.0, 4.0],
-        times=[1.0], average_rtol=1e-4, rtol=1e-4,
+        state, teacher, rule=["afa", "pepita"], lr=[0.1, 1.5], feedback_scale=scales, times=[1.0],
+        average_rtol=1e-6, rtol=1e-6, batch_size=2, order_parameters="R",
     )  # fmt: skip
-    averages, errors = (json.loads(swept.attrs[name]) for name in ("averages", "average_error"))
-    assert averages["afa"] == "closed forms"
-    assert errors["afa"] is None
-    alone = {
-        (lr, scale): solve(
-            state, teacher, rule="pepita", lr=lr, feedback_scale=scale, times=[1.0],
-            average_rtol=1e-4,
-        )
-        for lr in (0.1, 1.5) for scale in (0.1, 4.0)
-    }  # fmt: skip
-    sizes = {corner: int(each.averages.split()[0]) for corner, each in alone.items()}
-    assert averages["pepita"] == f"{max(sizes.values())} lattice nodes"
-    assert max(sizes.values()) > min(sizes.values())
-    assert 0 < errors["pepita"] < 1e-4
-    for (lr, scale), each in alone.items():
-        point = swept.generalization_error.sel(rule="pepita", lr=lr, feedback_scale=scale)
-        np.testing.assert_allclose(point, each.generalization_error, rtol=1e-3)
+    assert "1e-06" in swept.attrs["averages"]
+    assert np.all(np.isnan(swept.average_error.sel(rule="afa")))
+    nodes, error = swept.n_nodes.sel(rule="pepita"), swept.average_error.sel(rule="pepita")
+    assert np.all((error > 0) & (error <= 1e-6))
+    assert np.all(nodes.sel(feedback_scale=4.0) > 1.5 * nodes.sel(feedback_scale=0.1))
+    for lr in (0.1, 1.5):
+        for scale in scales:
+            alone = solve(
+                state, teacher, rule="pepita", lr=lr, feedback_scale=scale, times=[1.0],
+                points=lattice(2, 0.3),
+            )  # fmt: skip
+            R = swept.R.sel(rule="pepita", lr=lr, feedback_scale=scale)
+            np.testing.assert_allclose(R, alone.order_parameters.R, rtol=1e-5)
+
+
+def test_a_sweep_looks_at_each_point_as_it_is():
+    """Points with states and teachers of their own, a schedule, and the learned scale of F."""
+    pairs = networks(3, 4, 5)
+    given = {"lr": lambda t: 1.5 - t, "feedback_scale": [3.0], "times": [0.0, 1.0]}
+    swept = sweep(
+        [state for state, _ in pairs], [teacher for _, teacher in pairs], rule="pepita",
+        average_rtol=1e-5, rtol=1e-6, batch_size=1, **given,
+    )  # fmt: skip
+    errors = [
+        solve(
+            *pair, rule="pepita", lr=given["lr"], feedback_scale=3.0, times=[0.0, 1.0],
+            points=Points(*lattice(2, 0.3)),
+        ).generalization_error
+        for pair in pairs
+    ]  # fmt: skip
+    np.testing.assert_allclose(swept.generalization_error[:, 0], errors, rtol=1e-5)
+    assert len(set(swept.average_error.values.ravel().tolist())) == 3
+    assert np.all(swept.average_error <= 1e-5)
+
+
+def test_a_sweep_says_at_how_many_points_the_accuracy_was_out_of_reach(monkeypatch):
+    monkeypatch.setattr("odes.averages.levels.SHAPED_SPACINGS", (1.0, 0.8))
+    ((state, teacher),) = networks(3)
+    with pytest.warns(RuntimeWarning, match=r"1 points .* above `average_rtol`, 1.0e-06, up to"):
+        swept = sweep(
+            state, teacher, rule="pepita", lr=0.5, feedback_scale=[0.1, 6.0], times=[1.0],
+            average_rtol=1e-6, rtol=1e-4, batch_size=1,
+        )  # fmt: skip
+    assert swept.average_error[0] <= 1e-6 < swept.average_error[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose
 from scipy.special import erf
 
 from odes import Activation, OrderParameters, Teacher, gauss_hermite, hyperparameters, sobol, solve
-from odes.averages.quadrature import Ladder, coarse_points, lattice, mirrored_sobol
+from odes.averages.levels import Ladder
+from odes.averages.quadrature import coarse_points, lattice, mirrored_sobol
 from tests.conftest import averaged_drift
 
 NODES = {2: 1369, 3: 30_827, 4: 13_969, 5: 30_929}
@@ -85,6 +86,35 @@ def test_finer_lattices_are_more_accurate(dimensions):
     levels = ladder.levels[:10]
     errors = [abs(average(level) - average(levels[-1])) for level in levels]
     assert errors[-2] < min(errors[:3]) / 20
+
+
+@pytest.mark.parametrize("dimensions", [2, 4])
+def test_lattices_with_a_shape_are_for_what_is_steeper_along_some_direction(dimensions):
+    """erf of slope 5 along a diagonal: its mean square is (2 / pi) asin(s^2 / (1 + s^2))."""
+    diagonal = np.ones(dimensions) / np.sqrt(dimensions)
+    spacings = np.where(np.arange(dimensions) == 0, 0.3, 1.0)
+    axes = np.linalg.qr(np.column_stack([diagonal, np.eye(dimensions)[:, 1:]])).Q
+    shape = (axes * spacings / np.prod(spacings) ** (1 / dimensions)) @ axes.T
+    whole, half, round_one = (
+        lattice(dimensions, spacing, halved=halved, shape=given)
+        for spacing, halved, given in ((0.7, False, shape), (0.7, True, shape), (0.7, True, None))
+    )
+    assert len(whole.weights) == 2 * len(half.weights) - 1
+    assert abs(len(half.weights) / len(round_one.weights) - 0.6) < 0.4
+    for nodes, weights in (whole, half):
+        assert np.all(weights > 0)
+        along, both = nodes[:, 0], nodes[:, 0] * nodes[:, 1]
+        found = [
+            weights @ each for each in (np.ones_like(along), along**2, along**4, both, both**2)
+        ]
+        assert_allclose(found, [1, 1, 3, 0, 1], atol=1e-11)
+    exact = 2 / np.pi * np.arcsin(25 / 26)
+    errors = [
+        abs(weights @ erf(5 * nodes @ diagonal / np.sqrt(2)) ** 2 - exact)
+        for nodes, weights in (whole, half, round_one)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-6, abs=1e-12)
+    assert errors[0] < errors[2] / 50
 
 
 def test_few_nodes_are_the_plain_tensor_rule():

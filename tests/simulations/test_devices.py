@@ -522,8 +522,8 @@ def test_a_sweep_that_runs_out_of_memory_goes_on_with_fewer_points(monkeypatch, 
     def short_of_memory(self, *given, **named):
         solver = jitted(self, *given, **named)
 
-        def solved(times, values, level):
-            return out_of_memory() if len(values) > 4 else solver(times, values, level)
+        def solved(times, values, *others):
+            return out_of_memory() if len(values) > 4 else solver(times, values, *others)
 
         return solved
 
