@@ -14,7 +14,7 @@ from odes.averages.nodes import ladder_of
 from odes.averages.quadrature import Points, lattice, mirrored_sobol
 from odes.problem import has_closed_form, prepare
 from odes.rules import AFA
-from odes.solvers import average_errors
+from odes.solvers import accurate_chunks, average_errors
 from odes.solvers.average_errors import SAFETY, _relative, accurate_nodes, average_error
 from simulations import sample_network
 from tests.conftest import factored_problem, needed, quick_and_long, random_problem
@@ -130,6 +130,25 @@ def test_lattices_are_finer_where_what_is_averaged_is_steeper():
     assert of_teacher[1] > 1.5 * of_teacher[0]
 
 
+def test_nodes_are_accurate_also_where_few_seemed_to_be(monkeypatch):
+    """Chosen by the state where few nodes are the worst, then held against all."""
+    monkeypatch.setattr(average_errors, "N_HARDEST", 1)
+    problems = [sampled_problem("pepita", "erf", seed) for seed in range(12)]
+    cases = [(each, [(0.0, each.pack(each.initial))]) for each in problems]
+    nodes, _ = accurate_nodes(cases, ladder_of(problems[0]), 1e-4)
+    assert max(nodes.error(*case) for case in cases) <= 1e-4
+    first, _ = accurate_nodes(
+        [max(cases, key=lambda case: stated_error(with_few_nodes(case[0])))],
+        ladder_of(problems[0]), 1e-4,
+    )  # fmt: skip
+    assert max(first.error(*case) for case in cases) > 1e-4
+
+
+def with_few_nodes(problem):
+    ladder = ladder_of(problem)
+    return replace(problem, points=ladder.points(ladder.coarse))
+
+
 def pepita(**more):
     """PEPITA at a large step from small weights, and its curve."""
     state, teacher = random_problem(2, 2, 1, seed=3, scale=0.5)
@@ -212,6 +231,8 @@ def test_polynomials_are_averaged_exactly_and_closed_forms_have_no_error():
     curve = solve(state, teacher, rule="pepita", activation="linear", **common)
     assert curve.averages == "81 Gauss-Hermite nodes"
     assert curve.average_error < 1e-12
+    asked = solve(state, teacher, rule="pepita", activation="linear", average_rtol=1e-3, **common)
+    assert asked.averages == curve.averages
     assert solve(state, teacher, rule="afa", **common).average_error is None
 
 
@@ -245,23 +266,45 @@ def test_a_sweep_chooses_nodes_for_the_points_that_it_solves_side_by_side():
 
 
 def test_a_sweep_looks_at_each_point_as_it_is():
-    """Points with states and teachers of their own, a schedule, and the learned scale of F."""
+    """Points with states and teachers of their own, and schedules."""
     pairs = networks(3, 4, 5)
-    given = {"lr": lambda t: 1.5 - t, "feedback_scale": [3.0], "times": [0.0, 1.0]}
+    given = {"lr": lambda t: 1.5 - t, "feedback_scale": lambda t: 3.0 - t, "times": [0.0, 1.0]}
     swept = sweep(
         [state for state, _ in pairs], [teacher for _, teacher in pairs], rule="pepita",
-        average_rtol=1e-5, rtol=1e-6, batch_size=1, **given,
+        average_rtol=1e-5, rtol=1e-6, batch_size=1, order_parameters="B", **given,
     )  # fmt: skip
-    errors = [
-        solve(
-            *pair, rule="pepita", lr=given["lr"], feedback_scale=3.0, times=[0.0, 1.0],
-            points=Points(*lattice(2, 0.3)),
-        ).generalization_error
-        for pair in pairs
-    ]  # fmt: skip
-    np.testing.assert_allclose(swept.generalization_error[:, 0], errors, rtol=1e-5)
-    assert len(set(swept.average_error.values.ravel().tolist())) == 3
+    for index, pair in enumerate(pairs):
+        alone = solve(*pair, rule="pepita", points=Points(*lattice(2, 0.3)), **given)
+        found = swept.isel(initial=index)
+        np.testing.assert_allclose(found.generalization_error, alone.generalization_error, 1e-5)
+        np.testing.assert_allclose(found.B, alone.order_parameters.B, 1e-5)
+    assert len(set(swept.average_error.values.tolist())) == 3
     assert np.all(swept.average_error <= 1e-5)
+
+
+def test_each_point_of_a_chunk_is_looked_at_where_it_went(monkeypatch):
+    problem = sampled_problem("pepita", "erf", 0)
+    own = [replace(problem, parameters=PARAMETERS._replace(lr=lr)) for lr in (0.1, 0.2, 0.3)]
+    seen = []
+
+    def run(times, nodes):
+        looked_at = np.add.outer(10.0 * np.arange(3), times[nodes.looked_at])[:, :, None]
+        return {"looked_at": looked_at, "error": np.tile(times[nodes.kept], (3, 1))}
+
+    def stand_in(solved, ladder, average_rtol):
+        seen.append(solved(ladder.points(ladder.coarse), {}))
+        return seen[0][0], [0.1, 0.2, 0.3]
+
+    monkeypatch.setattr(accurate_chunks, "accurate", stand_in)
+    found = accurate_chunks.solved_accurately(
+        problem, np.array([0.5, 2.0]), 1e-3, 1e-6, 3, own.__getitem__, run
+    )
+    np.testing.assert_array_equal(found["average_error"], [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(found["error"], [[0.5, 2.0]] * 3)
+    for index, (one, states) in enumerate(seen[0][1]):
+        assert one is own[index]
+        assert [t for t, _ in states][:: len(states) - 1] == [0.0, 2.0]
+        assert all(y[0] == 10.0 * index + t for t, y in states)
 
 
 def test_a_sweep_says_at_how_many_points_the_accuracy_was_out_of_reach(monkeypatch):
