@@ -62,7 +62,7 @@ def warn_of_inaccurate_points(arrays: Arrays, average_rtol: float | None) -> Non
     if n_worse:
         warnings.warn(
             f"Averages at {n_worse} points have an estimated error above `average_rtol`, "
-            f"{average_rtol:.1e}, up to {np.nanmax(errors):.1e}; there are no more accurate nodes.",
+            f"{average_rtol:.1e}, up to {np.nanmax(errors):.1e}; none more accurate were found.",
             RuntimeWarning, stacklevel=5,
         )  # fmt: skip
 

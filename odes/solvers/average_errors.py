@@ -126,7 +126,7 @@ def warn_of_errors(points: Points, error: float, average_rtol: float, stacklevel
     """RuntimeWarning that averages are less accurate than was asked for."""
     warnings.warn(
         f"Averages over {len(points.weights)} {points.kind} have an estimated error of {error:.1e},"
-        f" above `average_rtol`, {average_rtol:.1e}; there are no more accurate ones.",
+        f" above `average_rtol`, {average_rtol:.1e}; none more accurate were found.",
         RuntimeWarning, stacklevel=stacklevel,
     )  # fmt: skip
 
