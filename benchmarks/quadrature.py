@@ -2,7 +2,8 @@
 
 The largest error of any entry of the drift with erf over twelve random states, with student weights
 of scale 0.5 and 1 and unit learning rate: of AFA against the closed form, and of PEPITA against a
-finer Gauss-Hermite rule.  Then, in fresh processes, PEPITA solved to t = 100 and 256 paths of a
+finer Gauss-Hermite rule.  Then what PEPITA states over the default nodes, and over nodes that are
+chosen for an error of 1e-4, by feedback scale.  Then, in fresh processes, PEPITA solved to t = 100 and 256 paths of a
 random F to t = 20, in seconds, compilation included.
 
     python benchmarks/quadrature.py
@@ -14,7 +15,7 @@ import time
 
 import numpy as np
 
-from odes import drift, gauss_hermite, hyperparameters, sobol
+from odes import drift, gauss_hermite, hyperparameters, sobol, solve
 from odes.averages.levels import LATTICE_SPACINGS, Ladder
 from odes.averages.quadrature import lattice
 from odes.problem import prepare
@@ -82,6 +83,14 @@ def main():
     for k in (1, 3, 5):
         odd = max(abs(w @ z**k).max() for z, w in (sobol(D, 2**15) for D in (2, 4, 8)))
         print(f"Sobol, 2^15 points: <z^{k}> off by {odd:.1e}")
+    overlaps = sample_network(N=1000, K=2, M=2, feedback="aligned").overlaps("pepita")
+    for scale in (0.5, 1.0, 1.5, 2.0):
+        given = {"rule": "pepita", "lr": 0.5, "feedback_scale": scale, "times": [100.0]}
+        plain, chosen = (solve(*overlaps, **given, average_rtol=rtol) for rtol in (None, 1e-4))
+        print(
+            f"pepita, feedback_scale={scale:g}: {plain.averages}, {plain.average_error:.0e}; "
+            f"chosen, {chosen.averages}, {chosen.average_error:.0e}"
+        )
     for rule, call, feedback, t, more in (
         ("pepita", "solve", "aligned", 100, ""),
         ("pepita", "solve", "aligned", 100, ", average_rtol=1e-4"),
