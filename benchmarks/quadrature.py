@@ -3,8 +3,8 @@
 The largest error of any entry of the drift with erf over twelve random states, with student weights
 of scale 0.5 and 1 and unit learning rate: of AFA against the closed form, and of PEPITA against a
 finer Gauss-Hermite rule.  Then what PEPITA states over the default nodes, and over nodes that are
-chosen for an error of 1e-4, by feedback scale.  Then, in fresh processes, PEPITA solved to t = 100 and 256 paths of a
-random F to t = 20, in seconds, compilation included.
+chosen for an error of 1e-4, by feedback scale.  Then, in fresh processes, PEPITA solved to t = 100
+and 256 paths of a random F to t = 20, in seconds, compilation included.
 
     python benchmarks/quadrature.py
 """
