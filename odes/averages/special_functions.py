@@ -93,7 +93,7 @@ def _(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
 @jax.jit
 def erf(x: Any) -> Any:
     """The error function to a relative 1e-15, as one rational function without branches."""
-    near = jax.lax.clamp(-6.0, x, 6.0)  # beyond, it is 1 to rounding
+    near = jnp.clip(x, -6.0, 6.0)  # beyond, it is 1 to rounding
     z = near * near
     return near * (polynomial(ERF_NUMERATOR, z) / polynomial(ERF_DENOMINATOR, z))
 
