@@ -91,6 +91,11 @@ def main():
             f"pepita, feedback_scale={scale:g}: {plain.averages}, {plain.average_error:.0e}; "
             f"chosen, {chosen.averages}, {chosen.average_error:.0e}"
         )
+    curve = solve(
+        *sample_network(N=1000, K=4, M=4, O=2).overlaps("pepita"), rule="pepita", lr=0.3, noise=0.2,
+        times=[1.0, 10.0, 30.0], average_rtol=1e-4, rtol=1e-6,
+    )  # fmt: skip
+    print(f"pepita, K = M = 4, O = 2, noise: {curve.averages}, {curve.average_error:.0e}")
     for rule, call, feedback, t, more in (
         ("pepita", "solve", "aligned", 100, ""),
         ("pepita", "solve", "aligned", 100, ", average_rtol=1e-4"),

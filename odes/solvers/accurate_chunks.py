@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odes.averages.blocks import HELD, handed_over
-from odes.averages.levels import MAX_LADDER_NODES
 from odes.averages.nodes import ladder_of, takes_exact_nodes
 from odes.averages.quadrature import Points
 from odes.common.store import Arrays
 from odes.problem import Problem
-from odes.solvers.average_errors import Case, accurate
+from odes.solvers.average_errors import ROUGH_RTOL, Case, accurate
 
 EARLIEST = 1e-2
 """Of the last time: when states are looked at first, besides the start."""
@@ -30,7 +29,7 @@ MAX_LOOKED_AT = 256
 """Points of a chunk that are looked at, at most."""
 
 
-class Nodes(NamedTuple):
+class ChunkNodes(NamedTuple):
     """What a chunk is averaged over, how coarsely it is solved, and of which times what is kept."""
 
     blocks: Any
@@ -63,7 +62,7 @@ def warn_of_inaccurate_points(arrays: Arrays, average_rtol: float | None) -> Non
         warnings.warn(
             f"Averages at {n_worse} points have an estimated error above `average_rtol`, "
             f"{average_rtol:.1e}, up to {np.nanmax(errors):.1e}; none more accurate were found.",
-            RuntimeWarning, stacklevel=5,
+            RuntimeWarning, stacklevel=4,
         )  # fmt: skip
 
 
@@ -74,7 +73,7 @@ def solved_accurately(
     rtol: float,
     n_points: int,
     at_point: Callable[[int], Problem],
-    run: Callable[[np.ndarray, Nodes], Arrays],
+    run: Callable[[np.ndarray, ChunkNodes], Arrays],
 ) -> Arrays:
     """What ``run`` returns of a chunk over accurate nodes, with their number and error.
 
@@ -84,7 +83,8 @@ def solved_accurately(
         average_rtol, rtol: the accuracies asked for.
         n_points: of the chunk.
         at_point: the problem at a point of the chunk, by its index.
-        run: a function of more times and of Nodes, which also returns packed states as "looked_at".
+        run: a function of more times and of ChunkNodes, which returns packed states, "looked_at",
+            besides.
     """
     looks = np.geomspace(EARLIEST * times[-1], times[-1], N_TIMES) if times[-1] else times[-1:]
     looks = np.union1d(looks, 0.0)
@@ -93,11 +93,13 @@ def solved_accurately(
     chosen = np.unique(np.linspace(0, n_points - 1, MAX_LOOKED_AT).round().astype(int))
     problems = [at_point(index) for index in chosen.tolist()]
 
-    def solved(points: Points, how: dict[str, float]) -> tuple[Arrays, list[Case]]:
-        held = HELD if len(points.weights) <= HELD else MAX_LADDER_NODES
+    def solved(points: Points, rough: bool) -> tuple[Arrays, list[Case]]:
+        held = HELD
+        while held < len(points.weights):
+            held *= 2  # compiled anew for each
         (blocks,) = handed_over(points, held)
-        slack = max(how.get("rtol", rtol) / rtol, 1.0)
-        found = run(every, Nodes(blocks, slack, kept, looked_at))
+        slack = max(ROUGH_RTOL / rtol, 1.0) if rough else 1.0
+        found = run(every, ChunkNodes(blocks, slack, kept, looked_at))
         states = found.pop("looked_at")
         found["n_nodes"] = np.full(n_points, len(points.weights))
         cases: list[Case] = [

@@ -76,59 +76,56 @@ class Solved(NamedTuple):
 def solved_over_nodes(
     problem: Problem,
     average_rtol: float | None,
+    rtol: float,
     run: Callable[..., tuple[Integrated, list[Step]]],
 ) -> Solved:
     """What ``run`` returns for a problem with points, or with others that are accurate enough.
 
-    A RuntimeWarning says so if none are.
+    It solves to ``rtol``, unless it is given another one.  A RuntimeWarning says so if none are.
     """
     if average_rtol is None or takes_exact_nodes(problem):
         found, steps = run(problem)
         return Solved(problem, found, steps, average_error(problem, _looked_at(found, steps)))
 
-    def solved(points: Points, how: dict[str, float]) -> tuple[Solved, list[Case]]:
+    def solved(points: Points, rough: bool) -> tuple[Solved, list[Case]]:
         own = replace(problem, points=points)
-        found, steps = run(own, **how)
+        found, steps = run(own, rtol=max(rtol, ROUGH_RTOL) if rough else rtol)
         return Solved(own, found, steps, np.nan), [(own, _looked_at(found, steps))]
 
     result, (error,) = accurate(solved, ladder_of(problem), average_rtol)
     if error > average_rtol:
-        warn_of_errors(result.problem.points, error, average_rtol, stacklevel=5)
+        points = result.problem.points
+        warnings.warn(
+            f"Averages over {len(points.weights)} {points.kind} have an estimated error of "
+            f"{error:.1e}, above `average_rtol`, {average_rtol:.1e}; none more accurate were "
+            "found.",
+            RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
     return result._replace(error=error)
 
 
 def accurate(
-    solved: Callable[[Points, dict[str, float]], tuple[Any, list[Case]]],
+    solved: Callable[[Points, bool], tuple[Any, list[Case]]],
     ladder: Ladder,
     average_rtol: float,
 ) -> tuple[Any, list[float]]:
     """What ``solved`` returns over nodes that are accurate along the solutions, and their errors.
 
-    It is given points and tolerances that replace its own, and returns besides its result each
+    It is given points, and whether a rough solution will do, and returns besides its result each
     problem with the states that are to be looked at.  Nodes are chosen by those of a rough solution
     over few nodes, which are chosen in the same way, and again by those of the solution that
     follows, if they turn out to need it.
     """
-    rough = {"rtol": ROUGH_RTOL}
-    _, cases = solved(ladder.points(ladder.coarse), rough)
+    _, cases = solved(ladder.points(ladder.coarse), True)
     few = ladder._replace(most=MOST_ROUGH_NODES)
-    _, cases = solved(accurate_nodes(cases, few, max(average_rtol, ROUGH_ERROR))[0].points, rough)
+    _, cases = solved(accurate_nodes(cases, few, max(average_rtol, ROUGH_ERROR))[0].points, True)
     for aim in AIMS:
         nodes, are_finest = accurate_nodes(cases, ladder, aim * average_rtol)
-        result, cases = solved(nodes.points, {})
+        result, cases = solved(nodes.points, False)
         errors = [nodes.error(*case) for case in cases]
         if are_finest or not any(error > average_rtol for error in errors):
             break
     return result, errors
-
-
-def warn_of_errors(points: Points, error: float, average_rtol: float, stacklevel: int) -> None:
-    """RuntimeWarning that averages are less accurate than was asked for."""
-    warnings.warn(
-        f"Averages over {len(points.weights)} {points.kind} have an estimated error of {error:.1e},"
-        f" above `average_rtol`, {average_rtol:.1e}; none more accurate were found.",
-        RuntimeWarning, stacklevel=stacklevel,
-    )  # fmt: skip
 
 
 class Nodes(NamedTuple):

@@ -42,7 +42,7 @@ from odes.common.tasks import Task, with_tasks
 from odes.problem import Problem, choose, prepare, way_of_averaging
 from odes.rules import known_name
 from odes.solvers.accurate_chunks import (
-    Nodes,
+    ChunkNodes,
     has_chosen_nodes,
     solved_accurately,
     warn_of_inaccurate_points,
@@ -320,7 +320,7 @@ def _solve_chunk(
     times: Any,
     values: Any,
     level: Any,
-    nodes: Nodes | None,
+    nodes: ChunkNodes | None,
     *,
     rtol: float,
     atol: float,

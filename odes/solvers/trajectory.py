@@ -187,7 +187,9 @@ def solve(
         else:
             from odes.solvers.average_errors import solved_over_nodes  # imports JAX
 
-            problem, found, steps, average_error = solved_over_nodes(problem, average_rtol, run)
+            problem, found, steps, average_error = solved_over_nodes(
+                problem, average_rtol, rtol, run
+            )
         states = restore_positivity(problem.unpack(found.y), problem.teacher, rtol, atol)
         errors = problem.measured_errors(states)
         trajectory = Trajectory(

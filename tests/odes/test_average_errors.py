@@ -171,11 +171,14 @@ def test_nodes_are_chosen_for_the_accuracy_that_was_asked_for():
 def test_an_accuracy_out_of_reach_is_said_to_be_so(monkeypatch):
     monkeypatch.setattr("odes.averages.levels.SOBOL_SIZES", (2**8, 2**10))
     state, teacher = random_problem(2, 2, 1)
-    with pytest.warns(RuntimeWarning, match=r"1024 Sobol points .* above `average_rtol`, 1.0e-06"):
+    with pytest.warns(
+        RuntimeWarning, match=r"1024 Sobol points .* above `average_rtol`, 1.0e-06"
+    ) as said:
         curve = solve(
             needed(state, "ff"), teacher, rule="ff", lr=0.5, times=[0.5], average_rtol=1e-6
         )
     assert curve.average_error > 1e-6
+    assert said[0].filename == __file__
 
 
 class Lopsided(Rule):
@@ -289,14 +292,16 @@ def test_each_point_of_a_chunk_is_looked_at_where_it_went(monkeypatch):
     seen = []
 
     def run(times, nodes):
+        assert len(nodes.blocks.weights) == nodes.blocks.count == 2
         looked_at = np.add.outer(10.0 * np.arange(3), times[nodes.looked_at])[:, :, None]
         return {"looked_at": looked_at, "error": np.tile(times[nodes.kept], (3, 1))}
 
     def stand_in(solved, ladder, average_rtol):
-        seen.append(solved(ladder.points(ladder.coarse), {}))
+        seen.append(solved(ladder.points(ladder.coarse), False))
         return seen[0][0], [0.1, 0.2, 0.3]
 
     monkeypatch.setattr(accurate_chunks, "accurate", stand_in)
+    monkeypatch.setattr(accurate_chunks, "HELD", 2**11)
     found = accurate_chunks.solved_accurately(
         problem, np.array([0.5, 2.0]), 1e-3, 1e-6, 3, own.__getitem__, run
     )
@@ -308,15 +313,30 @@ def test_each_point_of_a_chunk_is_looked_at_where_it_went(monkeypatch):
         assert all(y[0] == 10.0 * index + t for t, y in states)
 
 
+def test_a_rough_solution_is_not_held_to_more_than_was_asked_for():
+    seen = []
+
+    def run(own, rtol):
+        seen.append(rtol)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        average_errors.solved_over_nodes(sampled_problem("pepita", "erf", 0), 1e-3, 3e-3, run)
+    assert seen == [3e-3]
+
+
 def test_a_sweep_says_at_how_many_points_the_accuracy_was_out_of_reach(monkeypatch):
     monkeypatch.setattr("odes.averages.levels.SHAPED_SPACINGS", (1.0, 0.8))
     ((state, teacher),) = networks(3)
-    with pytest.warns(RuntimeWarning, match=r"1 points .* above `average_rtol`, 1.0e-03, up to"):
+    with pytest.warns(
+        RuntimeWarning, match=r"1 points .* above `average_rtol`, 1.0e-03, up to"
+    ) as said:
         swept = sweep(
             state, teacher, rule="pepita", lr=0.5, feedback_scale=[0.1, 6.0], times=[1.0],
             average_rtol=1e-3, rtol=1e-4, batch_size=1,
         )  # fmt: skip
     assert swept.average_error[0] <= 1e-3 < swept.average_error[1]
+    assert said[0].filename == __file__
 
 
 @pytest.mark.parametrize(
