@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations_with_replacement, permutations
+from functools import cache
+from itertools import chain, combinations_with_replacement, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -204,25 +205,29 @@ def lattice(dimensions: int, spacing: float, *, halved: bool = False, shape: Any
     """
     triangle = np.eye(dimensions) if shape is None else np.linalg.qr(shape).R
     square = squared_radius(dimensions, spacing, shape is not None)
-    nodes = np.concatenate([_in_ball(triangle, square / spacing**2, s) for s in (0.0, 0.5)])
-    counted = np.ones(len(nodes))
-    if halved:
-        first = np.argmax(nodes != 0, axis=1)
-        sign = np.sign(np.take_along_axis(nodes, first[:, None], axis=1)[:, 0])
-        nodes, counted = nodes[sign >= 0], 1 + sign[sign >= 0]
+    nodes = np.concatenate([_half_of_ball(triangle, square / spacing**2, s) for s in (0.0, 0.5)])
+    counted = np.where(np.any(nodes != 0, axis=1), 2.0, 1.0)
     if shape is not None:
         nodes = spacing * nodes @ np.asarray(shape).T
         weights = counted * np.exp(-np.sum(nodes**2, axis=1) / 2)
-        return Lattice(nodes, _with_moments(weights / weights.sum(), nodes))
-    doubled = np.sort(np.rint(2 * np.abs(nodes)).astype(int), axis=1)  # equal within an orbit
-    bases = (doubled.max() + 1) ** np.arange(dimensions)
-    _, where, member = np.unique(doubled @ bases, return_index=True, return_inverse=True)
-    orbits = spacing / 2 * doubled[where]
-    count = np.bincount(member, weights=counted)
-    total = count * np.exp(-np.sum(orbits**2, axis=1) / 2)
-    degree = EXACT_DEGREE if len(orbits) > MIN_ORBITS else 0
-    total = _corrected(total / total.sum(), orbits, degree)
-    return Lattice(spacing * nodes, counted * (total / count)[member])
+        weights = _with_moments(weights / weights.sum(), nodes)
+    else:
+        doubled = np.sort(np.rint(2 * np.abs(nodes)).astype(int), axis=1)  # equal within an orbit
+        bases = (doubled.max() + 1) ** np.arange(dimensions)
+        _, where, member = np.unique(doubled @ bases, return_index=True, return_inverse=True)
+        orbits = spacing / 2 * doubled[where]
+        count = np.bincount(member, weights=counted)
+        total = count * np.exp(-np.sum(orbits**2, axis=1) / 2)
+        degree = EXACT_DEGREE if len(orbits) > MIN_ORBITS else 0
+        total = _corrected(total / total.sum(), orbits, degree)
+        nodes, weights = spacing * nodes, counted * (total / count)[member]
+    if halved:
+        return Lattice(nodes, weights)
+    has_opposite = counted == 2
+    return Lattice(
+        np.concatenate([nodes, -nodes[has_opposite]]),
+        np.concatenate([weights / counted, weights[has_opposite] / 2]),
+    )
 
 
 def squared_radius(dimensions: int, spacing: float, shaped: bool) -> float:
@@ -233,10 +238,11 @@ def squared_radius(dimensions: int, spacing: float, shaped: bool) -> float:
     return chdtri(dimensions, max(math.exp(-decay / spacing**2), MIN_TAIL))
 
 
-def _in_ball(triangle: np.ndarray, square: float, shift: float) -> np.ndarray:
-    """The integer vectors u, shifted along all axes, with ``|triangle @ u|^2`` up to ``square``.
+def _half_of_ball(triangle: np.ndarray, square: float, shift: float) -> np.ndarray:
+    """One of u and -u for all integer vectors, shifted along all axes, of a ball.
 
-    The matrix is upper triangular: coordinates are found one by one, the last one first.
+    Those with ``|triangle @ u|^2`` up to ``square``.  The matrix is upper triangular: coordinates
+    are found one by one, the last one first.
     """
     dimensions = len(triangle)
     reach = math.sqrt(square) * np.linalg.norm(np.linalg.inv(triangle), axis=1)
@@ -245,7 +251,8 @@ def _in_ball(triangle: np.ndarray, square: float, shift: float) -> np.ndarray:
         axis = np.arange(-math.ceil(reach[d]) - 1, math.ceil(reach[d]) + 1) + shift
         along = triangle[d, d] * axis + (found @ triangle[d])[:, None]
         longer = squares[:, None] + along**2
-        row, column = np.nonzero(longer <= square)
+        is_zero = ~np.any(found, axis=1)
+        row, column = np.nonzero((longer <= square) & ((axis >= 0) | ~is_zero[:, None]))
         found, squares = found[row], longer[row, column]
         found[:, d] = axis[column]
     return found
@@ -254,50 +261,60 @@ def _in_ball(triangle: np.ndarray, square: float, shift: float) -> np.ndarray:
 def _with_moments(weights: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     """Weights close to these that average polynomials up to ``SHAPED_DEGREE``.
 
-    The change is the least in the norm of :func:`_corrected`.  The nodes, or these and their
-    opposites, are as many at z as at -z.
+    The change is the least in the norm of :func:`_corrected`.  Each of the nodes stands for itself
+    and its opposite.
     """
+    averages, scales = _monomial_averages(nodes.shape[1])
     root = np.sqrt(weights) * np.sum(nodes**2, axis=1) ** 3
     pieces = [slice(i, i + PIECE) for i in range(0, len(nodes), PIECE)]
-    averages, missing, products = _even_monomials(nodes[:0])[1], 0.0, 0.0
-    for piece in pieces:
-        monomials, _ = _even_monomials(nodes[piece])
-        weighted = monomials * root[piece]
+    monomials = [_even_monomials(nodes[piece]) for piece in pieces]
+    missing, products = averages, 0.0
+    for piece, each in zip(pieces, monomials, strict=True):
+        weighted = each * root[piece]
         products = products + weighted @ weighted.T
-        missing = missing + monomials @ weights[piece]
-    along = np.linalg.lstsq(products, averages - missing)[0]
-    changes = [root[p] ** 2 * (along @ _even_monomials(nodes[p])[0]) for p in pieces]
-    weights = weights + np.concatenate(changes)
+        missing = missing - each @ weights[piece]
+    along = np.linalg.lstsq(products / np.outer(scales, scales), missing / scales)[0] / scales
+    weights = weights + root**2 * np.concatenate([along @ each for each in monomials])
     return weights / weights.sum()
 
 
-def _even_monomials(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All monomials of even degree up to ``SHAPED_DEGREE`` at nodes (n, D), and their averages.
+@cache
+def _even_exponents(dimensions: int) -> dict[tuple[int, ...], int]:
+    """The axes that a monomial multiplies, (0, 0, 1, 2) for z_0^2 z_1 z_2, and its index.
 
-    Divided by the root mean square of each.
+    Of all monomials of even degree up to ``SHAPED_DEGREE``, the lower degrees first.
     """
-    axes = range(nodes.shape[1])
-    degree: dict[tuple[int, ...], np.ndarray] = {(): np.ones(len(nodes))}
-    found, averages = [], []
-    for n in range(SHAPED_DEGREE + 1):
-        if n > 0:
-            below = degree
-            degree = {
-                each: below[each[1:]] * nodes[:, each[0]]
-                for each in combinations_with_replacement(axes, n)
-            }
-        for each, values in degree.items() if n % 2 == 0 else ():
-            powers = [each.count(a) for a in axes]
-            scale = math.sqrt(math.prod(_odd_product(2 * m - 1) for m in powers))
-            is_even = all(m % 2 == 0 for m in powers)
-            found.append(values / scale)
-            averages.append(is_even * math.prod(_odd_product(m - 1) for m in powers) / scale)
-    return np.stack(found), np.array(averages)
+    degrees = range(0, SHAPED_DEGREE + 1, 2)
+    each = (combinations_with_replacement(range(dimensions), degree) for degree in degrees)
+    return {axes: index for index, axes in enumerate(chain.from_iterable(each))}
 
 
-def _odd_product(n: int) -> int:
-    """n (n - 2) ... 1 of an odd number; 1 below that."""
-    return math.prod(range(n, 0, -2))
+def _even_monomials(nodes: np.ndarray) -> np.ndarray:
+    """These monomials at nodes (n, D), (monomials, n)."""
+    coordinates, index = nodes.T.copy(), _even_exponents(nodes.shape[1])
+    found = np.ones((len(index), len(nodes)))
+    for axes, i in index.items():
+        if len(axes) == 2:
+            np.multiply(coordinates[axes[0]], coordinates[axes[1]], out=found[i])
+        elif axes:
+            np.multiply(found[index[axes[:2]]], found[index[axes[2:]]], out=found[i])
+    return found
+
+
+@cache
+def _monomial_averages(dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Their averages over independent normals, and their root mean squares."""
+    powers = [[axes.count(a) for a in range(dimensions)] for axes in _even_exponents(dimensions)]
+
+    def averages(times: int) -> np.ndarray:
+        return np.array([math.prod(_even_moment(times * m) for m in each) for each in powers])
+
+    return averages(1), np.sqrt(averages(2))
+
+
+def _even_moment(power: int) -> int:
+    """<z^power> of a standard normal."""
+    return math.prod(range(power - 1, 0, -2)) if power % 2 == 0 else 0
 
 
 def coarse_points(points: Points) -> Points:
