@@ -2,9 +2,10 @@
 
 The largest error of any entry of the drift with erf over twelve random states, with student weights
 of scale 0.5 and 1 and unit learning rate: of AFA against the closed form, and of PEPITA against a
-finer Gauss-Hermite rule.  Then what PEPITA states over the default nodes, and over nodes that are
-chosen for an error of 1e-4, by feedback scale.  Then, in fresh processes, PEPITA solved to t = 100
-and 256 paths of a random F to t = 20, in seconds, compilation included.
+finer Gauss-Hermite rule.  Then what PEPITA states over a round lattice, as sweeps and flows take it
+by default, and over nodes that are chosen for an error, 1e-4 by default, by feedback scale.  Then,
+in fresh processes, PEPITA solved to t = 100 and 256 paths of a random F to t = 20, in seconds,
+compilation included.
 
     python benchmarks/quadrature.py
 """
@@ -86,10 +87,12 @@ def main():
     overlaps = sample_network(N=1000, K=2, M=2, feedback="aligned").overlaps("pepita")
     for scale in (0.5, 1.0, 1.5, 2.0):
         given = {"rule": "pepita", "lr": 0.5, "feedback_scale": scale, "times": [100.0]}
-        plain, chosen = (solve(*overlaps, **given, average_rtol=rtol) for rtol in (None, 1e-4))
+        ladder = Ladder(4, smooth=True, even=True, students=2)
+        curves = [solve(*overlaps, **given, points=ladder.points(ladder.default))]
+        curves += [solve(*overlaps, **given, average_rtol=rtol) for rtol in (None, 1e-6)]
+        found = [f"{curve.averages}, {curve.average_error:.0e}" for curve in curves]
         print(
-            f"pepita, feedback_scale={scale:g}: {plain.averages}, {plain.average_error:.0e}; "
-            f"chosen, {chosen.averages}, {chosen.average_error:.0e}"
+            f"pepita, feedback_scale={scale:g}: round, {found[0]}; chosen, {'; '.join(found[1:])}"
         )
     curve = solve(
         *sample_network(N=1000, K=4, M=4, O=2).overlaps("pepita"), rule="pepita", lr=0.3, noise=0.2,

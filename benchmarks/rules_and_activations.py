@@ -1,9 +1,9 @@
 """How averages are taken for every rule and activation, how good they are, and what they cost.
 
 Prints the table of docs/averages.md: "closed"; "exact", where few nodes average polynomials; or the
-largest error that a solution with the default nodes states, K = M = 2, up to t = 5 from three
-networks; and how many times as long that takes as backpropagation with erf, in processor time
-after a first solution, the two in turn.  The last column is what solve is for a random F.
+largest error that `solve` states by default, K = M = 2, up to t = 5 from three networks; and how
+many times as long that takes as backpropagation with erf, in processor time after a first solution,
+the two in turn.  The last column is what solve is for a random F.
 
     python benchmarks/rules_and_activations.py
 """

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from odes.averages.levels import Ladder
+from odes.averages.levels import DEFAULT_NODES, Ladder
 from odes.averages.node_sums import (
     ZERO_MEAN_SQUARE,
     NodeAverages,
@@ -47,6 +47,9 @@ ROUGH_ERROR = 1e-2
 MOST_ROUGH_NODES = 2**14
 """That it is averaged over, at most."""
 
+DEFAULT_RTOL = 1e-4
+"""Of averages over a lattice, with which ``solve`` is content unless it is asked for another."""
+
 AIMS = (0.9, 0.6, 0.3)
 """Parts of the accuracy asked for, for which nodes are chosen, one after another."""
 
@@ -75,32 +78,42 @@ class Solved(NamedTuple):
 
 def solved_over_nodes(
     problem: Problem,
+    points: int | Points | None,
     average_rtol: float | None,
     rtol: float,
     run: Callable[..., tuple[Integrated, list[Step]]],
 ) -> Solved:
-    """What ``run`` returns for a problem with points, or with others that are accurate enough.
+    """What ``run`` returns for a problem over its points, or over some that are accurate enough.
 
-    It solves to ``rtol``, unless it is given another one.  A RuntimeWarning says so if none are.
+    It solves to ``rtol``, unless it is given another one.  ``points`` is as the caller of ``solve``
+    gave it.  Nodes are chosen for ``average_rtol``, and a RuntimeWarning says so if none reach it;
+    without one, lattices whose error is above ``DEFAULT_RTOL`` give way to better ones.
     """
-    if average_rtol is None or takes_exact_nodes(problem):
-        found, steps = run(problem)
-        return Solved(problem, found, steps, average_error(problem, _looked_at(found, steps)))
 
     def solved(points: Points, rough: bool) -> tuple[Solved, list[Case]]:
         own = replace(problem, points=points)
         found, steps = run(own, rtol=max(rtol, ROUGH_RTOL) if rough else rtol)
         return Solved(own, found, steps, np.nan), [(own, _looked_at(found, steps))]
 
-    result, (error,) = accurate(solved, ladder_of(problem), average_rtol)
-    if error > average_rtol:
-        points = result.problem.points
-        warnings.warn(
-            f"Averages over {len(points.weights)} {points.kind} have an estimated error of "
-            f"{error:.1e}, above `average_rtol`, {average_rtol:.1e}; none more accurate were "
-            "found.",
-            RuntimeWarning, stacklevel=4,
-        )  # fmt: skip
+    ladder = ladder_of(problem)
+    if average_rtol is not None and not takes_exact_nodes(problem):
+        result, (error,) = accurate(solved, ladder, average_rtol)
+        if error > average_rtol:
+            nodes = result.problem.points
+            warnings.warn(
+                f"Averages over {len(nodes.weights)} {nodes.kind} have an estimated error of "
+                f"{error:.1e}, above `average_rtol`, {average_rtol:.1e}; none more accurate were "
+                "found.",
+                RuntimeWarning, stacklevel=4,
+            )  # fmt: skip
+        return result._replace(error=error)
+    result, cases = solved(problem.points, False)
+    error = average_error(*cases[0])
+    if points is None and ladder.lattices and error > DEFAULT_RTOL:
+        ladder = ladder._replace(most=DEFAULT_NODES)
+        other, (its_error,) = over_accurate_nodes(solved, ladder, DEFAULT_RTOL, cases)
+        if its_error < error:
+            result, error = other, its_error
     return result._replace(error=error)
 
 
@@ -113,12 +126,24 @@ def accurate(
 
     It is given points, and whether a rough solution will do, and returns besides its result each
     problem with the states that are to be looked at.  Nodes are chosen by those of a rough solution
-    over few nodes, which are chosen in the same way, and again by those of the solution that
-    follows, if they turn out to need it.
+    over few nodes, which are chosen in the same way.
     """
     _, cases = solved(ladder.points(ladder.coarse), True)
     few = ladder._replace(most=MOST_ROUGH_NODES)
     _, cases = solved(accurate_nodes(cases, few, max(average_rtol, ROUGH_ERROR))[0].points, True)
+    return over_accurate_nodes(solved, ladder, average_rtol, cases)
+
+
+def over_accurate_nodes(
+    solved: Callable[[Points, bool], tuple[Any, list[Case]]],
+    ladder: Ladder,
+    average_rtol: float,
+    cases: list[Case],
+) -> tuple[Any, list[float]]:
+    """:func:`accurate`, by nodes that are chosen by these states.
+
+    They are chosen again by those of the solution that follows, if it turns out to need others.
+    """
     for aim in AIMS:
         nodes, are_finest = accurate_nodes(cases, ladder, aim * average_rtol)
         result, cases = solved(nodes.points, False)

@@ -161,9 +161,10 @@ def sweep(
             arrays have a first axis more, such as of many sampled networks, which make a dimension
             ``initial`` before the others.
         activation, times, max_steps, points, tasks: as for :func:`odes.solve`.
-        average_rtol: as for :func:`odes.solve`; points that are solved side by side share their
-            nodes.  Adds ``n_nodes`` and ``average_error`` (axes), NaN for closed forms and, where
-            more than 256 points are solved side by side, for those that were not looked at.
+        average_rtol: as for :func:`odes.solve`, but None for the same nodes at all points; those
+            that are solved side by side share their nodes.  Adds ``n_nodes`` and ``average_error``
+            (axes), NaN for closed forms and, where more than 256 points are solved side by side,
+            for those that were not looked at.
         until: as for :func:`odes.flow`, point by point; adds ``stopped`` (axes), the time.
         rule: a rule, or a list of rules, or a dictionary of names and rules; the latter two make
             ``rule`` a dimension.

@@ -120,17 +120,17 @@ def solve(
             activation is not smooth.
         max_steps: the integration ends after so many steps, with status "max_steps".
         points: how to average what a sample does.  None: closed forms where there are any, else up
-            to 36,000 nodes of a lattice or Sobol points (``odes/averages/levels.py``); the
+            to 36,000 nodes of a lattice, or 2^15 Sobol points (``odes/averages/levels.py``); the
             ``average_error`` of the Trajectory says how good they were.  A number: so many Sobol
             points, right for rules with jumps, half of them mirrored in the student's own part of
-            the fields.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in
-            K + M dimensions, and O more if there is noise.  Points that are given are used also
-            where there are closed forms, as a check on either; but the error of erf or linear units
-            that a readout weighs is in closed form all the same.
-        average_rtol: the error that averages over nodes may have, relative to the root mean square
-            of what is averaged: few nodes are taken with which the estimate of it stays below this
-            all along the solution, chosen by a rough solution before.  A RuntimeWarning says so if
-            no nodes reach it.  Not with ``points``; closed forms take no notice.
+            the fields.  Or points of
+            :func:`odes.gauss_hermite` or :func:`odes.sobol` in K + M dimensions, and O more if
+            there is noise.  Points that are given are used also where there are closed forms, as a
+            check on either, but for the error of erf or linear units that a readout weighs.
+        average_rtol: the error that averages over nodes may have all along the solution, relative
+            to the root mean square of what is averaged: nodes are chosen for it by a rough solution
+            before.  A RuntimeWarning says so if none reach it.  None: a lattice above 1e-4 gives
+            way to a better one, if there is one.  Not with ``points``; closed forms ignore it.
         fluctuations: whether to add how networks of N inputs scatter around the trajectory, in the
             linear-noise approximation (``fluctuations.py`` beside this; imports JAX).  Then rules
             that feed back through F need P, and rule and activation have to be smooth, as the drift
@@ -188,7 +188,7 @@ def solve(
             from odes.solvers.average_errors import solved_over_nodes  # imports JAX
 
             problem, found, steps, average_error = solved_over_nodes(
-                problem, average_rtol, rtol, run
+                problem, points, average_rtol, rtol, run
             )
         states = restore_positivity(problem.unpack(found.y), problem.teacher, rtol, atol)
         errors = problem.measured_errors(states)

@@ -168,6 +168,28 @@ def test_nodes_are_chosen_for_the_accuracy_that_was_asked_for():
     assert 1e-5 < off < 1e-1
 
 
+def test_a_lattice_gives_way_to_a_better_one(monkeypatch):
+    """And is no reason for a warning, which would be an error here."""
+
+    def by_default(feedback_scale, wanted):
+        monkeypatch.setattr(average_errors, "DEFAULT_RTOL", wanted)
+        curve = pepita(feedback_scale=feedback_scale)
+        return int(curve.averages.split()[0]), curve.average_error
+
+    for module in ("odes.averages.levels", "odes.solvers.average_errors"):
+        monkeypatch.setattr(f"{module}.DEFAULT_NODES", 4000)
+    n_round, error = by_default(5.0, 1.0)
+    n_chosen, less = by_default(5.0, 1e-3)
+    assert less < 1e-3 < error
+    assert n_chosen < 4200
+    n_finest, least = by_default(5.0, 1e-12)
+    assert least < less
+    assert n_chosen < n_finest < 4200
+    n_kept, error = by_default(1.0, 1e-12)  # where a shape does not help
+    assert n_kept == n_round
+    assert error < 1e-4
+
+
 def test_an_accuracy_out_of_reach_is_said_to_be_so(monkeypatch):
     monkeypatch.setattr("odes.averages.levels.SOBOL_SIZES", (2**8, 2**10))
     state, teacher = random_problem(2, 2, 1)
@@ -215,8 +237,9 @@ def test_what_a_rule_does_in_jax_is_in_double_precision():
 
 def test_what_is_not_even_is_averaged_over_all_nodes():
     state, teacher = random_problem(1, 1, 1)
-    curves = [
-        solve(needed(state, "bp"), teacher, rule=rule, activation=activation, lr=0.1, times=[1.0])
+    given = {"points": None, "parameters": PARAMETERS}
+    problems = [
+        prepare(needed(state, "bp"), teacher, rule=rule, activation=activation, **given)
         for rule, activation in (
             ("bp", "tanh"),
             (Lopsided("delta"), "tanh"),
@@ -224,9 +247,9 @@ def test_what_is_not_even_is_averaged_over_all_nodes():
             ("bp", Activation(lambda z: z + z**2 / 10)),
         )
     ]
-    sizes = [int(curve.averages.split()[0]) for curve in curves]
+    sizes = [len(problem.points.weights) for problem in problems]
     assert sizes[1:] == [2 * sizes[0] - 1] * 3
-    assert all(curve.average_error < 1e-8 for curve in curves)
+    assert all(stated_error(problem) < 1e-8 for problem in problems)
 
 
 def test_polynomials_are_averaged_exactly_and_closed_forms_have_no_error():
@@ -321,7 +344,7 @@ def test_a_rough_solution_is_not_held_to_more_than_was_asked_for():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        average_errors.solved_over_nodes(sampled_problem("pepita", "erf", 0), 1e-3, 3e-3, run)
+        average_errors.solved_over_nodes(sampled_problem("pepita", "erf", 0), None, 1e-3, 3e-3, run)
     assert seen == [3e-3]
 
 
