@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +32,7 @@ from odes.averages.sampled import roots
 from odes.common.calls import remembered
 from odes.common.checks import check_count, check_number, check_seed, check_times, hyperparameters
 from odes.common.layers import have_layers, outputs_of
-from odes.common.machine import this_machine
+from odes.common.machine import ran_out_of_memory, this_machine
 from odes.common.order_parameters import (
     Hyperparameters,
     OrderParameters,
@@ -162,7 +163,7 @@ def solve_paths(
         else:
             given = np.concatenate([problem.initial.B, problem.teacher.S], axis=-2)
             overlaps = np.repeat(given[None], n_paths, axis=0)
-    states, errors = problem.compiled(_paths)(parameters, keys, overlaps, grid, times)
+    states, errors = _in_batches(problem, parameters, keys, overlaps, grid, times)
     total = problem.total(errors)
     curves = trajectory_of_runs(
         times,
@@ -175,6 +176,22 @@ def solve_paths(
     if problem.points is None:
         return curves
     return curves._replace(average_error=_average_error(problem, overlaps, curves))
+
+
+def _in_batches(problem: Problem, *given: Any) -> tuple[OrderParameters, Any]:
+    """:func:`_paths` of so many side by side as fit the memory of the device."""
+    batch_size = batch_of_paths(len(given[1]), this_machine(), problem.points)
+    while True:
+        try:
+            return problem.compiled(_paths, batch_size=batch_size)(*given)
+        except jax.errors.JaxRuntimeError as error:
+            if not ran_out_of_memory(error) or batch_size == 1:
+                raise
+        batch_size = -(-batch_size // 2)
+        warnings.warn(
+            "The device ran out of memory; solve_paths() goes on with fewer paths at a time.",
+            RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
 
 
 def _average_error(problem: Problem, overlaps: Any, curves: Trajectory) -> float:
@@ -260,9 +277,16 @@ def _roots(covariance: Any) -> Any:
 
 
 def _paths(
-    problem: Problem, parameters: Hyperparameters, keys: Any, overlaps: Any, grid: Any, times: Any
+    problem: Problem,
+    parameters: Hyperparameters,
+    keys: Any,
+    overlaps: Any,
+    grid: Any,
+    times: Any,
+    *,
+    batch_size: int,
 ) -> tuple[OrderParameters, Any]:
-    """States and errors at ``times`` of all paths."""
+    """States and errors at ``times`` of all paths, so many side by side."""
     problem = replace(problem, parameters=parameters)
     K, inputs = problem.initial.R.shape[-2], problem.teacher.inputs
     start: Any = problem.initial.B
@@ -313,5 +337,4 @@ def _paths(
         states = path.unpack(y)
         return path.sent_back(states), path.output_errors(states)
 
-    batch_size = batch_of_paths(len(keys), this_machine(), problem.points)
     return jax.lax.map(one_path, (keys, overlaps), batch_size=batch_size)

@@ -12,7 +12,7 @@ import pytest
 from jax.scipy.special import erf as special_erf
 from scipy import special, stats
 
-from odes import PiecewiseConstant, Spectrum, hyperparameters, sweep
+from odes import PiecewiseConstant, Spectrum, hyperparameters, solve_paths, sweep
 from odes.common.machine import Machine
 from odes.common.order_parameters import Hyperparameters
 from odes.common.schedules import scheduled_hyperparameters
@@ -510,6 +510,24 @@ def test_a_simulation_without_any_room_says_so(monkeypatch):
         pytest.warns(RuntimeWarning, match="ran out of memory"),
     ):
         simulate(sample_network(N=20, K=1, M=1), rule="bp", lr=0.1, times=[1.0], n_runs=4)
+
+
+def test_paths_that_run_out_of_memory_go_on_with_fewer(monkeypatch):
+    initial, teacher = sample_network(N=20, K=1, M=1, feedback="random").overlaps("afa")
+    arguments = {"rule": "afa", "lr": 0.5, "times": [1.0], "n_paths": 3}
+    expected = solve_paths(initial, teacher, **arguments)
+    jitted, tried = Problem.jitted, []
+
+    def short_of_memory(self, function, **static):
+        tried.append(static["batch_size"])
+        return out_of_memory if tried[-1] > 16 else jitted(self, function, **static)
+
+    monkeypatch.setattr(Problem, "jitted", short_of_memory)
+    with pytest.warns(RuntimeWarning, match="fewer paths") as said:
+        found = solve_paths(initial, teacher, **arguments)
+    assert tried == [64, 32, 16]
+    assert {each.filename for each in said} == {__file__}
+    np.testing.assert_allclose(found.order_parameters.B, expected.order_parameters.B, rtol=1e-12)
 
 
 def test_a_sweep_that_runs_out_of_memory_goes_on_with_fewer_points(monkeypatch, tmp_path):
