@@ -85,14 +85,11 @@ def ladder_of(problem: Any) -> Ladder:
 
 
 def reference_for(problem: Any) -> Points:
-    """Nodes to hold those of a problem against: finer ones, or as many Sobol points of others."""
-    ladder, points = ladder_of(problem), problem.points
+    """Nodes to hold those of a problem against: a fine lattice, or as many other Sobol points."""
+    ladder = ladder_of(problem)
     if takes_exact_nodes(problem):
         return gauss_hermite(ladder.dimensions, EXACT_PER_AXIS + 1)
-    for level in (ladder.default, *ladder.levels):
-        if np.array_equal(ladder.points(level).nodes, points.nodes):
-            return ladder.finer(level)
-    return ladder.finer(ladder.default if ladder.lattices else len(points.weights))
+    return ladder.finer(ladder.default if ladder.lattices else len(problem.points.weights))
 
 
 def takes_exact_nodes(problem: Any) -> bool:

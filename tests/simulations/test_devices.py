@@ -515,19 +515,21 @@ def test_a_simulation_without_any_room_says_so(monkeypatch):
 def test_paths_that_run_out_of_memory_go_on_with_fewer(monkeypatch):
     initial, teacher = sample_network(N=20, K=1, M=1, feedback="random").overlaps("afa")
     arguments = {"rule": "afa", "lr": 0.5, "times": [1.0], "n_paths": 3}
+    monkeypatch.setattr(batches, "PATHS_ON_CPU", 1)
     expected = solve_paths(initial, teacher, **arguments)
     jitted, tried = Problem.jitted, []
 
     def short_of_memory(self, function, **static):
         tried.append(static["batch_size"])
-        return out_of_memory if tried[-1] > 16 else jitted(self, function, **static)
+        return out_of_memory if tried[-1] > 1 else jitted(self, function, **static)
 
     monkeypatch.setattr(Problem, "jitted", short_of_memory)
+    monkeypatch.setattr(batches, "PATHS_ON_CPU", 3)
     with pytest.warns(RuntimeWarning, match="fewer paths") as said:
         found = solve_paths(initial, teacher, **arguments)
-    assert tried == [64, 32, 16]
+    assert tried == [3, 2, 1]
     assert {each.filename for each in said} == {__file__}
-    np.testing.assert_allclose(found.order_parameters.B, expected.order_parameters.B, rtol=1e-12)
+    np.testing.assert_array_equal(found.order_parameters.B, expected.order_parameters.B)
 
 
 def test_a_sweep_that_runs_out_of_memory_goes_on_with_fewer_points(monkeypatch, tmp_path):
