@@ -171,11 +171,12 @@ def test_nodes_are_chosen_for_the_accuracy_that_was_asked_for():
 def test_a_lattice_gives_way_to_a_better_one(monkeypatch):
     """And is no reason for a warning, which would be an error here."""
 
-    def by_default(feedback_scale, wanted):
+    def by_default(feedback_scale, wanted, **more):
         monkeypatch.setattr(average_errors, "DEFAULT_RTOL", wanted)
-        curve = pepita(feedback_scale=feedback_scale)
+        curve = pepita(feedback_scale=feedback_scale, **more)
         return int(curve.averages.split()[0]), curve.average_error
 
+    assert pepita().average_error < 1e-8
     for module in ("odes.averages.levels", "odes.solvers.average_errors"):
         monkeypatch.setattr(f"{module}.DEFAULT_NODES", 4000)
     n_round, error = by_default(5.0, 1.0)
@@ -185,6 +186,10 @@ def test_a_lattice_gives_way_to_a_better_one(monkeypatch):
     n_finest, least = by_default(5.0, 1e-12)
     assert least < less
     assert n_chosen < n_finest < 4200
+    given = lattice(4, 1.2)
+    n_given, error = by_default(5.0, 1e-3, points=given)
+    assert n_given == len(given.weights)
+    assert error > 1e-3
     n_kept, error = by_default(1.0, 1e-12)  # where a shape does not help
     assert n_kept == n_round
     assert error < 1e-4
