@@ -290,7 +290,7 @@ def _even_exponents(dimensions: int) -> dict[tuple[int, ...], int]:
 
 
 def _even_monomials(nodes: np.ndarray) -> np.ndarray:
-    """These monomials at nodes (n, D), (monomials, n)."""
+    """The monomials of :func:`_even_exponents` at nodes (n, D), (monomials, n)."""
     coordinates, index = nodes.T.copy(), _even_exponents(nodes.shape[1])
     found = np.ones((len(index), len(nodes)))
     for axes, i in index.items():
@@ -303,7 +303,7 @@ def _even_monomials(nodes: np.ndarray) -> np.ndarray:
 
 @cache
 def _monomial_averages(dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Their averages over independent normals, and their root mean squares."""
+    """The averages of these monomials over independent normals, and their root mean squares."""
     powers = [[axes.count(a) for a in range(dimensions)] for axes in _even_exponents(dimensions)]
 
     def averages(times: int) -> np.ndarray:

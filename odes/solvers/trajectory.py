@@ -123,10 +123,10 @@ def solve(
             to 36,000 nodes of a lattice, or 2^15 Sobol points (``odes/averages/levels.py``); the
             ``average_error`` of the Trajectory says how good they were.  A number: so many Sobol
             points, right for rules with jumps, half of them mirrored in the student's own part of
-            the fields.  Or points of
-            :func:`odes.gauss_hermite` or :func:`odes.sobol` in K + M dimensions, and O more if
-            there is noise.  Points that are given are used also where there are closed forms, as a
-            check on either, but for the error of erf or linear units that a readout weighs.
+            the fields.  Or points of :func:`odes.gauss_hermite` or :func:`odes.sobol` in K + M
+            dimensions, and O more if there is noise.  Points that are given are used also where
+            there are closed forms, as a check on either, but for the error of erf or linear units
+            that a readout weighs.
         average_rtol: the error that averages over nodes may have all along the solution, relative
             to the root mean square of what is averaged: nodes are chosen for it by a rough solution
             before.  A RuntimeWarning says so if none reach it.  None: a lattice above 1e-4 gives
