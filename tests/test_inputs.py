@@ -307,6 +307,11 @@ def test_factors_of_data_are_those_of_a_mixture_and_none_of_normal_data():
     few = np.sqrt(rng.choice(TAU, 40_000, p=SHARES))[:, None] * rng.normal(size=(40_000, 6))
     found = Spectrum.of(few, groups=1, factors=64)  # whose raw factors scatter by 2 / 6 besides
     assert found.factors**2 @ found.factor_shares == pytest.approx(3.25, rel=0.1)
+    tau = np.exp(0.8 * rng.normal(size=1200))
+    rows = np.sqrt(tau)[:, None] * rng.normal(size=(1200, 200))  # few: whitened lengths differ less
+    found = Spectrum.of(rows, groups=1, factors=8)
+    square = np.mean(tau**2) / np.mean(tau) ** 2
+    assert found.factors**2 @ found.factor_shares == pytest.approx(square, rel=0.1)
 
 
 def test_errors_of_grouping_fall_as_the_square_of_the_width():

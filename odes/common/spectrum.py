@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
+from scipy.optimize import brentq
 from scipy.special import roots_jacobi
 
 from odes.common.checks import (
@@ -36,6 +37,9 @@ from odes.common.order_parameters import Array
 
 SHARES_ATOL = 1e-9
 """How far the sum of shares may be from 1."""
+
+MAX_POWER = 64.0
+"""To which estimated factors are raised, at most."""
 
 N_PROJECTIONS = 200
 """Random directions whose median kurtosis says how much the length of samples varies."""
@@ -109,9 +113,9 @@ class Spectrum(NamedTuple):
         what does not vary, and ``groups`` are those of what does.
 
         With ``factors`` > 1, that many factors are estimated, of equal shares: the mean of x_i^2
-        over omega_i of each row, over the mean of all, moved towards 1 until the mean square is a
-        third of the kurtosis of random projections (their median), as of a scale mixture; and none
-        at all where that is no more than normal.
+        over omega_i of each row, over the mean of all.  They are moved towards 1, or raised to a
+        power, until their mean square is a third of the kurtosis of random projections (their
+        median), as of a scale mixture; where that is no more than normal there are none.
 
         Args:
             X: data, of finite numbers, at least two different rows.
@@ -356,6 +360,19 @@ def _means(variances: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.add.reduceat(variances, starts) / (ends - starts), ends - starts
 
 
+def _widened(taus: np.ndarray, shares: np.ndarray, variance: float) -> np.ndarray:
+    """Powers of factors, of mean 1, with this variance, or with the most that there is."""
+
+    def powers(p: float) -> np.ndarray:
+        raised = (taus / taus.max()) ** p
+        return raised / (shares @ raised)
+
+    def missing(p: float) -> float:
+        return float(shares @ (powers(p) - 1) ** 2) - variance
+
+    return powers(brentq(missing, 1.0, MAX_POWER) if missing(MAX_POWER) > 0 else MAX_POWER)
+
+
 def _factors(
     coordinates: np.ndarray, variances: np.ndarray, centred: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -370,4 +387,5 @@ def _factors(
     spread = float(np.mean((taus - 1) ** 2))
     taus = 1 + np.sqrt(min(excess / spread, 1.0) if spread > 0 else 0.0) * (taus - 1)
     means, sizes = _means(taus, _ends(min(number, len(taus)), len(taus)))
-    return means, sizes / sizes.sum()
+    shares = sizes / sizes.sum()
+    return _widened(means, shares, excess) if excess > spread > 0 else means, shares
