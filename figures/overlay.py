@@ -120,7 +120,7 @@ def plot_overlay(
     ]
     _check_residuals(residuals, curves, ax)
     if ax is None:
-        _, ax = plt.subplots()
+        _, ax = plt.subplots(layout="constrained")
     for curve in curves:
         _draw_curve(ax, curve, is_error=drawn is generalization_error)
     ax.set_xscale("log")

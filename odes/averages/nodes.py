@@ -279,6 +279,8 @@ def check_update(rule: Any, like: OrderParameters, activation: Any) -> bool:
             return super().through(signal, fields)
 
     update = tried(rule, activation, like, Watched)
+    if not is_own(rule):
+        check_is_traceable(rule, _sample(rule, activation, like, jnp.ones))
     widths = widths_of(like.v)
     for width in widths if seen or differentiates(rule) else ():
         check_derivative(width, activation)
@@ -292,6 +294,19 @@ def check_update(rule: Any, like: OrderParameters, activation: Any) -> bool:
                 f"but returned shape {shapes_of(part)}."
             )
     return update.gamma is not None
+
+
+def check_is_traceable(rule: Any, sample: Sample) -> None:
+    """ValueError for an update that JAX cannot trace, as one in NumPy's functions."""
+    arrays = {name: getattr(sample, name) for name in ("fields", "v", "label", "B")}
+    try:
+        jax.eval_shape(lambda given: rule.update(sample._replace(**given)), arrays)
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise ValueError(
+            "Argument `rule` must have an `update` in functions of JAX arrays, such as those of "
+            f"jax.numpy, without branches on their values, but that of {rule!r} raised "
+            f"{type(error).__name__}."
+        ) from error
 
 
 def check_prediction(rule: Any, like: OrderParameters, activation: Any) -> None:

@@ -105,8 +105,8 @@ def solve_paths(
         times: where to report, (n,), in samples / N, strictly increasing and >= 0.
         dt: longest step, in samples / N; None for 0.01 over the larger learning rate.
         tasks: as for :func:`odes.solve`, but with rates that are numbers.
-        points: as for :func:`odes.solve`, but 2^10 Sobol points where there is no closed form,
-            good to about 1e-2 in the drift at K = M = 2, less than the paths differ.
+        points: as for :func:`odes.solve`, but 2^10 Sobol points where there is no closed form: see
+            ``average_error``.
 
     Returns:
         A Trajectory with arrays of leading axes (n_paths, n), B what the rule sends back, and one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,7 +175,7 @@ def solve(
     )  # fmt: skip
     if fluctuations:
         check_scatter(problem)
-    warn_of_diffusion(problem, initial, teacher)
+    warn_of_diffusion(problem, initial, teacher, times)
     problem = problem.with_scaled_start()
     rtol, atol = attainable(problem, rtol, atol)
     run = partial(
@@ -213,26 +213,23 @@ def solve(
     return trajectory._replace(fluctuations=scatter)
 
 
-def warn_of_diffusion(problem: Problem, initial: OrderParameters, teacher: Teacher) -> None:
-    """A warning of a random F, whose B, S and P no aligned F has, at large learning rates."""
-    P, now = teacher.P, parameters_at(problem.parameters, 0.0)
-    if "S" not in problem.rule.needs or P is None or not np.any(P) or now.lr <= LARGE_LR:
+def warn_of_diffusion(
+    problem: Problem, initial: OrderParameters, teacher: Teacher, times: np.ndarray
+) -> None:
+    """RuntimeWarning of a random F, whose B, S and P no aligned F has, at large learning rates."""
+    largest = max(parameters_at(problem.parameters, t).lr for t in (0.0, *times.tolist()))
+    P = teacher.P
+    if "S" not in problem.rule.needs or P is None or not np.any(P) or largest <= LARGE_LR:
         return
     try:
         overlaps_for(problem.rule, initial, teacher, with_P=True)
     except ValueError:
-        say_that_B_diffuses()
-
-
-@cache
-def say_that_B_diffuses() -> None:
-    """RuntimeWarning, once in a process."""
-    warnings.warn(
-        "B, S and P are those of a random F, whose B diffuses as the student learns; solve() "
-        f"leaves that out, which is right for small learning rates, but `lr` is above {LARGE_LR:g}:"
-        " use solve_paths().",
-        RuntimeWarning, stacklevel=5,
-    )  # fmt: skip
+        warnings.warn(
+            "B, S and P are those of a random F, whose B diffuses as the student learns; solve() "
+            "leaves that out, which is right for small learning rates, but `lr` is above "
+            f"{LARGE_LR:g}: use solve_paths().",
+            RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
 
 
 def integrate_problem(

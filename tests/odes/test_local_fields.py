@@ -245,6 +245,13 @@ class NoUpdate(AFA):
         return sample.h
 
 
+class InNumPy(AFA):
+    """A rule that JAX cannot trace."""
+
+    def update(self, sample):
+        return super().update(sample._replace(label=np.sign(sample.label)))
+
+
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
@@ -252,9 +259,10 @@ class NoUpdate(AFA):
         (Shapeless(readout=jnp.ones(2)), ("readout", "(2, 1)", "(2,)")),
         (Shapeless(gamma=1.0), ("gamma", "(2,)", "()")),
         (NoUpdate(), ("an Update", "but returned")),
+        (InNumPy(), ("`update` in functions of JAX arrays", "InNumPy")),
     ],
 )
-def test_an_update_of_the_wrong_shape_is_named(rule, words):
+def test_an_update_that_cannot_be_used_is_named(rule, words):
     state, teacher = random_problem(2, 1, 1)
     with pytest.raises(ValueError, match="`rule`") as error:
         solve(state, teacher, rule=rule, lr=0.1, times=[1.0])

@@ -5,11 +5,17 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from odes import OrderParameters, Rule, generalization_error, solve, solve_paths
+from odes import (
+    OrderParameters,
+    PiecewiseConstant,
+    Rule,
+    generalization_error,
+    solve,
+    solve_paths,
+)
 from odes.common.order_parameters import joint_covariance
 from odes.common.trajectory import trajectory_of_runs
 from odes.solvers.paths import _draw_overlaps
-from odes.solvers.trajectory import say_that_B_diffuses
 from simulations import sample_network, simulate
 from tests.conftest import gaussian_grid
 
@@ -38,11 +44,12 @@ def test_solve_warns_of_what_it_leaves_out_at_large_learning_rates():
     """Not of an aligned F, nor where nothing diffuses, nor of rules without F."""
     for rule in ("afa", "pepita"):
         overlaps = NETWORK.overlaps(rule)
-        say_that_B_diffuses.cache_clear()
-        with pytest.warns(RuntimeWarning, match=r"`lr` is above 0.1: use solve_paths\(\)"):
+        with pytest.warns(RuntimeWarning, match=r"`lr` is above 0.1: use solve_paths\(\)") as said:
             solve(*overlaps, **TRAINING | {"rule": rule, "times": [0.0]})
-        solve(*overlaps, **TRAINING | {"rule": rule, "times": [0.0]})  # said before
-        say_that_B_diffuses.cache_clear()
+        assert said[0].filename == __file__
+        later = {"rule": rule, "lr": PiecewiseConstant([1e-3], [0.1, 0.5]), "times": [2e-3]}
+        with pytest.warns(RuntimeWarning, match="is above"):
+            solve(*overlaps, **TRAINING | later)
         solve(*overlaps, **TRAINING | {"rule": rule, "lr": 0.1, "times": [0.0]})
     aligned = sample_network(N=500, K=2, M=2, v_star=[1.2, 0.6], seed=0).overlaps("afa")
     solve(*aligned, **TRAINING | {"times": [0.0]})
