@@ -91,6 +91,12 @@ class Ladder(NamedTuple):
         """The level of the finest rule that has few nodes, or of the coarsest."""
         return self._finest(MAX_COARSE_NODES)
 
+    def at_least(self, nodes: int) -> float:
+        """The level of the default rule, or of a finer one with so many nodes."""
+        if nodes <= len(self.points(self.default).weights):
+            return self.default
+        return next((a for a in self.levels if self._size(a) >= nodes), self.levels[-1])
+
     def _finest(self, nodes: int) -> float:
         least = DEFAULT_SPACING if self.lattices else 0
         fitting = [a for a in self.levels if a >= least and self._size(a) <= nodes]

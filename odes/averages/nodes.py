@@ -89,7 +89,8 @@ def reference_for(problem: Any) -> Points:
     ladder = ladder_of(problem)
     if takes_exact_nodes(problem):
         return gauss_hermite(ladder.dimensions, EXACT_PER_AXIS + 1)
-    return ladder.finer(ladder.default if ladder.lattices else len(problem.points.weights))
+    n_nodes = len(problem.points.weights)
+    return ladder.finer(ladder.at_least(n_nodes) if ladder.lattices else n_nodes)
 
 
 def takes_exact_nodes(problem: Any) -> bool:

@@ -17,7 +17,7 @@ from odes.averages.nodes import ladder_of, takes_exact_nodes
 from odes.averages.quadrature import Points
 from odes.common.store import Arrays
 from odes.problem import Problem
-from odes.solvers.average_errors import ROUGH_RTOL, Case, accurate
+from odes.solvers.average_errors import ROUGH_RTOL, Case, accurate, middles_between_jumps
 
 EARLIEST = 1e-2
 """Of the last time: when states are looked at first, besides the start."""
@@ -87,7 +87,7 @@ def solved_accurately(
             besides.
     """
     looks = np.geomspace(EARLIEST * times[-1], times[-1], N_TIMES) if times[-1] else times[-1:]
-    looks = np.union1d(looks, 0.0)
+    looks = np.union1d(looks, [0.0, *middles_between_jumps(at_point(0), times[-1])])
     every = np.union1d(times, looks)
     kept, looked_at = np.searchsorted(every, times), np.searchsorted(every, looks)
     chosen = np.unique(np.linspace(0, n_points - 1, MAX_LOOKED_AT).round().astype(int))

@@ -24,7 +24,7 @@ from odes.averages.node_sums import (
 )
 from odes.averages.nodes import ladder_of, reference_for, takes_exact_nodes
 from odes.averages.quadrature import Points
-from odes.common.schedules import parameters_at
+from odes.common.schedules import jumps_of, parameters_at
 from odes.problem import Problem
 from odes.solvers.integrator import Integrated, Step
 
@@ -32,8 +32,11 @@ SAFETY = 2.0
 """What the largest difference found is multiplied by: the other nodes have errors, too, and the
 states looked at are not all."""
 
-N_STATES = 8
-"""States of a solution that are looked at, at most."""
+N_STATES = 12
+"""States of a solution that are looked at, at most, besides one between two jumps of a schedule."""
+
+MAX_JUMPS = 16
+"""Jumps of schedules between which states are looked at, at most."""
 
 N_HARDEST = 3
 """States by which nodes are chosen, at most."""
@@ -53,8 +56,8 @@ DEFAULT_RTOL = 1e-4
 AIMS = (0.9, 0.6, 0.3)
 """Parts of the accuracy asked for, for which nodes are chosen, one after another."""
 
-LEAST_ERROR = 1e-16
-"""Errors below this are rounding."""
+LEAST_ERROR, LARGEST_ERROR = 1e-16, 1e2
+"""Errors below the one are rounding; above the other, nodes are no good, however large they are."""
 
 MAX_SIZE = 1e3
 """Of order parameters that are looked at: beyond, a solution is on its way to diverge."""
@@ -93,12 +96,12 @@ def solved_over_nodes(
     def solved(points: Points, rough: bool) -> tuple[Solved, list[Case]]:
         own = replace(problem, points=points)
         found, steps = run(own, rtol=max(rtol, ROUGH_RTOL) if rough else rtol)
-        return Solved(own, found, steps, np.nan), [(own, _looked_at(found, steps))]
+        return Solved(own, found, steps, np.nan), [(own, _looked_at(own, found, steps))]
 
     ladder = ladder_of(problem)
     if average_rtol is not None and not takes_exact_nodes(problem):
         result, (error,) = accurate(solved, ladder, average_rtol)
-        if error > average_rtol:
+        if not error <= average_rtol:
             nodes = result.problem.points
             warnings.warn(
                 f"Averages over {len(nodes.weights)} {nodes.kind} have an estimated error of "
@@ -178,14 +181,16 @@ def accurate_nodes(cases: list[Case], ladder: Ladder, average_rtol: float) -> tu
     states = [(problem, [(t, y)]) for problem, some in cases for t, y in _within(some)]
     errors = np.array([few.error(*state) for state in states])
     hardest = np.argsort(-errors, kind="stable")[:N_HARDEST].tolist()
-    if ladder.lattices and hardest:
+    if not hardest:
+        return _nodes(like, ladder, ladder.default), True
+    if ladder.lattices:
         ladder = ladder._replace(shape=_shape(few, *states[hardest[0]]))
     levels = ladder.levels
     fineness = np.array([ladder.fineness(level) for level in levels])
     decay, index, failed, before = ladder.decay, levels.index(ladder.coarse), -1, None
     while True:
         nodes = _nodes(like, ladder, levels[index])
-        error = float(np.nanmax([nodes.error(*states[i]) for i in hardest] + [LEAST_ERROR]))
+        error = np.clip(max(nodes.error(*states[i]) for i in hardest), LEAST_ERROR, LARGEST_ERROR)
         x, y = fineness[index], np.log(error)
         if before is not None and before[0] != x:
             decay = np.clip((before[1] - y) / (x - before[0]), decay / 4, decay * 4)
@@ -237,12 +242,25 @@ def _shape(nodes: Nodes, problem: Problem, states: States) -> tuple[tuple[float,
     return tuple(map(tuple, ((vectors * spacings) @ vectors.T).tolist()))
 
 
-def _looked_at(found: Integrated, steps: list[Step]) -> list[tuple[float, np.ndarray]]:
-    """Times and states of a solution, from its start to its end."""
-    chosen = np.unique(np.linspace(0, len(steps) - 1, N_STATES - 1).round().astype(int))
+def _looked_at(
+    problem: Problem, found: Integrated, steps: list[Step]
+) -> list[tuple[float, np.ndarray]]:
+    """Times and states of a solution, from its start to its end, and between jumps of schedules."""
+    chosen = np.linspace(0, len(steps) - 1, N_STATES - 1).round().astype(int)
+    if steps:
+        starts = [step.start for step in steps]
+        between = np.searchsorted(starts, middles_between_jumps(problem, steps[-1].end)) - 1
+        chosen = np.union1d(chosen, between)
     within = [((steps[i].start + steps[i].end) / 2, steps[i].middle) for i in chosen if steps]
     end = steps[-1].end if steps else 0.0
     return [*within, (end, found.end)]
+
+
+def middles_between_jumps(problem: Problem, end: float) -> np.ndarray:
+    """The times in the middle between two jumps of schedules that follow each other, up to here."""
+    jumps = jumps_of(problem.parameters, end)[:MAX_JUMPS]
+    edges = np.array([0.0, *jumps, end] if jumps else [])
+    return (edges[1:] + edges[:-1]) / 2
 
 
 def average_error(problem: Problem, states: States) -> float:
@@ -280,9 +298,10 @@ def _visit(problem: Problem, t: float, y: np.ndarray, look: Callable[..., Any]) 
     def moments(C: Any, *given: Any, stream: Any = None) -> Any:
         return look(C, *given[:3], stream=stream)
 
-    for stream, rate, parameters in problem.by_stream(parameters_at(problem.parameters, t)):
-        if rate != 0:
-            problem.drift_by(y, parameters, stream=stream, moments=moments)
+    with jax.enable_x64(True):
+        for stream, rate, parameters in problem.by_stream(parameters_at(problem.parameters, t)):
+            if rate != 0:
+                problem.drift_by(y, parameters, stream=stream, moments=moments)
 
 
 def _relative(mine: Any, theirs: Any, squares: Any, C: np.ndarray) -> list[float]:
@@ -302,5 +321,9 @@ def _relative(mine: Any, theirs: Any, squares: Any, C: np.ndarray) -> list[float
 
 
 def _gap(mine: Any, theirs: Any, squares: Any) -> float:
-    """The largest difference relative to root mean squares."""
-    return float(np.max(np.abs(mine - theirs) / np.sqrt(squares + ZERO_MEAN_SQUARE)))
+    """The largest difference relative to root mean squares; infinite if there is no number.
+
+    Weights may be negative, and so may be averages of squares over too few nodes.
+    """
+    found = np.max(np.abs(mine - theirs) / np.sqrt(np.maximum(squares, 0) + ZERO_MEAN_SQUARE))
+    return float(np.nan_to_num(found, nan=np.inf))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from odes import RULES, Activation, Rule, hyperparameters, solve, sweep
+from odes import RULES, Activation, PiecewiseConstant, Rule, hyperparameters, solve, sweep
 from odes.averages.activations import Erf
 from odes.averages.closed import Moments
 from odes.averages.node_sums import Squares
@@ -195,6 +195,43 @@ def test_a_lattice_gives_way_to_a_better_one(monkeypatch):
     assert error < 1e-4
 
 
+def test_an_average_square_below_zero_is_no_sign_of_accuracy():
+    """As weights of few nodes may be negative: with so many as here the error was no number."""
+    state, teacher = sample_network(
+        N=500, K=2, M=2, seed=25, v_star=[0.9, -1.7], student_scale=0.06
+    ).overlaps("pepita")
+    problem = prepare(
+        state, teacher, rule="pepita", activation="erf", points=None, parameters=PARAMETERS
+    )
+    ladder = ladder_of(problem)._replace(shape=tuple(map(tuple, np.diag([4.0, 1, 0.5, 0.5]))))
+    few = replace(problem, points=ladder.points(ladder.levels[0]))
+    assert np.min(few.points.weights) < -0.01
+    assert stated_error(few) > 0.1
+    squares = np.array([-1.0, 1.0])
+    assert average_errors._gap(np.array([1.0, 0.0]), np.zeros(2), squares) > 1e3
+    assert average_errors._gap(np.array([np.nan, 0.0]), np.zeros(2), squares) == np.inf
+
+
+def test_states_between_jumps_are_looked_at():
+    ((state, teacher),) = networks(3)
+    given = {"rule": "pepita", "lr": 0.2, "times": [400.0], "points": lattice(2, 0.5)}
+    calm, short = (
+        solve(state, teacher, feedback_scale=scale, **given).average_error
+        for scale in (0.3, PiecewiseConstant([2.0, 2.05], [0.3, 8.0, 0.3]))
+    )
+    assert short > 1e5 * calm
+
+
+def test_points_that_are_given_are_held_against_finer_ones():
+    ((state, teacher),) = networks(3)
+    given = {"rule": "pepita", "lr": 0.5, "times": [1.0], "feedback_scale": 4.0}
+    fine, default = (
+        solve(state, teacher, points=points, **given).average_error
+        for points in (lattice(2, 0.1), lattice(2, 0.43))
+    )
+    assert fine < 1e-3 * default
+
+
 def test_an_accuracy_out_of_reach_is_said_to_be_so(monkeypatch):
     monkeypatch.setattr("odes.averages.levels.SOBOL_SIZES", (2**8, 2**10))
     state, teacher = random_problem(2, 2, 1)
@@ -300,7 +337,10 @@ def test_a_sweep_chooses_nodes_for_the_points_that_it_solves_side_by_side():
 def test_a_sweep_looks_at_each_point_as_it_is():
     """Points with states and teachers of their own, and schedules."""
     pairs = networks(3, 4, 5)
-    given = {"lr": lambda t: 1.5 - t, "feedback_scale": lambda t: 3.0 - t, "times": [0.0, 1.0]}
+    given = {
+        "lr": lambda t: 1.5 * jax.numpy.exp(-t), "times": [0.0, 1.0],
+        "feedback_scale": PiecewiseConstant([0.5], [0.1, 3.0]),
+    }  # fmt: skip
     swept = sweep(
         [state for state, _ in pairs], [teacher for _, teacher in pairs], rule="pepita",
         average_rtol=1e-5, rtol=1e-6, batch_size=1, order_parameters="B", **given,
