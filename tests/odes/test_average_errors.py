@@ -94,7 +94,6 @@ def test_the_stated_error_is_above_the_true_one_and_not_far_above(rule, activati
     quick_and_long(
         [("pepita", "erf", 12)],
         *((rule, "erf", 50) for rule in SAMPLED if rule not in FACTORED),
-        ("pepita-modulated", "tanh", 50),
     ),
 )
 def test_the_stated_error_of_chosen_nodes_is_true(rule, activation, n, monkeypatch):
