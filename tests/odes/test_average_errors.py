@@ -211,6 +211,17 @@ def test_an_average_square_below_zero_is_no_sign_of_accuracy():
     assert average_errors._gap(np.array([np.nan, 0.0]), np.zeros(2), squares) == np.inf
 
 
+def test_without_a_state_to_look_at_nothing_is_said_to_be_reached():
+    """As all are larger than those of solutions that do not diverge."""
+    ((state, teacher),) = networks(3)
+    with pytest.warns(RuntimeWarning, match="error of nan, above `average_rtol`"):
+        curve = solve(
+            state._replace(Q=np.array([[2e3]])), teacher, rule="pepita", lr=0.1, times=[0.0],
+            average_rtol=1e-3,
+        )  # fmt: skip
+    assert int(curve.averages.split()[0]) > 500
+
+
 def test_states_between_jumps_are_looked_at():
     ((state, teacher),) = networks(3)
     given = {"rule": "pepita", "lr": 0.2, "times": [400.0], "points": lattice(2, 0.5)}
@@ -355,7 +366,9 @@ def test_a_sweep_looks_at_each_point_as_it_is():
 
 def test_each_point_of_a_chunk_is_looked_at_where_it_went(monkeypatch):
     problem = sampled_problem("pepita", "erf", 0)
-    own = [replace(problem, parameters=PARAMETERS._replace(lr=lr)) for lr in (0.1, 0.2, 0.3)]
+    scale = PiecewiseConstant([1.2, 1.4], [1.0, 2.0, 1.0])
+    given = PARAMETERS._replace(feedback_scale=scale)
+    own = [replace(problem, parameters=given._replace(lr=lr)) for lr in (0.1, 0.2, 0.3)]
     seen = []
 
     def run(times, nodes):
@@ -378,6 +391,7 @@ def test_each_point_of_a_chunk_is_looked_at_where_it_went(monkeypatch):
         assert one is own[index]
         assert [t for t, _ in states][:: len(states) - 1] == [0.0, 2.0]
         assert all(y[0] == 10.0 * index + t for t, y in states)
+        assert any(1.2 < t < 1.4 for t, _ in states)
 
 
 def test_a_rough_solution_is_not_held_to_more_than_was_asked_for():
